@@ -1,0 +1,242 @@
+"""The one llama-like decoder that both families share: GQA, RMSNorm, SwiGLU, RoPE, optional q/k/v biases, optional tied head.
+
+Modules stand bottom-up and carry the names of the HF checkpoint (`model.layers.0.self_attn.q_proj.weight`), and every
+weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters are
+those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logits are float32 whatever the weights are.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Llama3RopeScaling:
+    """Llama 3.1's stretch of the slow RoPE frequencies (HF `rope_type: llama3`)."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Architecture of one decoder. No field has a default: the checkpoint's `config.json` decides all of them."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: Llama3RopeScaling | None
+    qkv_bias: bool
+    tied_head: bool
+
+    def __post_init__(self):
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_attention_heads must be a multiple of num_key_value_heads; got {self.num_heads} and "
+                f"{self.num_kv_heads}. Check config.json."
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"RoPE needs an even head_dim; got {self.head_dim}. Check config.json.")
+
+    def axis_sizes(self) -> dict[str, int]:
+        """Size of each axis letter that occurs in a weight."""
+        return {
+            "v": self.vocab_size,
+            "d": self.hidden_size,
+            "f": self.intermediate_size,
+            "k": self.num_kv_heads,
+            "g": self.num_heads // self.num_kv_heads,
+            "h": self.head_dim,
+        }
+
+
+def rope_frequencies(config: DecoderConfig) -> np.ndarray:
+    """Angular frequency of each rotated pair of dimensions, in radians per position. float32 `[h / 2]`.
+
+    Su et al. 2021 (arXiv 2104.09864); the llama3 scaling follows `transformers.modeling_rope_utils`.
+    """
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim
+    frequencies = (1.0 / config.rope_theta**exponents).astype(np.float32)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    # Wavelengths beyond the trained context are stretched by `factor`, short ones are kept, between the two a linear blend.
+    turns = scaling.original_max_position_embeddings * frequencies / (2 * math.pi)
+    keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    keep = np.clip(keep, 0.0, 1.0)
+    return (frequencies * (keep + (1 - keep) / scaling.factor)).astype(np.float32)
+
+
+def apply_rope(x: Float[Array, "b t *heads h"], positions: Int[Array, "b t"], frequencies: np.ndarray):
+    """Rotate each half-split pair (x_i, x_{i + h/2}) by position times frequency, in float32. Shape and dtype of `x`."""
+    angles = positions[..., None].astype(jnp.float32) * jnp.asarray(frequencies)[None, None, :]
+    angles = angles.reshape(*positions.shape, *(1,) * (x.ndim - 3), frequencies.size)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
+class Weight(nnx.Module):
+    """A named tensor (HF: `<module>.weight`), normally initialised with standard deviation `std`."""
+
+    def __init__(self, shape: tuple[int, ...], std: float, dtype, rngs: nnx.Rngs):
+        self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape, dtype))
+
+
+class Projection(Weight):
+    """A weight with an optional bias over its output axes (HF: `<module>.weight`, `<module>.bias`)."""
+
+    def __init__(self, shape: tuple[int, ...], *, bias: bool, dtype, rngs: nnx.Rngs):
+        super().__init__(shape, 0.02, dtype, rngs)
+        self.bias = nnx.Param(jnp.zeros(shape[:-1], dtype)) if bias else None
+
+    def __call__(self, equation: str, x):
+        out = jnp.einsum(equation, x, self.weight[...])
+        if self.bias is None:
+            return out
+        bias = self.bias[...]
+        return out + bias.reshape((1,) * (out.ndim - bias.ndim) + bias.shape)
+
+
+class RMSNorm(nnx.Module):
+    """Zhang & Sennrich 2019 (arXiv 1910.07467). The statistics are float32; the product with the weight is not (as in HF)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype):
+        self.eps = config.rms_norm_eps
+        self.weight = nnx.Param(jnp.ones(config.hidden_size, dtype))
+
+    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        x32 = x.astype(jnp.float32)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
+        return self.weight[...][None, None, :] * x32.astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Causal grouped-query attention. Multi-head and multi-query attention are the cases g = 1 and k = 1."""
+
+    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
+        size = config.axis_sizes()
+        d, k, g, h = size["d"], size["k"], size["g"], size["h"]
+        self.config = config
+        self.q_proj = Projection((k, g, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.k_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.v_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.o_proj = Weight((d, k, g, h), 0.02 / math.sqrt(2 * config.num_layers), dtype, rngs)
+
+    @jax.named_scope("attention")
+    def __call__(self, x, positions, segments):
+        frequencies = rope_frequencies(self.config)
+        q = apply_rope(self.q_proj("btd,kghd->btkgh", x), positions, frequencies)
+        k = apply_rope(self.k_proj("btd,khd->btkh", x), positions, frequencies)
+        v = self.v_proj("btd,khd->btkh", x)
+        scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+        t = x.shape[1]
+        visible = jnp.tril(jnp.ones((t, t), bool))[None] & (segments[:, :, None] == segments[:, None, :])
+        scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
+        weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
+        mixed = jnp.einsum("bkgtu,bukh->btkgh", weights, v)
+        return jnp.einsum("btkgh,dkgh->btd", mixed, self.o_proj.weight[...])
+
+
+class MLP(nnx.Module):
+    """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
+        d, f = config.hidden_size, config.intermediate_size
+        self.gate_proj = Weight((f, d), 0.02, dtype, rngs)
+        self.up_proj = Weight((f, d), 0.02, dtype, rngs)
+        self.down_proj = Weight((d, f), 0.02 / math.sqrt(2 * config.num_layers), dtype, rngs)
+
+    @jax.named_scope("mlp")
+    def __call__(self, x):
+        gate = jnp.einsum("btd,fd->btf", x, self.gate_proj.weight[...])
+        up = jnp.einsum("btd,fd->btf", x, self.up_proj.weight[...])
+        return jnp.einsum("btf,df->btd", jax.nn.silu(gate) * up, self.down_proj.weight[...])
+
+
+class DecoderLayer(nnx.Module):
+    """Pre-norm attention and MLP, each added to the residual stream."""
+
+    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
+        self.input_layernorm = RMSNorm(config, dtype=dtype)
+        self.self_attn = Attention(config, dtype=dtype, rngs=rngs)
+        self.post_attention_layernorm = RMSNorm(config, dtype=dtype)
+        self.mlp = MLP(config, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, positions, segments):
+        x = x + self.self_attn(self.input_layernorm(x), positions, segments)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Backbone(nnx.Module):
+    """Everything but the head (HF: `model.*`)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
+        self.embed_tokens = Weight((config.vocab_size, config.hidden_size), 0.02, dtype, rngs)
+        self.layers = nnx.List([DecoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.num_layers)])
+        self.norm = RMSNorm(config, dtype=dtype)
+
+
+class Decoder(nnx.Module):
+    """A causal language model.
+
+    Args:
+      config: the architecture.
+      dtype: dtype of weights and activations.
+      rngs: `nnx.Rngs` with a `params` stream, for the initial weights.
+    """
+
+    def __init__(self, config: DecoderConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.config = config
+        self.model = Backbone(config, dtype=dtype, rngs=rngs)
+        self.lm_head = None if config.tied_head else Weight((config.vocab_size, config.hidden_size), 0.02, dtype, rngs)
+
+    def embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
+        """Input embeddings of token ids."""
+        return self.model.embed_tokens.weight[...][tokens]
+
+    def hidden(
+        self,
+        embeddings: Float[Array, "b t d"],
+        positions: Int[Array, "b t"] | None = None,
+        segments: Int[Array, "b t"] | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Normalised hidden states that the head reads.
+
+        Args:
+          embeddings: input embeddings.
+          positions: RoPE position of each token; 0, 1, 2, ... if not given.
+          segments: a token attends to earlier tokens of its own segment only (padding, packed rows); one segment if not given.
+        """
+        b, t = embeddings.shape[:2]
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(t)[None, :], (b, t))
+        if segments is None:
+            segments = jnp.zeros((b, t), jnp.int32)
+        x = embeddings
+        for layer in self.model.layers:
+            x = layer(x, positions, segments)
+        return self.model.norm(x)
+
+    def logits(self, hidden: Float[Array, "*rows d"]) -> Float[Array, "*rows v"]:
+        """Next-token logits, float32."""
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        return jnp.einsum("...d,vd->...v", hidden, head.weight[...], preferred_element_type=jnp.float32)
+
+    def __call__(self, tokens: Int[Array, "b t"], positions=None, segments=None) -> Float[Array, "b t v"]:
+        """Logits at every position; see `hidden` for the arguments."""
+        return self.logits(self.hidden(self.embed(tokens), positions, segments))
