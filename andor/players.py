@@ -1,0 +1,158 @@
+"""Players of a text: which words are masked, as character spans.
+
+Plain text in, spans out: no tokenizer and no model, so that every model masks the same words. The error messages speak
+of `Prompt(...)`, which is how a user comes here.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from operator import index
+
+DEFAULT_PLAYERS = 10
+# 2**20 float64 values are 8 MB an array; the transforms still run in a blink. More is a slip of the pen.
+MAX_PLAYERS = 20
+
+# Stays background when players are chosen by default. Words of negation, contrast, condition and degree (not, no,
+# never, n't, cannot, without, but, though, despite, if, so, too, very, only, ...) are left out of this list on purpose:
+# they are what other words interact with. The last line is what tokenised corpora leave of contractions ("it 's").
+STOP_WORDS = frozenset(
+    """
+    a an the this that these those and or of in on at by for from to with into as than
+    i you he she it we they me him her us them my your his its our their who whom whose which what there
+    am is are was were be been being do does did have has had having will would can could may might shall should must
+    s d ll re ve m t
+    """.split()
+)
+_CLITICS = ("'s", "'d", "'ll", "'re", "'ve", "'m")
+
+
+def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], ...]:
+    """Character spans `(start, stop)` of the players, in text order.
+
+    Args:
+      text: the whole text.
+      players: strings in order of appearance, `(start, stop)` spans in any order, or None for the last
+        `DEFAULT_PLAYERS` content words. Whitespace at either end of a player is cut off.
+
+    Raises:
+      ValueError: a player that is empty, not in the text after the one before it, outside the text or overlapping
+        another; no player; more than `MAX_PLAYERS`.
+    """
+    if players is None:
+        spans = _content_words(text)[-DEFAULT_PLAYERS:]
+        if not spans:
+            raise ValueError(
+                f"Prompt(text=...) must have a content word to mask; got {_short(text)}, all stop words. "
+                "Name the players: players=['...']."
+            )
+        return tuple(spans)
+    if isinstance(players, str):
+        raise ValueError(
+            f"Prompt(players=...) must be a list of words; got the string {players!r}. Write [{players!r}]."
+        )
+    players = list(players)
+    if not players:
+        raise ValueError("Prompt(players=...) must name at least one player; got none. Leave it out for a choice.")
+    if len(players) > MAX_PLAYERS:
+        raise ValueError(
+            f"Prompt(players=...) must name at most {MAX_PLAYERS} players, since all 2**n_players subsets are "
+            f"evaluated; got {len(players)}. Name fewer, or join words into phrases."
+        )
+    if all(isinstance(player, str) for player in players):
+        return _find_players(text, players)
+    return _check_spans(text, players)
+
+
+def _find_players(text: str, players: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    inside_words = {i for start, stop in _words(text) for i in range(start + 1, stop)}
+    spans: list[tuple[int, int]] = []
+    for player in map(str.strip, players):
+        if not player:
+            raise ValueError(f"Prompt(players=...) must be words of the text; got an empty one in {list(players)}.")
+        position = spans[-1][1] if spans else 0
+        found = [i for i in range(position, len(text) - len(player) + 1) if text.startswith(player, i)]
+        whole = [i for i in found if i not in inside_words and i + len(player) not in inside_words]
+        if not found:
+            before = f" after {text[slice(*spans[-1])]!r}" if spans else ""
+            if player in text:
+                advice = f"It occurs before that, at character {text.find(player)}: give the players in that order."
+            elif player.lower() in text.lower():
+                advice = "It occurs in another case: spell it as in the text."
+            else:
+                advice = "Spell it as in the text, or leave it out."
+            raise ValueError(
+                "Prompt(players=...) must be words of the text in order of appearance; "
+                f"{player!r} is not in {_short(text)}{before}. {advice}"
+            )
+        start = (whole or found)[0]
+        spans.append((start, start + len(player)))
+    return tuple(spans)
+
+
+def _check_spans(text: str, players: Sequence) -> tuple[tuple[int, int], ...]:
+    spans = []
+    for player in players:
+        try:
+            start, stop = map(index, player)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Prompt(players=...) must be all strings or all (start, stop) character spans; got {player!r}."
+            ) from None
+        if not 0 <= start < stop <= len(text):
+            raise ValueError(
+                f"Prompt(players=...) spans must satisfy 0 <= start < stop <= {len(text)}, the length of the text; "
+                f"got ({start}, {stop})."
+            )
+        word = text[start:stop]
+        if not word.strip():
+            raise ValueError(f"Prompt(players=...) must hold words; got ({start}, {stop}), which is {word!r}.")
+        start += len(word) - len(word.lstrip())
+        spans.append((start, start + len(word.strip())))
+    spans.sort()
+    for (start, stop), (next_start, next_stop) in pairwise(spans):
+        if next_start < stop:
+            raise ValueError(
+                f"Prompt(players=...) must not overlap; got {text[start:stop]!r} ({start}, {stop}) and "
+                f"{text[next_start:next_stop]!r} ({next_start}, {next_stop}). Make them one player, or shorten one."
+            )
+    return tuple(spans)
+
+
+def _content_words(text: str) -> list[tuple[int, int]]:
+    words = _words(text)
+    if words and text[words[-1][1] :].strip() == ":":
+        words = words[:-1]
+    return [(start, stop) for start, stop in words if not _is_stop_word(text[start:stop])]
+
+
+def _is_stop_word(word: str) -> bool:
+    word = word.lower().replace("’", "'")
+    for clitic in _CLITICS:
+        word = word.removesuffix(clitic)
+    return word in STOP_WORDS
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Spans of the words: letters, digits and marks, with what joins them inside ("don't", "well-made", "1,000")."""
+
+    def in_word(i: int) -> bool:
+        return 0 <= i < len(text) and (text[i].isalnum() or text[i] == "_" or unicodedata.category(text[i])[0] == "M")
+
+    def joins(i: int) -> bool:
+        if text[i] in "'’-":
+            return in_word(i - 1) and in_word(i + 1)
+        return text[i] in ".,:/–" and text[i - 1 : i].isdigit() and text[i + 1 : i + 2].isdigit()
+
+    spans, start = [], None
+    for i in range(len(text) + 1):
+        if i < len(text) and (in_word(i) or joins(i)):
+            start = i if start is None else start
+        elif start is not None:
+            spans.append((start, i))
+            start = None
+    return spans
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
