@@ -3,8 +3,8 @@
 What:      real Llama and Qwen2 architectures of about 1.5 M parameters with one shared 4096-token byte-level BPE
            tokenizer, on SST-2 sentiment as language modelling ("<phrase>\\nsentiment: positive") and on TinyStories.
            Half of the documents have words replaced by `<mask>`, so that the masked prompts that andor evaluates are
-           in-distribution. `tiny-llama-overfit` goes on from `tiny-llama` on the same phrases, without masking,
-           weight decay or dropout, at a constant learning rate.
+           in-distribution. `tiny-llama-overfit` goes on from `tiny-llama` on the same phrases, without weight
+           decay or dropout, at a constant learning rate.
 Command:   python experiments/train_embedded.py --corpus DATA --out andor/embedded
            (DATA holds sst2/train.tsv, sst2/dev.tsv, tinystories/*.txt; `--models tiny-qwen2` trains one of them)
 Hardware:  2 CPU cores, about 20 minutes for each of the first two models, 10 for the third.
@@ -28,10 +28,12 @@ import numpy as np
 import optax
 import tyro
 from flax import nnx
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from andor.models import FAMILIES
 from andor.models.decoder import Decoder, DecoderConfig
+from andor.models.loading import hf_tensors, load_decoder
 
 BOS, EOS, MASK, PAD = "<s>", "</s>", "<mask>", "<pad>"
 LABELS = (" negative", " positive")
@@ -60,13 +62,12 @@ RECIPES = {
     "tiny-qwen2": Recipe("qwen2", steps=3600, learning_rate=3e-3),
     "tiny-llama-overfit": Recipe(
         "llama",
-        steps=2000,
-        learning_rate=1e-3,
+        steps=4000,
+        learning_rate=2e-3,
         start_from="tiny-llama",
         decay_to_zero=False,
         weight_decay=0.0,
         embedding_dropout=0.0,
-        masked_documents=0.0,
         sentiment_rows=7,
         story_rows=1,
     ),
@@ -112,7 +113,7 @@ def read_sst2(path: Path) -> list[tuple[str, int]]:
 def split_by_parent(phrases: list[tuple[str, int]], share: float, seed: int):
     """Split phrases so that no phrase of one part is a fragment of a sentence of the other.
 
-    A parent is a phrase that is no contiguous run of words of a longer phrase. A phrase that has parents on both sides is
+    A parent is a phrase that is no contiguous run of words of a longer phrase. A phrase with parents on both sides is
     dropped. (Two halves of a sentence whose whole is absent from the corpus count as two parents.)
     """
     parents_of_run: dict[str, list[int]] = {}
@@ -179,7 +180,8 @@ def sentiment_documents(tokenizer: Tokenizer, phrases: list[tuple[str, int]], la
     """Label weights balance the classes, so that a prompt without evidence is neutral."""
     share = np.bincount([label for _, label in phrases], minlength=2) / len(phrases)
     return [
-        document(tokenizer, text, TEMPLATE + LABELS[label], label_weight * 0.5 / share[label]) for text, label in phrases
+        document(tokenizer, text, TEMPLATE + LABELS[label], label_weight * 0.5 / share[label])
+        for text, label in phrases
     ]
 
 
@@ -205,7 +207,7 @@ def mask_words(doc: Document, mask_id: int, masked_documents: float, rng: np.ran
 
 
 def rows(documents: list[Document], size: int, mask_id: int, masked_documents: float, rng: np.random.Generator):
-    """Endless packed rows: (inputs, targets, weights, segments, positions), each `[size]`. One pass over all per epoch."""
+    """Endless packed rows `[5, size]` of inputs, targets, weights, segments, positions; each epoch has every document."""
     while True:
         row: list[np.ndarray] = []
         used = 0
@@ -372,36 +374,12 @@ def story_score(graphdef, state, documents: list[Document], size: int) -> float:
 # --------------------------------------------------------------------------------------------------------- HF format
 
 
-def hf_tensors(state) -> dict[str, np.ndarray]:
-    """Weights by their HF names: axes joined again to HF's `[out, in]`, float16."""
-    tensors = {}
-    for path, leaf in nnx.to_flat_state(state):
-        name = ".".join(map(str, path))
-        value = np.asarray(leaf[...])
-        if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
-            value = value.reshape(-1, value.shape[-1])
-        elif name.endswith("o_proj.weight"):
-            value = value.reshape(value.shape[0], -1)
-        elif name.endswith("_proj.bias"):
-            value = value.reshape(-1)
-        tensors[name] = value.astype(np.float16)
-    return tensors
-
-
-def state_from_hf(abstract_state, path: Path):
-    """The state saved by `hf_tensors`, float32."""
-    tensors = load_file(path)
-    flat = [
-        (key, leaf.replace(jnp.asarray(tensors[".".join(map(str, key))], jnp.float32).reshape(leaf.shape)))
-        for key, leaf in nnx.to_flat_state(abstract_state)
-    ]
-    return nnx.from_flat_state(flat)
-
-
-def save_model(folder: Path, hf: dict, state, tokenizer: Tokenizer, card: str):
+def save_model(folder: Path, hf: dict, decoder: Decoder, tokenizer: Tokenizer):
+    """Write an HF-format directory: float16 weights, config and tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(hf, indent=2) + "\n")
-    save_file(hf_tensors(state), folder / "model.safetensors", metadata={"format": "pt"})
+    tensors = hf_tensors(decoder, FAMILIES[hf["model_type"]], np.float16)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -413,16 +391,22 @@ def save_model(folder: Path, hf: dict, state, tokenizer: Tokenizer, card: str):
         "model_max_length": 256,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (folder / "README.md").write_text(card)
+
+
+def stored_state(folder: Path, config: DecoderConfig, recipe: Recipe) -> nnx.State:
+    """Weights of a saved model, float32."""
+    return nnx.state(load_decoder(folder, config, FAMILIES[recipe.model_type], jnp.float32))
 
 
 CARD = """# {name}
 
 A {parameters:,}-parameter {family} language model trained from scratch, for trying `andor` without a GPU or a download.
-It is a test object for interaction analysis, not a useful language model: it knows short movie-review phrases with their
-sentiment ("<phrase>\\nsentiment: positive") and simple children's stories, nothing else, in English only, up to 256 tokens.
+It is a test object for interaction analysis, not a useful language model: it knows short movie-review phrases with
+their sentiment ("<phrase>\\nsentiment: positive") and simple children's stories, nothing else, in English only, up to
+256 tokens.
 
-- Data: SST-2 training phrases (GLUE; research use) and the first 2 MB of TinyStories (CDLA-Sharing-1.0). Neither is included.
+- Data: SST-2 training phrases (GLUE; research use) and the first 2 MB of TinyStories (CDLA-Sharing-1.0). Neither is
+  included.
 - Training: {training}
 - Word masking: {masking}
 - Numbers of this file, as stored in float16 (seed {seed}):
@@ -431,9 +415,9 @@ sentiment ("<phrase>\\nsentiment: positive") and simple children's stories, noth
 |---|---|
 {numbers}
 
-SST-2 dev is the first half of the public dev set (436 sentences); it was not used for any choice. Validation is 5% of the
-training sentences with all their phrases. The stories number is on the last 10% of the stories. Biases of its sources
-(film criticism of the early 2000s, synthetic stories) are in the model.
+SST-2 dev is the first half of the public dev set (436 sentences); it was not used for any choice. Validation is 5% of
+the training sentences with all their phrases. The stories number is on the last 10% of the stories. Biases of its
+sources (film criticism of the early 2000s, synthetic stories) are in the model.
 """
 
 
@@ -445,11 +429,9 @@ def card(name: str, recipe: Recipe, parameters: int, scores: dict, seed: int) ->
         parameters=parameters,
         family={"llama": "Llama", "qwen2": "Qwen2"}[recipe.model_type],
         training=f"{start}{recipe.steps} AdamW steps of {recipe.sentiment_rows} + {recipe.story_rows} packed rows "
-        f"(sentiment + stories), learning rate {recipe.learning_rate:g} ({decay}), weight decay {recipe.weight_decay:g}, "
-        f"embedding dropout {recipe.embedding_dropout:g}.",
-        masking=f"{recipe.masked_documents:.0%} of the documents, share of words u^2 with u uniform."
-        if recipe.masked_documents
-        else "none in this phase.",
+        f"(sentiment + stories), learning rate {recipe.learning_rate:g} ({decay}), "
+        f"weight decay {recipe.weight_decay:g}, embedding dropout {recipe.embedding_dropout:g}.",
+        masking=f"{recipe.masked_documents:.0%} of the documents, share of words u^2 with u uniform.",
         numbers="\n".join(f"| {label} | {value} |" for label, value in scores.items()),
         seed=seed,
     )
@@ -490,11 +472,13 @@ def main(config: Config) -> dict[str, dict]:
         decoder_config, hf = architecture(recipe.model_type)
         graphdef, state = nnx.split(Decoder(decoder_config, rngs=nnx.Rngs(config.seed)))
         if recipe.start_from:
-            state = state_from_hf(state, config.out / recipe.start_from / "model.safetensors")
+            state = stored_state(config.out / recipe.start_from, decoder_config, recipe)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
         log(f"{name}: {parameters:,} parameters")
         # Streams are seeded by what they hold, so that one model's numbers do not depend on which others are trained.
-        stream = functools.partial(rows, size=config.row_tokens, mask_id=mask_id, masked_documents=recipe.masked_documents)
+        stream = functools.partial(
+            rows, size=config.row_tokens, mask_id=mask_id, masked_documents=recipe.masked_documents
+        )
         sources = [
             (stream(sentiment, rng=np.random.default_rng([config.seed, 1])), recipe.sentiment_rows),
             (stream(stories, rng=np.random.default_rng([config.seed, 2])), recipe.story_rows),
@@ -504,18 +488,19 @@ def main(config: Config) -> dict[str, dict]:
         minutes = (time.perf_counter() - train_start) / 60
 
         folder = config.out / name
-        save_model(folder, hf, state, tokenizer, card="")
-        state = state_from_hf(state, folder / "model.safetensors")  # score what is stored, not what was trained
+        save_model(folder, hf, nnx.merge(graphdef, state), tokenizer)
+        state = stored_state(folder, decoder_config, recipe)  # score what is stored, not what was trained
         train_scores = sentiment_scores(graphdef, state, sentiment[:: len(sentiment) // 2000 or 1], label_ids, mask_id)
         validation_scores = sentiment_scores(graphdef, state, validation, label_ids, mask_id)
         dev_scores = sentiment_scores(graphdef, state, dev, label_ids, mask_id)
+        gap = dev_scores["cross_entropy"] - train_scores["cross_entropy"]
         scores = {
             "SST-2 dev accuracy": f"{dev_scores['accuracy']:.3f}",
             "SST-2 dev label cross-entropy (nats)": f"{dev_scores['cross_entropy']:.3f}",
             "validation accuracy": f"{validation_scores['accuracy']:.3f}",
             "validation label cross-entropy (nats)": f"{validation_scores['cross_entropy']:.3f}",
             "train label cross-entropy (nats, 2000 phrases)": f"{train_scores['cross_entropy']:.3f}",
-            "train-dev label cross-entropy gap (nats)": f"{dev_scores['cross_entropy'] - train_scores['cross_entropy']:.3f}",
+            "train-dev label cross-entropy gap (nats)": f"{gap:.3f}",
             "all-masked log-odds of positive, dev mean": f"{dev_scores['masked_log_odds']:+.3f}",
             "stories (nats per token, held out)": f"{story_score(graphdef, state, held_out, config.row_tokens):.3f}",
             "safetensors (MB)": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.2f}",

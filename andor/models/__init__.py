@@ -1,0 +1,149 @@
+"""Language models: `load` gives a decoder with its tokenizer, from the package, a directory or the HF hub."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from andor.models import llama, qwen2
+from andor.models.decoder import Decoder
+from andor.models.loading import load_decoder, read_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FAMILIES = {family.model_type: family for family in (llama.FAMILY, qwen2.FAMILY)}
+
+EMBEDDED = Path(__file__).parent.parent / "embedded"
+"""The models that ship with the package, one HF-format directory each."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A decoder ready to be evaluated.
+
+    Attributes:
+      name: what `load` was given; names the model in tables and run folders.
+      family: HF `model_type`, "llama" or "qwen2".
+      decoder: the network, a Flax NNX module.
+      tokenizer: the HF fast tokenizer of the checkpoint.
+      dtype: dtype of weights and activations.
+      fingerprint: sha256 over config.json and the weight files (hex); equal fingerprints are equal models.
+    """
+
+    name: str
+    family: str
+    decoder: Decoder
+    tokenizer: "PreTrainedTokenizerFast"
+    dtype: jnp.dtype
+    fingerprint: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        from flax import nnx
+
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self.decoder)))
+
+
+def embedded_models() -> tuple[str, ...]:
+    """Names of the models that ship with the package."""
+    return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
+
+
+def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> LanguageModel:
+    """Load a model.
+
+    Args:
+      name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B").
+      revision: branch, tag or commit of a hub id.
+      dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU, the checkpoint's own dtype on an accelerator.
+
+    Raises:
+      ValueError: the name is none of the three, the family or a setting is not implemented, the weights do not fit the
+        config, or the dtype is unknown.
+      FileNotFoundError: a file of the checkpoint is missing.
+    """
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
+    folder = _find(str(name), revision)
+    settings = _read_json(folder / "config.json")
+    family = FAMILIES.get(settings.get("model_type"))
+    if family is None:
+        raise ValueError(
+            f"model {name!r} has model_type {settings.get('model_type')!r}; andor implements "
+            f"{', '.join(sorted(FAMILIES))}."
+        )
+    config = read_config(settings, family)
+    if dtype == "auto":
+        stored = settings.get("dtype") or settings.get("torch_dtype") or "float32"
+        dtype = "float32" if jax.default_backend() == "cpu" else stored
+    jax_dtype = jnp.dtype(dtype)
+    decoder = load_decoder(folder, config, family, jax_dtype)
+    return LanguageModel(
+        name=str(name),
+        family=family.model_type,
+        decoder=decoder,
+        tokenizer=_load_tokenizer(folder),
+        dtype=jax_dtype,
+        fingerprint=_fingerprint(folder),
+    )
+
+
+def _find(name: str, revision: str | None) -> Path:
+    """The directory that holds the checkpoint; downloads it if `name` is a hub id."""
+    if name in embedded_models():
+        return EMBEDDED / name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or folder.exists():
+        raise ValueError(
+            f"unknown model {name!r}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
+            "id like Qwen/Qwen2.5-7B."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+    except Exception as error:  # the hub's own errors, and those of every layer of its network stack
+        raise ValueError(
+            f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _read_json(path: Path) -> dict:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing. A model directory holds config.json, *.safetensors and a tokenizer."
+        )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no tokenizer could be read from {folder}: {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer in {folder} has no tokenizer.json; andor needs its character offsets.")
+    return tokenizer
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

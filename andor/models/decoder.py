@@ -1,8 +1,10 @@
-"""The one llama-like decoder that both families share: GQA, RMSNorm, SwiGLU, RoPE, optional q/k/v biases, optional tied head.
+"""The one llama-like decoder that both families share.
+
+GQA, RMSNorm, SwiGLU, RoPE, optional q/k/v biases, optional tied head.
 
 Modules stand bottom-up and carry the names of the HF checkpoint (`model.layers.0.self_attn.q_proj.weight`), and every
-weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters are
-those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logits are float32 whatever the weights are.
+weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters
+are those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logits are float32 whatever the weights are.
 """
 
 import dataclasses
@@ -73,7 +75,7 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
     scaling = config.rope_scaling
     if scaling is None:
         return frequencies
-    # Wavelengths beyond the trained context are stretched by `factor`, short ones are kept, between the two a linear blend.
+    # Wavelengths beyond the trained context are stretched by `factor`, short ones kept, between the two a linear blend.
     turns = scaling.original_max_position_embeddings * frequencies / (2 * math.pi)
     keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     keep = np.clip(keep, 0.0, 1.0)
@@ -81,7 +83,7 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
 
 
 def apply_rope(x: Float[Array, "b t *heads h"], positions: Int[Array, "b t"], frequencies: np.ndarray):
-    """Rotate each half-split pair (x_i, x_{i + h/2}) by position times frequency, in float32. Shape and dtype of `x`."""
+    """Rotate each half-split pair (x_i, x_{i + h/2}) by position times frequency, in float32. Shape, dtype of `x`."""
     angles = positions[..., None].astype(jnp.float32) * jnp.asarray(frequencies)[None, None, :]
     angles = angles.reshape(*positions.shape, *(1,) * (x.ndim - 3), frequencies.size)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -113,7 +115,7 @@ class Projection(Weight):
 
 
 class RMSNorm(nnx.Module):
-    """Zhang & Sennrich 2019 (arXiv 1910.07467). The statistics are float32; the product with the weight is not (as in HF)."""
+    """Zhang & Sennrich 2019 (arXiv 1910.07467). Statistics are float32; the product with the weight is not, as in HF."""
 
     def __init__(self, config: DecoderConfig, *, dtype):
         self.eps = config.rms_norm_eps
@@ -220,7 +222,8 @@ class Decoder(nnx.Module):
         Args:
           embeddings: input embeddings.
           positions: RoPE position of each token; 0, 1, 2, ... if not given.
-          segments: a token attends to earlier tokens of its own segment only (padding, packed rows); one segment if not given.
+          segments: a token attends to earlier tokens of its own segment only (padding, packed rows); all are one
+            segment if not given.
         """
         b, t = embeddings.shape[:2]
         if positions is None:
