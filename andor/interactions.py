@@ -277,7 +277,9 @@ def _checked(v, noise, noise_unit, weights):
         raise ValueError(f"extract(noise=...) must be finite and not negative; got {noise}. Use 0 for no noise at all.")
     if noise_unit not in ("range", "log-odds"):
         raise ValueError(f'extract(noise_unit=...) must be "range" or "log-odds"; got {noise_unit!r}.')
-    noise_bound = noise * np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.broadcast_to(noise, v.shape[:-1])
+    noise_bound = (
+        noise * np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.broadcast_to(noise, v.shape[:-1])
+    )
     weights = np.ones(size) if weights is None else np.array(weights, dtype=np.float64)
     if weights.shape != (size,):
         raise ValueError(f"extract(weights=...) must have shape ({size},), one per subset; got shape {weights.shape}.")

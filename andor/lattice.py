@@ -16,6 +16,8 @@ _MOEBIUS = ((1, 0), (-1, 1))
 _ZETA_TRANSPOSED = ((1, 1), (0, 1))
 _MIRROR = ((1, 1), (0, -1))
 
+_PLAYERS_PER_PRODUCT = 5
+
 
 def n_players_of(values, what: str = "values") -> int:
     """Number of players of an array whose last axis is indexed by subset.
@@ -34,6 +36,9 @@ def n_players_of(values, what: str = "values") -> int:
 def kron_power(matrix, values):
     """Apply the Kronecker power of a 2x2 matrix along the last axis, one butterfly pass per player.
 
+    On a device, five passes at a time are one small matrix product: as many memory passes fewer, and ten times less
+    to compile.
+
     Args:
       matrix: 2x2, rows and columns ordered (player absent, player present).
       values: `[..., 2**n_players]`, NumPy or JAX, any real dtype.
@@ -42,19 +47,38 @@ def kron_power(matrix, values):
       Array of the shape, kind and dtype of `values`.
     """
     n_players = n_players_of(values)
-    xp = values.__array_namespace__()
+    if not isinstance(values, np.ndarray):
+        return _kron_power_on_device(matrix, values, n_players)
     (absent_absent, absent_present), (present_absent, present_present) = matrix
     shape = values.shape
     for player in range(n_players):
         pairs = values.reshape(*shape[:-1], 2 ** (n_players - 1 - player), 2, 2**player)
         absent, present = pairs[..., 0, :], pairs[..., 1, :]
-        values = xp.stack(
+        values = np.stack(
             [
                 absent_absent * absent + absent_present * present,
                 present_absent * absent + present_present * present,
             ],
             axis=-2,
         ).reshape(shape)
+    return values
+
+
+def _kron_power_on_device(matrix, values, n_players: int):
+    """`kron_power` for a JAX array."""
+    import jax.numpy as jnp  # here, because this module must not make NumPy-only callers pay for JAX
+
+    shape, done = values.shape, 0
+    while done < n_players:
+        players = min(_PLAYERS_PER_PRODUCT, n_players - done)
+        factor = np.ones((1, 1))
+        for _ in range(players):
+            factor = np.kron(np.asarray(matrix), factor)
+        # The lowest players' axis is transformed and becomes the highest; after all groups the order is the old one.
+        groups = values.reshape(*shape[:-1], 2 ** (n_players - players), 2**players)
+        values = jnp.einsum("ij,...aj->...ia", jnp.asarray(factor, values.dtype), groups, precision="highest")
+        values = values.reshape(shape)
+        done += players
     return values
 
 

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.solvers.cholesky import cholesky_solver
 
 _MIRROR = ((1, 1), (0, -1))
 _MIRROR_TRANSPOSED = ((1, 0), (1, -1))
@@ -167,8 +167,12 @@ def _solve_one(
     # Every pair's product starts at 1e-2: effects 1e-2, correlations 0, noise 0.
     product = 1e-2
     start = _Iterate(
-        primal=jnp.where(active, jnp.stack([jnp.full_like(v, product)] * 4 + [jnp.full_like(v, 1) * noise_bound] * 2), 0.0),
-        slack=jnp.concatenate([price, jnp.where(noisy, product / jnp.where(noisy, noise_bound, 1.0), 1.0)[None].repeat(2, 0)]),
+        primal=jnp.where(
+            active, jnp.stack([jnp.full_like(v, product)] * 4 + [jnp.full_like(v, 1) * noise_bound] * 2), 0.0
+        ),
+        slack=jnp.concatenate(
+            [price, jnp.where(noisy, product / jnp.where(noisy, noise_bound, 1.0), 1.0)[None].repeat(2, 0)]
+        ),
         harsanyi_dual=jnp.zeros_like(v),
     )
     zero = jnp.zeros((), dtype=int)
@@ -245,5 +249,5 @@ def _factorised(d_and, d_or, d_noise, player: Bool[Array, "s"]):
     scale = jnp.where(player, jax.lax.rsqrt(diagonal), 0.0)
     normal = normal * scale[:, None] * scale[None, :]
     normal = normal.at[subset, subset].set(1.0 + 1e-14)
-    factor = jax.lax.linalg.cholesky(normal, symmetrize_input=False)
-    return lambda r: sign * scale * cho_solve((factor, True), sign * scale * r)
+    solve = cholesky_solver(normal)
+    return lambda r: sign * scale * solve(sign * scale * r)
