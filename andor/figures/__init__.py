@@ -1,0 +1,57 @@
+"""Figures of a saved run, one file per claim. Drawing reads arrays and computes nothing a model is needed for: no JAX.
+
+    matching      v on all masked prompts, sorted, with the logic model of the top effects over it
+    sparsity      strength of effects in descending order
+    convergence   shared and distinctive effects of two models on the same prompts, in words
+    orders        positive and negative strength per order, and cancellation
+    effects       the strongest effects of one prompt (not of a run; see `andor.figures.effects.plot`)
+
+`draw` makes them all from a run directory. Each module's `plot(run)` returns a matplotlib `Figure`, and `caption(run)`
+the text below it with its numbers computed.
+"""
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from andor.figures import convergence, matching, orders, sparsity
+from andor.figures.style import style
+from andor.store import Run, read_run
+
+FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
+
+
+def draw(run: str | Path | Run) -> list[Path]:
+    """Draw every figure of a run into RUN/figures: .png (300 dpi) and .pdf, and the captions into captions.md.
+
+    A run of one model has no convergence figure. Same run, same files.
+
+    Args:
+      run: a run directory, or a run already read.
+
+    Returns:
+      The files written: first .png and .pdf of each figure, then captions.md.
+    """
+    run = run if isinstance(run, Run) else read_run(run)
+    drawn = {name: module for name, module in FIGURES.items() if name != "convergence" or len(run.models) > 1}
+    written = []
+    for name, module in drawn.items():
+        with rc_context(style()):
+            written += save(module.plot(run), run.path / "figures" / name)
+    captions = run.path / "figures" / "captions.md"
+    captions.write_text(
+        "\n\n".join(f"**{name}.** {module.caption(run)}" for name, module in drawn.items()) + "\n", encoding="utf-8"
+    )
+    return [*written, captions]
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write a figure as `path`.png and `path`.pdf; the directory is made if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")]
+    with rc_context(style()):
+        figure.savefig(files[0])
+        figure.savefig(files[1], metadata={"CreationDate": None})  # same figure, same file
+    return files

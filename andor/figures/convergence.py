@@ -1,0 +1,230 @@
+"""Claim: two models share effects. The strongest effects of both on the same prompts, in words, and overlap numbers.
+
+Arxiv 2401.16318, definition 1 and figure 3. Only the first two models of a run are drawn.
+"""
+
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.transforms import blended_transform_factory
+
+from andor import metrics
+from andor.figures import results, style
+from andor.figures.effects import effect_name
+from andor.store import Run
+
+TOP = 15
+"""Effects drawn per prompt, at most."""
+
+TRANSFER_AT = 50
+"""k of the transfer, as published (arXiv 2401.16318)."""
+
+_AND_TRANSFER, _OR_TRANSFER = (f"{kind} transfer, k = {TRANSFER_AT}" for kind in ("AND", "OR"))
+_LONGEST = 38  # characters of an effect's name
+_HATCH = "//////"
+_SHARED_ROWS = "#EEEEEE"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect in both models, each value divided by its model's |v(N) - v(∅)|.
+
+    Attributes:
+      salient: whether it is salient in the first, in the second model.
+    """
+
+    subset: int
+    is_or: bool
+    values: tuple[float, float]
+    salient: tuple[bool, bool]
+
+    @property
+    def shared(self) -> bool:
+        """Salient in both models, with one sign."""
+        return all(self.salient) and self.values[0] * self.values[1] > 0
+
+
+def compared(run: Run, prompt_id: str) -> list[Effect]:
+    """Effects that are salient in a model of the first pair, strongest (in either model) first."""
+    pairs = [results.optimum(run, model, prompt_id) for model in run.models[:2]]
+    scales = [results.value_range(run, model, prompt_id) for model in run.models[:2]]
+    chosen = [metrics.salient(*pair, run.settings["tau"]) for pair in pairs]
+    effects = [
+        Effect(
+            int(subset),
+            bool(is_or),
+            tuple(float(pair[is_or][subset] / scale) for pair, scale in zip(pairs, scales, strict=True)),
+            tuple(bool(salient[is_or][subset]) for salient in chosen),
+        )
+        for is_or in (0, 1)
+        for subset in np.flatnonzero(chosen[0][is_or] | chosen[1][is_or])
+    ]
+    return sorted(effects, key=lambda effect: -max(map(abs, effect.values)))
+
+
+def overlaps(run: Run) -> dict[str, dict[str, float]]:
+    """Name of the measure -> prompt id -> number in [0, 1], nan where it is undefined."""
+    found = {"weighted overlap": {}, "salient effects shared": {}, _AND_TRANSFER: {}, _OR_TRANSFER: {}}
+    for p in results.with_range(run, run.models[:2]):
+        pairs = [results.optimum(run, model, p) for model in run.models[:2]]
+        ranges = tuple(results.value_range(run, model, p) for model in run.models[:2])
+        transfer = metrics.transfer(*pairs, k=TRANSFER_AT)
+        effects = compared(run, p)
+        found["weighted overlap"][p] = metrics.weighted_overlap(*pairs, ranges)
+        found["salient effects shared"][p] = sum(e.shared for e in effects) / len(effects) if effects else float("nan")
+        found[_AND_TRANSFER][p] = transfer.s_and
+        found[_OR_TRANSFER][p] = transfer.s_or
+    return found
+
+
+def shown_prompts(run: Run) -> tuple[str, ...]:
+    """The prompts at the lower and the upper quartile of the weighted overlap; fewer when there are fewer."""
+    overlap = {p: x for p, x in overlaps(run)["weighted overlap"].items() if not np.isnan(x)}
+    ranked = sorted(overlap, key=lambda p: -overlap[p])
+    if len(ranked) <= 2:
+        return tuple(ranked)
+    quarter = round((len(ranked) - 1) / 4)
+    return ranked[quarter], ranked[-1 - quarter]
+
+
+def plot(run: Run) -> Figure:
+    """One row of two panels per prompt, a bar per effect, model by model; below, overlap over all prompts."""
+    shown = shown_prompts(run)
+    if len(run.models) < 2 or not shown:
+        figure = style.new_figure(style.TWO_COLUMNS, 1.5)
+        style.title(figure, "Nothing to compare")
+        style.empty(figure.subplots(), "needs two models, and a prompt on which both have effects")
+        return figure
+    charts = {p: _grouped(compared(run, p)) for p in shown}
+    # Inches: per prompt a line for its text and the bars with their axis; the numbers; title and legend.
+    heights = [height for chart in charts.values() for height in (0.2, 0.5 + 0.135 * len(chart))] + [0.2, 0.85]
+    figure = style.new_figure(style.TWO_COLUMNS, 0.9 + sum(heights))
+    style.title(figure, _claim(run))
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    texts = {p.id: " ".join(p.text.split()) for p in run.prompts}
+    for place, (p, effects) in enumerate(charts.items()):
+        _plot_heading(figure.add_subplot(grid[2 * place, :]), f"{p}: “{texts[p]}”")
+        left = figure.add_subplot(grid[2 * place + 1, 0])
+        right = figure.add_subplot(grid[2 * place + 1, 1], sharex=left, sharey=left)
+        _plot_prompt((left, right), run, p, effects)
+    found = overlaps(run)
+    heading = f"overlap on each of {len(found['weighted overlap'])} prompts (dots), and its median (bars)"
+    _plot_heading(figure.add_subplot(grid[-2, :]), heading)
+    _plot_overlaps(figure.add_subplot(grid[-1, :]), found)
+    handles = [
+        Patch(facecolor=style.AND, label="AND, shared"),
+        Patch(facecolor=style.OR, label="OR, shared"),
+        Patch(facecolor="white", edgecolor=style.AND, hatch=_HATCH, label="AND, distinctive"),
+        Patch(facecolor="white", edgecolor=style.OR, hatch=_HATCH, label="OR, distinctive"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def caption(run: Run) -> str:
+    """What the figure shows, and its numbers."""
+    shown = shown_prompts(run)
+    if len(run.models) < 2 or not shown:
+        return "Convergence. Nothing to compare: it takes two models, and a prompt on which both have effects."
+    names = " and ".join(run.labels[model] for model in run.models[:2])
+    texts = {p.id: " ".join(p.text.split()) for p in run.prompts}
+    found = overlaps(run)
+    numbers = ", ".join(f"{name} {_median(x)}" for name, x in found.items())
+    drawn = []
+    for p in shown:
+        effects = compared(run, p)
+        shared = sum(effect.shared for effect in effects)
+        note = f"{p} “{texts[p]}”: {shared} of {len(effects)} effects shared, weighted overlap "
+        drawn.append(note + style.number(found["weighted overlap"][p]))
+    more = f" (the first two of {len(run.models)} models)" if len(run.models) > 2 else ""
+    return (
+        f"Convergence of {names}{more}. Above: their {TOP} strongest salient effects in words, each divided by its "
+        f"model's |v(N) − v(∅)|; filled: shared (salient in both, with one sign); hatched: distinctive (salient in "
+        f"one, or of opposite sign). Prompts at the upper and lower quartile of weighted overlap: {'; '.join(drawn)}. "
+        f"Below: overlap over {len(found['weighted overlap'])} prompts (dots) and its median (bar); transfer is the "
+        f"share of common effects among the {TRANSFER_AT} strongest. Medians: {numbers}."
+    )
+
+
+def _claim(run: Run) -> str:
+    first, second = (run.labels[model] for model in run.models[:2])
+    numbers = [x for x in overlaps(run)["weighted overlap"].values() if not np.isnan(x)]
+    more = "" if len(run.models) == 2 else f" (first two of {len(run.models)} models)"
+    share = f"{np.median(numbers):.0%} of the strength of their effects"
+    return f"{first} and {second}{more} share {share} in the median prompt"
+
+
+def _grouped(effects: list[Effect]) -> list[Effect]:
+    """The strongest, in three groups: shared, then those of the first model, then those of the second."""
+
+    def group(effect: Effect) -> int:
+        return 0 if effect.shared else 1 if abs(effect.values[0]) >= abs(effect.values[1]) else 2
+
+    return sorted(effects[:TOP], key=group)
+
+
+def _plot_heading(ax, text: str) -> None:
+    ax.set_axis_off()
+    text = textwrap.shorten(text, 118, placeholder=" …”")
+    # From the left edge of the figure, not of the panels; kept out of the layout, which would make room for its width.
+    edge = blended_transform_factory(ax.figure.transFigure, ax.transAxes)
+    ax.text(0.01, 0.0, text, transform=edge, va="bottom", color=style.MUTED).set_in_layout(False)
+
+
+def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:
+    values = run.values[run.models[0]][prompt_id]
+    shared = sum(effect.shared for effect in effects)
+    reach = max(abs(value) for effect in effects for value in effect.values)
+    for side, (ax, model) in enumerate(zip(axes, run.models[:2], strict=True)):
+        ax.axhspan(-0.5, shared - 0.5, color=_SHARED_ROWS, lw=0, zorder=0)
+        for row, effect in enumerate(effects):
+            if abs(effect.values[side]) < 0.004 * reach:
+                continue  # thinner than its own outline
+            colour = style.OR if effect.is_or else style.AND
+            filled = {"facecolor": colour} if effect.shared else {"facecolor": "white", "hatch": _HATCH}
+            ax.barh(row, effect.values[side], 0.7, edgecolor=colour, lw=0.7, **filled)
+        ax.axvline(0, color="black", lw=0.6)
+        ax.set_title(run.labels[model], color=style.model_colour(side), fontweight="bold")
+        ax.set_xlabel(f"effect on “{values.target.strip()}” / |v(N) − v(∅)|")
+        ax.tick_params(axis="y", length=0, labelleft=side == 0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="x")
+    names = [effect_name(values.players, effect.subset, effect.is_or, _LONGEST) for effect in effects]
+    axes[0].set_yticks(range(len(effects)), names)
+    axes[0].set_ylim(len(effects) - 0.5, -0.5)
+
+
+def _plot_overlaps(ax, found: dict[str, dict[str, float]]) -> None:
+    for row, by_prompt in enumerate(found.values()):
+        numbers = [x for x in by_prompt.values() if not np.isnan(x)]
+        ax.plot(
+            numbers,
+            row + 0.5 * style.aside(len(numbers)),
+            "o",
+            ms=2.5,
+            mew=0,
+            color=style.MUTED,
+            alpha=0.7,
+            clip_on=False,
+        )
+        if numbers:
+            ax.plot([np.median(numbers)] * 2, [row - 0.36, row + 0.36], color="black", lw=1.8, solid_capstyle="butt")
+        # The name of the row on the left, its median on the right.
+        edge = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+        ax.annotate(_median(by_prompt), (1, row), xytext=(8, 0), **edge)
+    ax.set_yticks(range(len(found)), list(found))
+    ax.set_ylim(len(found) - 0.4, -0.6)
+    ax.set_xlim(0, 1)
+    ax.tick_params(axis="y", length=0)
+    ax.annotate(
+        "median", (1, 1), xycoords="axes fraction", xytext=(3, 4), textcoords="offset points", color=style.MUTED
+    )  # fmt: skip
+    ax.grid(axis="x")
+
+
+def _median(by_prompt: dict[str, float]) -> str:
+    numbers = [x for x in by_prompt.values() if not np.isnan(x)]
+    return style.number(float(np.median(numbers)) if numbers else float("nan"))

@@ -1,0 +1,127 @@
+"""The strongest effects of one prompt as a bar chart, in words: "not ∧ good", "dull ∨ awful"."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from andor import metrics
+from andor.figures import style
+
+LONGEST = 44
+"""Characters of an effect's name in a figure; a longer one loses words in its middle."""
+
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def effect_name(words: Sequence[str], subset: int, is_or: bool, longest: int | None = None) -> str:
+    """An effect in words: its players joined by ∧ or ∨; a word that is two players is told apart by its number.
+
+    Args:
+      words: text of each player.
+      subset: subset index.
+      is_or: OR effect.
+      longest: characters allowed; words in the middle become one "…" with the number of players after it.
+    """
+    words = [" ".join(word.split()) for word in words]
+    chosen = [
+        word if words.count(word) == 1 else word + str(words[: player + 1].count(word)).translate(_SUBSCRIPTS)
+        for player, word in enumerate(words)
+        if subset >> player & 1
+    ]
+    sign = " ∨ " if is_or else " ∧ "
+    name = sign.join(chosen)
+    if longest is None or len(name) <= longest:
+        return name
+    for kept in range(len(chosen) - 1, 1, -1):
+        head = chosen[: (kept + 1) // 2]
+        name = sign.join([*head, "…", *chosen[len(chosen) - kept // 2 :]]) + f" ({len(chosen)} words)"
+        if len(name) <= longest:
+            return name
+    # Even two of the words are too long: cut each of them.
+    room = max(3, (longest - len(f" {sign} …{sign} (10 words)")) // min(2, len(chosen)))
+    cut = [word if len(word) <= room else word[: room - 1] + "…" for word in (chosen[0], chosen[-1])]
+    if len(chosen) == 1:
+        return chosen[0][: longest - 1] + "…"
+    return sign.join(cut) if len(chosen) == 2 else f"{cut[0]}{sign}…{sign}{cut[1]} ({len(chosen)} words)"
+
+
+def plot(
+    words: Sequence[str],
+    and_effects: Float[np.ndarray, "s"],
+    or_effects: Float[np.ndarray, "s"],
+    *,
+    target: str | None = None,
+    model: str | None = None,
+    tau: float = metrics.SALIENT,
+    top: int = 20,
+) -> Figure:
+    """Signed bars of the strongest effects, strongest first; those that are not salient are pale.
+
+    Args:
+      words: text of each player.
+      and_effects: `[2**n_players]`; entry 0 is the constant and is not drawn.
+      or_effects: `[2**n_players]`.
+      target: the explained text, named on the axis.
+      model: name of the model, for the title.
+      tau: an effect is salient above tau times the largest.
+      top: bars at most.
+    """
+    ranked = metrics.ranking(and_effects, or_effects)
+    strongest = abs(ranked.effect[0]) if ranked.effect.size else 0.0
+    # Dust that a solver leaves where an effect is zero is not worth a bar.
+    count = min(top, int(np.count_nonzero(np.abs(ranked.effect) > metrics.NEGLIGIBLE * strongest)))
+    with rc_context(style.style()):
+        figure = style.new_figure(1.5 * style.ONE_COLUMN, 1.05 + 0.165 * max(count, 3))
+        style.title(figure, _claim(ranked, tau, model))
+        ax = figure.subplots()
+        if not count:
+            style.empty(ax, "v is constant up to noise: no effects")
+            return figure
+        values = ranked.effect[:count]
+        colours = [style.OR if is_or else style.AND for is_or in ranked.is_or[:count]]
+        bars = ax.barh(range(count), values, 0.72, color=colours)
+        for bar, value in zip(bars, values, strict=True):
+            bar.set_alpha(1.0 if abs(value) > tau * strongest else 0.4)
+        label_bars(ax, range(count), values, [f"{value:+.2f}".replace("-", "−") for value in values])
+        names = zip(ranked.subset[:count], ranked.is_or[:count], strict=True)
+        ax.set_yticks(range(count), [effect_name(words, s, is_or, LONGEST) for s, is_or in names])
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(count - 0.4, -0.6)
+        ax.axvline(0, color="black", lw=0.6)
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("effect on the log-odds" + (f" of “{target.strip()}”" if target else "") + ", nats")
+        handles = [
+            Patch(color=style.AND, label="AND: all words present"),
+            Patch(color=style.OR, label="OR: any word present"),
+        ]
+        if (np.abs(values) <= tau * strongest).any():
+            handles.append(Patch(color=style.NOISE, alpha=0.4, label=f"not salient (τ = {tau:g})"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def label_bars(ax, rows, values: Sequence[float], texts: Sequence[str], size: float = 6.5) -> None:
+    """Write a text at the tip of every horizontal bar, outside it, and make room for it in the x limits."""
+    reach = np.abs(values).max()
+    low, high = min(0.0, *values), max(0.0, *values)
+    ax.set_xlim(low - (0.2 * reach if low < 0 else 0.02 * reach), high + (0.16 * reach if high > 0 else 0.02 * reach))
+    for row, value, text in zip(rows, values, texts, strict=True):
+        ax.annotate(
+            text, (value, row), xytext=(2.5 if value > 0 else -2.5, 0), textcoords="offset points",
+            ha="left" if value > 0 else "right", va="center", fontsize=size, color=style.MUTED,
+        )  # fmt: skip
+
+
+def _claim(ranked: metrics.Ranking, tau: float, model: str | None) -> str:
+    strength = np.abs(ranked.effect)
+    total = strength.sum()
+    salient = strength > tau * strength.max(initial=0)
+    if not salient.any():
+        return "No effects" if model is None else f"{model}: no effects"
+    share = strength[salient].sum() / total
+    noun = "salient effect carries" if salient.sum() == 1 else "salient effects carry"
+    return f"{'' if model is None else model + ': '}{salient.sum()} {noun} {share:.0%} of the strength"

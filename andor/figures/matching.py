@@ -1,0 +1,185 @@
+"""Claim: a few AND-OR effects give the model's output on all 2**n_players masked prompts.
+
+Above, v on all masks of one prompt, sorted, with the logic model of the top effects over it; below, how well the top
+effects match v over all prompts (arXiv 2305.01939, universal matching; 2401.16318, figure 6).
+"""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from andor import metrics
+from andor.figures import results, style
+from andor.store import Run
+
+TOP = 100
+"""Effects of the logic model drawn above: "around 100" suffice (arXiv 2305.01939)."""
+
+SHARES = (0.01, 0.03, 0.05, 0.10)
+"""Shares of all effects whose match is reported below, next to the top 100."""
+
+_PER_ROW = 3  # panels of sorted values side by side
+
+
+def top_counts(n_players: int) -> tuple[int, ...]:
+    """Numbers of effects behind `SHARES` (rounded up, of 2**(n+1) - n - 2), then `TOP`."""
+    available = 2 ** (n_players + 1) - n_players - 2
+    return (*(math.ceil(share * available) for share in SHARES), TOP)
+
+
+def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
+    """Model -> prompt id -> the match at each of `top_counts`."""
+    return {
+        model: {
+            p.id: [
+                metrics.matching(run.values[model][p.id].v, *results.optimum(run, model, p.id), k)
+                for k in top_counts(p.n_players)
+            ]
+            for p in run.prompts
+        }
+        for model in run.models
+    }
+
+
+def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
+    """The prompt drawn above: median R² of the top 100, R² averaged over the models."""
+    prompts = next(iter(found.values()))
+    return results.closest_to_median({p: float(np.mean([found[m][p][-1].r2 for m in found])) for p in prompts})
+
+
+def plot(run: Run) -> Figure:
+    """Sorted values with the logic model over them, and the match over all prompts."""
+    found = matches(run)
+    shown = representative(found)
+    rows = -(-len(run.models) // _PER_ROW)
+    columns = min(len(run.models), _PER_ROW)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.4 + 2.1 * rows + 2.3)
+    style.title(figure, _claim(found))
+    above, below = figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.3])
+
+    axes = above.subplots(rows, columns, squeeze=False).ravel()
+    for place, (ax, model) in enumerate(zip(axes, run.models, strict=False)):
+        _plot_values(ax, run, model, shown, style.model_colour(place))
+        ax.set_title(f"{run.labels[model]}, prompt {shown}, R² = {style.number(found[model][shown][-1].r2, 3)}")
+    for ax in axes[len(run.models) :]:
+        ax.set_visible(False)
+
+    explained, error = below.subplots(1, 2)
+    _plot_spread(explained, run, {m: [[x.r2 for x in p] for p in found[m].values()] for m in found})
+    _plot_spread(error, run, {m: [[x.mean_error for x in p] for p in found[m].values()] for m in found})
+    explained.set_title(f"Match over all {_prompts(run)}: R²")
+    explained.set_ylabel("R² over all masks")
+    error.set_title(f"Match over all {_prompts(run)}: mean |error|")
+    error.set_ylabel("share of |v(N) − v(∅)|")
+    error.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
+    _limit(explained, [x.r2 for model in found.values() for p in model.values() for x in p])
+    error.set_ylim(0)
+    handles = [
+        Patch(color=style.model_colour(place), alpha=0.6, label=run.labels[model])
+        for place, model in enumerate(run.models)
+    ]
+    below.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+def caption(run: Run) -> str:
+    """What the figure shows, and its numbers."""
+    found = matches(run)
+    shown = representative(found)
+    prompt = next(p for p in run.prompts if p.id == shown)
+    target = run.values[run.models[0]][shown].target
+    parts = []
+    for model in run.models:
+        medians = _medians(found[model])
+        shares = ", ".join(f"{s:.0%}: {style.number(r2, 3)}" for s, r2 in zip(SHARES, medians, strict=False))
+        worst = np.nanmin([p[-1].r2 for p in found[model].values()])
+        largest = np.nanmedian([p[-1].max_error for p in found[model].values()])
+        parts.append(
+            f"{run.labels[model]} {shares}, top {TOP}: {style.number(medians[-1], 3)} "
+            f"(worst prompt {style.number(worst, 3)}; median largest error {largest:.0%} of |v(N) − v(∅)|)"
+        )
+    return (
+        f"Universal matching. Above: log-odds v of {target!r} on all {2**prompt.n_players:,} masked versions of "
+        f"{_quoted(prompt.text)}, sorted (black), the bound on the noise around it (grey), and the logic model "
+        f"of the {TOP} strongest AND-OR effects (colour). The prompt is the one of median R² at the top {TOP}, R² "
+        f"averaged over the models. Below: match of the strongest 1, 3, 5 and 10% of all effects and of the top {TOP} "
+        f"over {_prompts(run)}; boxes: quartiles and median, dots: prompts. Median R²: {'; '.join(parts)}."
+    )
+
+
+def _claim(found) -> str:
+    medians = style.listed(style.number(_medians(prompts)[-1], 3) for prompts in found.values())
+    return f"The top {TOP} effects match v on all masked prompts with a median R² of {medians}"
+
+
+def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str) -> None:
+    v = run.values[model][prompt_id].v
+    bound = run.effects[model][prompt_id].noise_bound
+    by_value = np.argsort(v, kind="stable")
+    rank = np.arange(1, v.size + 1)
+    logic = metrics.logic_model(*results.optimum(run, model, prompt_id), TOP)
+    ax.fill_between(rank, v[by_value] - bound, v[by_value] + bound, color=style.NOISE, alpha=0.45, lw=0)
+    # Dots become one picture inside the PDF: tens of thousands of vector dots would make it slow to open.
+    ax.plot(rank, logic[by_value], "o", ms=1.6, mew=0, color=colour, alpha=0.7, rasterized=True)
+    ax.plot(rank, v[by_value], color="black", lw=0.9)
+    ax.set_xlim(0, v.size + 1)
+    ax.set_xlabel(f"all {v.size:,} masked prompts, sorted by v")
+    ax.set_ylabel("v, log-odds of the target")
+    handles = [
+        Line2D([], [], color="black", lw=0.9, label="v, the model"),
+        Line2D([], [], color=colour, marker="o", ms=3, mew=0, ls="", label=f"top {TOP} effects"),
+        Patch(color=style.NOISE, alpha=0.45, lw=0, label="v ± noise bound"),
+    ]
+    ax.legend(handles=handles, loc="upper left")
+
+
+def _plot_spread(ax, run: Run, numbers: dict[str, list[list[float]]]) -> None:
+    """Boxes and dots: one group per number of effects, one box per model, one dot per prompt."""
+    groups = len(SHARES) + 1
+    width = 0.8 / len(numbers)
+    for place, by_prompt in enumerate(numbers.values()):
+        colour = style.model_colour(place)
+        for group, column in enumerate(np.array(by_prompt).T):
+            column = column[~np.isnan(column)]
+            if not column.size:
+                continue
+            centre = group + (place - (len(numbers) - 1) / 2) * width
+            low, lower, median, upper, high = np.quantile(column, [0, 0.25, 0.5, 0.75, 1])
+            # By hand: Axes.boxplot makes matplotlib choose a backend for the whole process.
+            ax.vlines(centre, low, high, color=colour, lw=0.7)
+            ax.bar(centre, upper - lower, 0.8 * width, bottom=lower, color=colour, alpha=0.35, lw=0)
+            ax.hlines(median, centre - 0.4 * width, centre + 0.4 * width, color="black", lw=1.0)
+            ax.plot(centre + 0.55 * width * style.aside(column.size), column, "o", ms=1.8, mew=0, color=colour)
+    counts = {top_counts(p.n_players) for p in run.prompts}
+    notes = [f"{min(k)}" if min(k) == max(k) else f"{min(k)}–{max(k)}" for k in zip(*counts, strict=True)]
+    names = [f"{share:.0%}\n({note})" for share, note in zip(SHARES, notes, strict=False)]
+    ax.set_xticks(range(groups), [*names, f"top\n{TOP}"])
+    ax.set_xlim(-0.6, groups - 0.4)
+    ax.set_xlabel("strongest effects used, share of all (number)")
+    ax.grid(axis="y")
+
+
+def _limit(ax, numbers: list[float]) -> None:
+    """R² from just under the lowest to 1, but not below 0, where effects explain less than a constant would."""
+    lowest = np.nanmin([*numbers, 1.0])
+    bottom = max(0.0, lowest - 0.04 * (1 - lowest))
+    ax.set_ylim(bottom, 1 + 0.02 * (1 - bottom) if bottom < 1 else 1.01)
+    below = sum(x < 0 for x in numbers)
+    if below:
+        ax.text(0.99, 0.04, f"{below} below 0 not drawn", transform=ax.transAxes, ha="right", color=style.MUTED)
+
+
+def _medians(prompts: dict[str, list[metrics.Matching]]) -> list[float]:
+    return [float(np.nanmedian(column)) for column in np.array([[x.r2 for x in p] for p in prompts.values()]).T]
+
+
+def _prompts(run: Run) -> str:
+    return "1 prompt" if len(run.prompts) == 1 else f"{len(run.prompts)} prompts"
+
+
+def _quoted(text: str) -> str:
+    return "“" + " ".join(text.split()) + "”"

@@ -1,0 +1,116 @@
+"""Claim: few effects are strong. Strength of all effects in descending order, at the optimum and with AND only.
+
+Arxiv 2305.01939 and 2401.16318, figure 2. A prompt's strengths are divided by its largest.
+"""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from andor import metrics
+from andor.figures import results, style
+from andor.store import Run
+
+FLOOR = 1e-4
+"""Lowest strength drawn, a share of the strongest effect. Solvers leave dust below it where an effect is zero."""
+
+_PER_ROW = 3
+
+
+def curves(run: Run, model: str, pair_of) -> np.ndarray:
+    """Strengths over the strongest, descending, `[prompts, effects]`; zeros where a prompt has fewer effects."""
+    found = [metrics.sparsity_curve(*pair_of(run, model, p)) for p in results.prompt_ids(run)]
+    curves = np.zeros((len(found), max(curve.size for curve in found)))
+    for row, curve in zip(curves, found, strict=True):
+        row[: curve.size] = curve / (curve[0] or 1.0)
+    return curves
+
+
+def salient_counts(run: Run, model: str, pair_of) -> np.ndarray:
+    """Number of salient effects of every prompt, at the run's tau."""
+    return np.array(
+        [metrics.salient_count(*pair_of(run, model, p), run.settings["tau"]) for p in results.prompt_ids(run)]
+    )
+
+
+def plot(run: Run) -> Figure:
+    """Strength against rank, both logarithmic, one panel per model."""
+    rows, columns = -(-len(run.models) // _PER_ROW), min(len(run.models), _PER_ROW)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.7 + 2.5 * rows)
+    style.title(figure, _claim(run))
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True).ravel()
+    for place, (ax, model) in enumerate(zip(axes, run.models, strict=False)):
+        _plot_model(ax, run, model, style.model_colour(place))
+        ax.label_outer(remove_inner_ticks=False)
+    for ax in axes[len(run.models) :]:
+        ax.set_visible(False)
+    handles = [
+        *(Line2D([], [], color=style.model_colour(i), label=run.labels[m]) for i, m in enumerate(run.models)),
+        Line2D([], [], color=style.AND_ONLY, ls="--", label="same model, AND only (Harsanyi)"),
+        Line2D([], [], color=style.NOISE, lw=0.5, label="one prompt"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+def caption(run: Run) -> str:
+    """What the figure shows, and its numbers."""
+    parts = []
+    for model in run.models:
+        ours, theirs = (salient_counts(run, model, how) for how in (results.optimum, results.and_only))
+        parts.append(f"{run.labels[model]} {_spread(ours)}, AND only {_spread(theirs)}")
+    return (
+        f"Sparsity. Strength |I(S)| of all AND and OR effects in descending order, each prompt divided by its "
+        f"strongest effect, both axes logarithmic: thin lines {len(run.prompts)} prompts, thick line their median; "
+        f"dashed: AND effects only (Harsanyi dividends) in place of the certified optimum. Dotted: the threshold "
+        f"τ = {run.settings['tau']:g}. Circles: the median number of salient effects, with the smallest and largest "
+        f"in brackets: {'; '.join(parts)}."
+    )
+
+
+def _claim(run: Run) -> str:
+    ours, theirs = (
+        [np.median(salient_counts(run, model, how)) for model in run.models]
+        for how in (results.optimum, results.and_only)
+    )
+    return (
+        f"{style.listed(f'{x:g}' for x in ours)} effects are salient in the median prompt; "
+        f"with AND effects alone {style.listed(f'{x:g}' for x in theirs)}"
+    )
+
+
+def _plot_model(ax, run: Run, model: str, colour: str) -> None:
+    tau = run.settings["tau"]
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for pair_of, shade, dashes in ((results.and_only, style.AND_ONLY, "--"), (results.optimum, colour, "-")):
+        strengths = curves(run, model, pair_of)
+        rank = np.arange(1, strengths.shape[1] + 1)
+        # Zeros have no place on a logarithmic axis; drawn below its lower end, they let the line fall off there.
+        drawn = np.maximum(strengths, FLOOR / 100)
+        ax.plot(rank, drawn.T, color=shade, lw=0.4, alpha=0.25)
+        ax.plot(rank, np.median(drawn, axis=0), color=shade, ls=dashes)
+        count = np.median(salient_counts(run, model, pair_of))
+        ours = pair_of is results.optimum
+        if count:
+            ax.plot([count], [tau], "o", ms=4.5, mfc="white", mec=shade, mew=1.2, zorder=4)
+            # Both curves fall: below the first and above the second there is room. At the right edge, never across it.
+            where = {"xy": (count, tau), "xytext": (-6, -5), "va": "top"}
+            if not ours:
+                where = {"xy": (1, 4 * tau), "xycoords": ("axes fraction", "data"), "xytext": (0, 0), "va": "bottom"}
+            text = f"{count:g} salient" if ours else f"AND only: {count:g}"
+            ax.annotate(text, **where, textcoords="offset points", ha="right", color=shade, fontweight="bold")
+    ax.axhline(tau, color=style.MUTED, lw=0.8, ls=":")
+    ax.annotate(f"τ = {tau:g}", (1, tau), xytext=(0, 2), textcoords="offset points", va="bottom", color=style.MUTED)
+    ax.set_ylim(FLOOR, 1.3)
+    ax.set_xlim(0.9, None)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y >= 1e-3 else f"{y:.4f}"))
+    ax.set_title(run.labels[model])
+    ax.set_xlabel("rank of the effect")
+    ax.set_ylabel("strength / strongest effect")
+
+
+def _spread(counts: np.ndarray) -> str:
+    return f"{np.median(counts):g} [{counts.min()}, {counts.max()}]"

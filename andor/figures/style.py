@@ -1,0 +1,108 @@
+"""How every figure looks: one dict for `matplotlib.rc_context`, the colours, the widths. Nothing is set at import.
+
+Colours are those of Okabe and Ito, which stay apart under all common forms of colour blindness. One thing has one
+colour in every figure: AND, OR, noise, the AND-only method, and each model by its place in the run.
+"""
+
+import textwrap
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+ONE_COLUMN = 3.4
+"""Width of a figure that fits one column of a two-column paper, in inches."""
+
+TWO_COLUMNS = 7.0
+"""Width of a figure across both columns, in inches."""
+
+AND = "#0072B2"
+OR = "#D55E00"
+NOISE = "#999999"
+AND_ONLY = "#000000"
+MODELS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#DDCC77")
+
+GRID = "#DDDDDD"
+MUTED = "#555555"  # text that explains; 7:1 on white
+
+# DejaVu Sans comes with matplotlib and has ∧ ∨ ∅ τ; the others are asked for words it has no glyphs for.
+_FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "SimHei", "WenQuanYi Zen Hei")
+
+
+def style() -> dict:
+    """Settings for `matplotlib.rc_context`, to hold while a figure is built and while it is saved."""
+    installed = set(font_manager.get_font_names())
+    return {
+        "font.family": ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)],
+        "font.size": 7.5,
+        "axes.titlesize": 8,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 7.5,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "legend.borderaxespad": 0.2,
+        "figure.titlesize": 9,
+        "figure.titleweight": "bold",
+        "figure.facecolor": "white",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "axes.grid": False,
+        "grid.color": GRID,
+        "grid.linewidth": 0.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.minor.width": 0.4,
+        "ytick.minor.width": 0.4,
+        "lines.linewidth": 1.4,
+        "hatch.linewidth": 0.7,
+        # Prompts may hold $, _ and \\: words are words, never markup. Formulas are written in Unicode.
+        "text.usetex": False,
+        "text.parse_math": False,
+        "axes.formatter.use_mathtext": False,
+        "savefig.dpi": 300,
+        "savefig.bbox": None,
+        "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    }
+
+
+def model_colour(place: int) -> str:
+    """Colour of the model at this place of the run; from the seventh model on, colours repeat."""
+    return MODELS[place % len(MODELS)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure with constrained layout, in inches. No pyplot, so no window, backend or global figure list."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def title(figure: Figure, text: str) -> None:
+    """The claim of the figure, above all panels, left-aligned, in as many lines as it takes."""
+    per_line = int(13.4 * figure.get_figwidth())  # bold 9 point, with room to spare
+    figure.suptitle("\n".join(textwrap.wrap(text, per_line)), x=0.01, ha="left")
+
+
+def empty(ax, why: str) -> None:
+    """Say in a panel why nothing is drawn there."""
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+    ax.set_axis_off()
+
+
+def listed(items) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def aside(count: int) -> np.ndarray:
+    """Sideways places in [-0.5, 0.5] for dots of equal or near numbers; a fixed pattern, the same at every drawing."""
+    return (np.arange(count) * 0.618) % 1 - 0.5
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number for a caption or a label: a plain minus becomes a real one, nan becomes "n/a"."""
+    return "n/a" if value != value else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
