@@ -79,8 +79,8 @@ def spindle_split(strength: OrderStrength) -> SpindleSplit:
     """Weighted least squares fit of a decay per sign and a common spindle, all amplitudes >= 0.
 
     Deterministic, and invariant to the scale of the strengths: for given rates and ratio the amplitudes have a closed
-    form; rates and ratio come from a full grid, refined around its best point: no starting point, no optimiser. Tens of
-    milliseconds. Exact mixtures come back to 1e-3.
+    form; rates and ratio come from a full grid, refined around its best point: no starting point, no optimiser. About
+    15 ms. Exact mixtures come back to 1e-3.
 
     For pooled strengths (`andor.metrics.pool`) with different numbers of players the shapes are means of the prompts'
     own shapes: every prompt has the same decay, cut at its last order, and a spindle of the same strength.
