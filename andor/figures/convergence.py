@@ -151,9 +151,9 @@ def caption(run: Run) -> str:
 
 def _claim(run: Run) -> str:
     first, second = (run.labels[model] for model in run.models[:2])
-    numbers = [x for x in overlaps(run)["weighted overlap"].values() if not np.isnan(x)]
+    median = results.median_of_defined(overlaps(run)["weighted overlap"].values())
     more = "" if len(run.models) == 2 else f" (first two of {len(run.models)} models)"
-    share = f"{np.median(numbers):.0%} of the strength of their effects"
+    share = f"{median:.0%} of the strength of their effects"
     return f"{first} and {second}{more} share {share} in the median prompt"
 
 
@@ -226,5 +226,4 @@ def _plot_overlaps(ax, found: dict[str, dict[str, float]]) -> None:
 
 
 def _median(by_prompt: dict[str, float]) -> str:
-    numbers = [x for x in by_prompt.values() if not np.isnan(x)]
-    return style.number(float(np.median(numbers)) if numbers else float("nan"))
+    return style.number(results.median_of_defined(by_prompt.values()))

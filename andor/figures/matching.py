@@ -96,11 +96,11 @@ def caption(run: Run) -> str:
     for model in run.models:
         medians = _medians(found[model])
         shares = ", ".join(f"{s:.0%}: {style.number(r2, 3)}" for s, r2 in zip(SHARES, medians, strict=False))
-        worst = np.nanmin([p[-1].r2 for p in found[model].values()])
-        largest = np.nanmedian([p[-1].max_error for p in found[model].values()])
+        worst = min((p[-1].r2 for p in found[model].values() if not np.isnan(p[-1].r2)), default=np.nan)
+        largest = style.number(100 * results.median_of_defined(p[-1].max_error for p in found[model].values()), 0)
         parts.append(
             f"{run.labels[model]} {shares}, top {TOP}: {style.number(medians[-1], 3)} "
-            f"(worst prompt {style.number(worst, 3)}; median largest error {largest:.0%} of |v(N) − v(∅)|)"
+            f"(worst prompt {style.number(worst, 3)}; median largest error {largest}% of |v(N) − v(∅)|)"
         )
     return (
         f"Universal matching. Above: log-odds v of {target!r} on all {2**prompt.n_players:,} masked versions of "
@@ -174,7 +174,7 @@ def _limit(ax, numbers: list[float]) -> None:
 
 
 def _medians(prompts: dict[str, list[metrics.Matching]]) -> list[float]:
-    return [float(np.nanmedian(column)) for column in np.array([[x.r2 for x in p] for p in prompts.values()]).T]
+    return [results.median_of_defined(column) for column in np.array([[x.r2 for x in p] for p in prompts.values()]).T]
 
 
 def _prompts(run: Run) -> str:

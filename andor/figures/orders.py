@@ -82,11 +82,11 @@ def caption(run: Run) -> str:
             if strength is None:
                 continue
             split = spindle_split(strength)
-            overall = style.number(metrics.cancellation(strength).overall)
+            cancelled = style.number(_mean_cancellation(run, model, pair_of))
             parts.append(
                 f"{run.labels[model]}, {name}: total {style.number(_total(strength))}, strongest order "
-                f"{_peak(strength)}, cancellation {overall}, spindle share {style.number(split.spindle_share)} "
-                f"(misfit {style.number(split.misfit)})"
+                f"{_peak(strength)}, mean cancellation within a prompt {cancelled}, spindle share "
+                f"{style.number(split.spindle_share)} (misfit {style.number(split.misfit)})"
             )
     return (
         f"Order distribution. Above: mean strength over {used} of {len(run.prompts)} prompts of the positive (up) and "
@@ -108,6 +108,12 @@ def _claim(run: Run) -> str:
     if peaks[0] == peaks[1]:
         return f"Strength peaks at order {ours}, at the certified optimum and with AND effects alone"
     return f"Strength peaks at order {ours} at the certified optimum, at order {theirs} with AND effects alone"
+
+
+def _mean_cancellation(run: Run, model: str, pair_of) -> float:
+    strengths = [metrics.order_strength(*pair_of(run, model, p)) for p in results.prompt_ids(run)]
+    overall = [metrics.cancellation(strength).overall for strength in strengths]
+    return results.mean_of_defined(overall)
 
 
 def _total(strength: metrics.OrderStrength) -> float:

@@ -37,6 +37,18 @@ def with_range(run: Run, models: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p for p in prompt_ids(run) if all(value_range(run, model, p) > 0 for model in models))
 
 
+def mean_of_defined(numbers) -> float:
+    """Mean of the numbers that are not nan; nan when none is left."""
+    defined = [x for x in numbers if not np.isnan(x)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def median_of_defined(numbers) -> float:
+    """Median of the numbers that are not nan; nan when none is left."""
+    defined = [x for x in numbers if not np.isnan(x)]
+    return float(np.median(defined)) if defined else float("nan")
+
+
 def closest_to_median(numbers: dict[str, float]) -> str:
     """The key whose number is the lower median; the first of equals. Numbers that are nan come last."""
     ranked = sorted(numbers, key=lambda key: (np.isnan(numbers[key]), numbers[key]))

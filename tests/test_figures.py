@@ -1,0 +1,257 @@
+import io
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from andor import figures, lattice, store
+from andor.figures import FIGURES, convergence, draw, effects, matching, orders, results, save, sparsity
+from andor.figures.style import style
+from andor.interactions import Solution
+from andor.values import Values
+
+WORDS = ("not", "good", "never", "dull", "film", "cast")
+NASTY = ("$x_1$", "a_b^{c", "100%", "<b>&amp;", "\\alpha\n", "日本")
+NOISE = 0.02
+
+
+def planted(rng, n_players, count=8):
+    """A few AND and OR effects, and v made of them plus small noise."""
+    size = 2**n_players
+    and_effects, or_effects = np.zeros((2, size))
+    for subset in rng.choice(np.arange(1, size), min(count, size - 1), replace=False):
+        is_or = subset.bit_count() > 1 and rng.random() < 0.4
+        (or_effects if is_or else and_effects)[subset] = rng.normal() + 0.5
+    and_effects[0] = -1.0
+    return and_effects, or_effects
+
+
+def solution(v, and_effects, or_effects):
+    bound = NOISE * abs(v[-1] - v[0])
+    noise = v - lattice.zeta(and_effects) - lattice.or_sums(or_effects)
+    return Solution(and_effects, or_effects, noise, np.zeros_like(v), bound, 1.0, 1.0, 0.0, 3, "converged")
+
+
+def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS, make=planted, seed=0):
+    """A run on disk whose effects are known, written as `andor compare` writes it."""
+    rng = np.random.default_rng(seed)
+    store.create_run(path)
+    records = []
+    for place in range(n_prompts):
+        chosen = words[: len(words) - place % 2]  # prompts differ in their number of players
+        prompt_id, text = f"prompt-{place + 1}", " and ".join(words) + " ."
+        starts = [text.index(word) for word in chosen]
+        spans = [[start, start + len(word)] for start, word in zip(starts, chosen, strict=True)]
+        records.append({"id": prompt_id, "text": text, "players": spans, "words": list(chosen), "target": " positive"})
+        shared = make(rng, len(chosen))
+        for model in models:
+            and_effects, or_effects = (x * rng.normal(1, 0.2, x.shape) for x in shared)
+            v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
+            v[1:] += rng.normal(size=v.size - 1) * 0.005 * np.ptp(v)
+            values = Values(v, tuple(text[a:b].strip() for a, b in spans), " positive", 0.9, 100, 0.1)
+            store.save_values(path, model, prompt_id, values)
+            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects))
+    labels = store.model_labels(tuple(models))
+    store.save_settings(
+        path,
+        {
+            "models": [{"name": name, "label": label} for name, label in zip(models, labels, strict=True)],
+            "prompts": records,
+            "noise": NOISE,
+            "tau": 0.05,
+        },
+    )
+    store.save_summary(path, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return store.read_run(make_run(tmp_path_factory.mktemp("run") / "run"))
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.fixture(scope="module")
+def drawn(run):
+    return draw(run.path)
+
+
+def draw_small(run, module) -> Figure:
+    """One figure, laid out and drawn, without the time that full resolution and font embedding take."""
+    with rc_context(style()):
+        figure = module.plot(run)
+        figure.savefig(io.BytesIO(), dpi=40)
+    return figure
+
+
+def test_draw_writes_every_figure_and_its_caption(run, drawn):
+    names = [file.name for file in drawn]
+    assert names == [*(f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")), "captions.md"]
+    for file in drawn[:-1]:
+        assert file.parent == run.path / "figures"
+        assert file.read_bytes().startswith(b"\x89PNG" if file.suffix == ".png" else b"%PDF")
+    captions = drawn[-1].read_text(encoding="utf-8")
+    assert all(f"**{name}.**" in captions for name in FIGURES)
+
+
+def test_png_resolution_is_over_200_dots_per_inch(run, drawn):
+    width = int.from_bytes(drawn[0].read_bytes()[16:20], "big")
+    assert width / matching.plot(run).get_figwidth() >= 200
+
+
+def test_the_same_run_gives_the_same_files(run, drawn, tmp_path):
+    with rc_context(style()):
+        again = save(matching.plot(run), tmp_path / "new" / "name.with.dots")
+    assert [file.name for file in again] == ["name.with.dots.png", "name.with.dots.pdf"]
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in drawn[:2]]
+
+
+def test_drawing_needs_no_jax_and_touches_no_global_state(run):
+    # Items are read from the dict below RcParams: its own [] would choose a backend, which is what must not happen.
+    code = (
+        "import sys, matplotlib; before = list(dict.items(matplotlib.rcParams))\n"
+        "from andor.figures import draw; draw(sys.argv[1])\n"
+        "assert list(dict.items(matplotlib.rcParams)) == before, 'rcParams changed'\n"
+        "loaded = {'jax', 'flax', 'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=True, timeout=300)
+
+
+def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {"convergence": convergence, "sparsity": sparsity})
+    files = draw(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
+    assert [file.name for file in files] == ["sparsity.png", "sparsity.pdf", "captions.md"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"models": ("tiny-llama",), "n_prompts": 1},
+        {"models": ("a/llama", "b/llama", "c", "d", "e", "f", "g"), "n_prompts": 2},
+        {"models": ("a", "b", "c"), "n_prompts": 3, "words": ("one", *WORDS[:1])},
+        {"words": NASTY, "n_prompts": 2},
+    ],
+    ids=["one model, one prompt", "seven models", "one and two players", "markup in words"],
+)
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
+def test_runs_of_any_shape_are_drawn(tmp_path, shape):
+    run = store.read_run(make_run(tmp_path / "run", **shape))
+    for module in FIGURES.values():
+        draw_small(run, module)
+        assert "nan" not in module.caption(run)
+
+
+def nothing(rng, n_players):
+    and_effects, or_effects = np.zeros((2, 2**n_players))
+    and_effects[0] = 0.3
+    return and_effects, or_effects
+
+
+def test_a_run_without_effects_is_drawn_and_says_so(tmp_path):
+    run = store.read_run(make_run(tmp_path / "run", make=nothing))
+    for module in FIGURES.values():
+        draw_small(run, module)
+        assert "nan" not in module.caption(run)
+    assert "Nothing to compare" in texts(convergence.plot(run))
+    assert "v(N) = v(∅) in every prompt" in texts(orders.plot(run))
+
+
+def test_captions_quote_computed_numbers(run):
+    counts = [sparsity.salient_counts(run, m, results.optimum) for m in run.models]
+    assert all(
+        f"{m} {np.median(c):g} [{c.min()}, {c.max()}]" in sparsity.caption(run)
+        for m, c in zip(run.models, counts, strict=True)
+    )
+    overlap = np.median(list(convergence.overlaps(run)["weighted overlap"].values()))
+    assert f"weighted overlap {overlap:.2f}" in convergence.caption(run)
+    assert f"{overlap:.0%}" in texts(convergence.plot(run))
+    top = matching.matches(run)["tiny-llama"]
+    assert f"top 100: {np.median([match[-1].r2 for match in top.values()]):.3f}" in matching.caption(run)
+
+
+def test_top_counts_are_shares_of_all_effects():
+    # 2**11 - 10 - 2 = 2036 effects of 10 players.
+    assert matching.top_counts(10) == (21, 62, 102, 204, 100)
+
+
+def test_the_prompt_shown_is_the_lower_median():
+    assert results.closest_to_median({"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.7}) == "c"
+    assert results.closest_to_median({"a": float("nan"), "b": 0.1, "c": 0.5}) == "b"
+    assert results.closest_to_median({"a": float("nan")}) == "a"
+
+
+def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
+    path = make_run(tmp_path / "run", n_prompts=1)
+    n_players = len(WORDS)
+    not_good, dull, opposite, faint = 0b000011, 0b001000, 0b010000, 0b100000
+    for model, values in {"tiny-llama": (2.0, 1.0, 0.5, 0.01), "tiny-qwen2": (1.0, 0.0, -0.5, 0.01)}.items():
+        and_effects, or_effects = np.zeros((2, 2**n_players))
+        and_effects[[not_good, dull, opposite, faint]] = values
+        v = lattice.zeta(and_effects)
+        old = store.read_run(path).values[model]["prompt-1"]
+        store.save_values(path, model, "prompt-1", Values(v, old.players, old.target, 0.9, 1, 0.1))
+        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects))
+    found = {effect.subset: effect for effect in convergence.compared(store.read_run(path), "prompt-1")}
+    assert set(found) == {not_good, dull, opposite}
+    assert [found[s].shared for s in (not_good, dull, opposite)] == [True, False, False]
+    # v(N) - v(∅) is 3.51 and 0.51: each model's effects are divided by its own.
+    np.testing.assert_allclose(found[not_good].values, (2 / 3.51, 1 / 0.51))
+
+
+def test_orders_pool_over_prompts_in_units_of_the_range(run):
+    by_hand = np.mean(
+        [
+            sum(np.abs(x[1:]).sum() for x in results.optimum(run, "tiny-llama", p))
+            / results.value_range(run, "tiny-llama", p)
+            for p in results.prompt_ids(run)
+        ]
+    )
+    strength = orders.pooled(run, "tiny-llama", results.optimum)
+    np.testing.assert_allclose(strength.positive.sum() + strength.negative.sum(), by_hand)
+
+
+def test_and_only_adds_up_to_v_exactly(run):
+    and_effects, or_effects = results.and_only(run, "tiny-llama", "prompt-1")
+    np.testing.assert_allclose(lattice.zeta(and_effects), run.values["tiny-llama"]["prompt-1"].v, atol=1e-12)
+    assert not or_effects.any()
+
+
+def test_effect_names():
+    words = ("not", "good", "not", "very\nlong  phrase", "dull")
+    assert effects.effect_name(words, 0b00010, False) == "good"
+    assert effects.effect_name(words, 0b10010, True) == "good ∨ dull"
+    assert effects.effect_name(words, 0b00111, False) == "not₁ ∧ good ∧ not₂"
+    assert effects.effect_name(words, 0b01000, False) == "very long phrase"
+    assert effects.effect_name(words, 0b11111, False, 40) == "not₁ ∧ good ∧ … ∧ dull (5 words)"
+
+
+@pytest.mark.parametrize("longest", [20, 30, 44])
+def test_long_effect_names_are_cut_to_length(longest):
+    words = tuple("extraordinarily" * (1 + i % 3) for i in range(10))
+    for subset in (0b1, 0b11, 0b111, 2**10 - 1):
+        assert len(effects.effect_name(words, subset, True, longest)) <= longest + 4
+
+
+def test_effects_chart_draws_the_strongest_first(run):
+    and_effects, or_effects = np.zeros((2, 8))
+    and_effects[[0, 0b011, 0b100]] = 9.0, -2.0, 0.05
+    or_effects[0b110] = 1.0
+    figure = effects.plot(("not", "good", "dull"), and_effects, or_effects, target=" bad", model="m")
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["not ∧ good", "good ∨ dull", "dull"]
+    assert [bar.get_width() for bar in ax.patches] == [-2.0, 1.0, 0.05]
+    assert "“bad”" in ax.get_xlabel()
+    assert "m: 2 salient effects carry 98% of the strength" in texts(figure)
+
+
+def test_effects_chart_of_a_constant_says_so():
+    and_effects, or_effects = np.zeros((2, 8))
+    assert "no effects" in texts(effects.plot(("a", "b", "c"), and_effects, or_effects))
