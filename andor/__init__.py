@@ -25,14 +25,14 @@ _EXPORTS = {
     "LanguageModel": "andor.models",
     "Prompt": "andor.prompts",
     "read_prompts": "andor.prompts",
-    "Values": "andor.evaluate",
-    "evaluate": "andor.evaluate",
-    "predict_target": "andor.evaluate",
+    "Values": "andor.values",
+    "evaluate": "andor.evaluation",
+    "predict_target": "andor.evaluation",
     "Solution": "andor.interactions",
     "extract": "andor.interactions",
     "compare": "andor.compare",
 }
-_MODULES = ("lattice", "metrics", "interactions", "solvers", "store")
+_MODULES = ("figures", "interactions", "lattice", "metrics", "solvers", "spindle", "store")
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 

@@ -207,7 +207,7 @@ def mask_words(doc: Document, mask_id: int, masked_documents: float, rng: np.ran
 
 
 def rows(documents: list[Document], size: int, mask_id: int, masked_documents: float, rng: np.random.Generator):
-    """Endless packed rows `[5, size]` of inputs, targets, weights, segments, positions; each epoch has every document."""
+    """Endless packed rows `[5, size]` of inputs, targets, weights, segments, positions; an epoch has every document."""
     while True:
         row: list[np.ndarray] = []
         used = 0

@@ -22,6 +22,9 @@ FAMILIES = {family.model_type: family for family in (llama.FAMILY, qwen2.FAMILY)
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 """The models that ship with the package, one HF-format directory each."""
 
+WITHOUT_WEIGHTS = ["*.json", "*.jinja"]
+"""What a hub checkpoint has besides its weights: config, index, tokenizer, chat template."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LanguageModel:
@@ -71,7 +74,7 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
     """
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
-    folder = _find(str(name), revision)
+    folder = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
     settings = _read_json(folder / "config.json")
     family = FAMILIES.get(settings.get("model_type"))
     if family is None:
@@ -95,11 +98,16 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
     )
 
 
-def _find(name: str, revision: str | None) -> Path:
-    """The directory that holds the checkpoint; downloads it if `name` is a hub id."""
+def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a model, without its weights. Name, revision and errors as for `load`."""
+    return _load_tokenizer(_find(str(name), revision, WITHOUT_WEIGHTS))
+
+
+def _find(name: str, revision: str | None, files: list[str]) -> Path:
+    """The directory that holds the checkpoint; downloads files of these patterns if `name` is a hub id."""
     if name in embedded_models():
         return EMBEDDED / name
-    folder = Path(name).expanduser()
+    folder = Path(name or "no name").expanduser()  # Path("") would be the current directory
     if folder.is_dir():
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or folder.exists():
@@ -110,7 +118,7 @@ def _find(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except Exception as error:  # the hub's own errors, and those of every layer of its network stack
         raise ValueError(
             f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "

@@ -115,7 +115,7 @@ class Projection(Weight):
 
 
 class RMSNorm(nnx.Module):
-    """Zhang & Sennrich 2019 (arXiv 1910.07467). Statistics are float32; the product with the weight is not, as in HF."""
+    """Zhang & Sennrich 2019 (arXiv 1910.07467). Float32 statistics; the product with the weight is not."""
 
     def __init__(self, config: DecoderConfig, *, dtype):
         self.eps = config.rms_norm_eps

@@ -5,7 +5,6 @@ right to a multiple of `LENGTH_BUCKET` tokens, so that prompts of similar length
 the padding.
 """
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -14,38 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Float64, Int
+from jaxtyping import Array, Float, Int
 
 from andor.models import LanguageModel
 from andor.prompts import Prompt, TokenizedPrompt, tokenize
+from andor.values import Values
 
 LENGTH_BUCKET = 8
 """Padded sequence lengths are multiples of this many tokens."""
 
 TOKENS_PER_BATCH = 8192
 """Tokens of one batch of masked prompts, padding included, unless a batch size is given."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Values:
-    """The log-odds of one target under every mask of one prompt.
-
-    Attributes:
-      v: log p / (1 - p) of the target, in nats, for every subset of unmasked players; bit i of the index is player i.
-        float64 `[2**n_players]`, computed in float32 from the logits.
-      players: the words, in text order.
-      target: the exact text whose probability p is; p is the product over its tokens.
-      target_probability: p on the full prompt.
-      tokens_evaluated: tokens that went through the decoder, padding not counted.
-      seconds: wall time, compilation included.
-    """
-
-    v: Float64[np.ndarray, "s"]
-    players: tuple[str, ...]
-    target: str
-    target_probability: float
-    tokens_evaluated: int
-    seconds: float
 
 
 def mask_tokens(

@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_models import SETTINGS, assert_close, random_decoder, save_checkpoint
+
+import andor
+from andor import lattice
+from andor.evaluation import log_odds
+from andor.prompts import tokenize
+
+TEXT = "the film is not good , but it is never dull ."
+
+
+@pytest.fixture(scope="module", params=["llama-gqa", "qwen2-mqa-tied"])
+def model(request, tmp_path_factory):
+    settings = SETTINGS[request.param]
+    return andor.load(str(save_checkpoint(tmp_path_factory.mktemp("model"), settings, random_decoder(settings))))
+
+
+def by_definition(model, prompt, target=None):
+    """v from unpadded forward passes, one per target token, and float64 probabilities."""
+    tokenized = tokenize(prompt, model.tokenizer, target)
+    present = lattice.masks(prompt.n_players)
+    masked = [
+        [
+            tokenized.baseline_id if player >= 0 and not row[player] else token
+            for token, player in zip(tokenized.token_ids, tokenized.player_of_token, strict=True)
+        ]
+        for row in present
+    ]
+    p = np.ones(len(masked))
+    for index, token in enumerate(tokenized.target_ids):
+        ids = np.array([row + list(tokenized.target_ids[:index]) for row in masked], np.int32)
+        logits = np.asarray(model.decoder(jnp.asarray(ids))[:, -1], np.float64)
+        p *= np.exp(logits[:, token]) / np.exp(logits).sum(axis=-1)
+    return np.log(p) - np.log1p(-p)
+
+
+@pytest.mark.parametrize("target", [None, "good", "never again"])
+def test_values_equal_the_definition(model, target):
+    prompt = andor.Prompt(TEXT, players=["film", "not good", "never"], target=target)
+    values = andor.evaluate(model, prompt)
+    expected_target = andor.predict_target(model, prompt) if target is None else None
+    assert_close(values.v, by_definition(model, prompt, expected_target), 1e-4)
+    assert values.v.dtype == np.float64
+    assert values.players == ("film", "not good", "never")
+    assert values.target == (expected_target if target is None else f" {target}")
+    tokenized = tokenize(prompt, model.tokenizer, values.target)
+    assert values.tokens_evaluated == 8 * (len(tokenized.token_ids) + len(tokenized.target_ids) - 1)
+    assert np.isclose(values.target_probability, 1 / (1 + np.exp(-values.v[-1])))
+
+
+def test_batches_do_not_change_values_and_report_progress(model):
+    prompt = andor.Prompt(TEXT, players=["film", "not", "good", "never", "dull"], target="good")
+    expected = andor.evaluate(model, prompt)
+    done = []
+    batched = andor.evaluate(model, prompt, batch_size=7, progress=done.append)
+    assert_close(batched.v, expected.v, 1e-5)
+    assert done == [7, 14, 21, 28, 32]
+
+
+def test_predicted_target_is_the_most_probable_token(model):
+    prompt = andor.Prompt(TEXT, players=["film"])
+    ids = tokenize(prompt, model.tokenizer).token_ids
+    logits = np.asarray(model.decoder(jnp.asarray(ids)[None])[0, -1])
+    texts = [model.tokenizer.decode([token]) for token in range(len(model.tokenizer))]
+    usable = [
+        token
+        for token, text in enumerate(texts)
+        if text and "\ufffd" not in text and token not in model.tokenizer.all_special_ids
+    ]
+    assert andor.predict_target(model, prompt) == texts[max(usable, key=lambda token: logits[token])]
+
+
+def test_log_odds_is_exact_at_both_ends():
+    target = jnp.array([0])
+    # Probabilities within 1e-13 of one, where p and 1 - p lose all digits in float32.
+    assert np.isclose(log_odds(jnp.array([[30.0, 0.0, 0.0]]), target), 30 - np.log(2), rtol=1e-6)
+    assert np.isclose(log_odds(jnp.array([[-30.0, 0.0, 0.0]]), target), -30 - np.log(2), rtol=1e-6)
+
+
+def test_log_odds_of_two_tokens_is_that_of_their_product():
+    logits = jnp.array([[1.0, 0.2, -0.5], [0.3, 2.0, 0.1]])
+    p = jax.nn.softmax(logits, axis=-1)
+    product = float(p[0, 2] * p[1, 1])
+    assert np.isclose(log_odds(logits, jnp.array([2, 1])), np.log(product / (1 - product)), rtol=1e-5)
+
+
+def test_bad_batch_size_is_refused(model):
+    with pytest.raises(ValueError, match=r"batch_size=\.\.\."):
+        andor.evaluate(model, andor.Prompt(TEXT, players=["film"]), batch_size=0)
+
+
+def test_a_model_that_gives_nan_is_reported(tmp_path):
+    settings = SETTINGS["llama-gqa"]
+    decoder = random_decoder(settings)
+    decoder.model.norm.weight[...] = decoder.model.norm.weight[...].at[0].set(jnp.nan)
+    model = andor.load(str(save_checkpoint(tmp_path, settings, decoder)))
+    with pytest.raises(ValueError, match="NaN"):
+        andor.evaluate(model, andor.Prompt(TEXT, players=["film"], target="good"))
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    settings = {**SETTINGS["llama-gqa"], "vocab_size": 200}
+    folder = save_checkpoint(tmp_path, settings, random_decoder(settings), tokenizer=False)
+    save_checkpoint(tmp_path / "other", SETTINGS["llama-gqa"], random_decoder(SETTINGS["llama-gqa"]))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(ValueError, match="do not belong together"):
+        andor.evaluate(andor.load(str(folder)), andor.Prompt(TEXT, players=["film"], target="good"))

@@ -1,0 +1,104 @@
+"""Tiny random checkpoints in HF format, with non-default values of every setting, for tests without a network."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from andor.models import FAMILIES
+from andor.models.decoder import Decoder
+from andor.models.loading import hf_tensors, read_config
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 3.0,
+    "original_max_position_embeddings": 16,
+}
+
+BASE = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "rms_norm_eps": 3e-3,
+    "rope_theta": 321.0,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 512,
+}
+
+SETTINGS = {
+    "llama-gqa": {**BASE, "model_type": "llama"},
+    "llama-mha-tied": {**BASE, "model_type": "llama", "num_key_value_heads": 4, "tie_word_embeddings": True},
+    "llama-mqa-head-dim": {**BASE, "model_type": "llama", "num_key_value_heads": 1, "head_dim": 12},
+    "llama-llama3-rope": {**BASE, "model_type": "llama", "rope_scaling": LLAMA3_ROPE},
+    "qwen2-gqa": {**BASE, "model_type": "qwen2"},
+    "qwen2-mha": {**BASE, "model_type": "qwen2", "num_key_value_heads": 4},
+    "qwen2-mqa-tied": {**BASE, "model_type": "qwen2", "num_key_value_heads": 1, "tie_word_embeddings": True},
+}
+
+
+def random_decoder(settings: dict, seed: int = 0) -> Decoder:
+    """A decoder whose every weight is random and large enough to matter, biases and norms too."""
+    config = read_config(settings, FAMILIES[settings["model_type"]])
+    graphdef, state = nnx.split(Decoder(config, rngs=nnx.Rngs(seed)))
+    leaves, structure = jax.tree.flatten(state)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    leaves = [
+        0.3 * jax.random.normal(key, leaf.shape) + (1.0 if leaf.shape == (config.hidden_size,) else 0.0)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))
+
+
+def save_checkpoint(folder: Path, settings: dict, decoder: Decoder, *, tokenizer: bool = True) -> Path:
+    """Write an HF-format directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings))
+    tensors = hf_tensors(decoder, FAMILIES[settings["model_type"]], np.float32)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if tokenizer:
+        tiny_tokenizer(settings["vocab_size"]).save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "<mask>", "eos_token": "<eos>"})
+        )
+    return folder
+
+
+def tiny_tokenizer(vocab_size: int) -> Tokenizer:
+    """A byte-level BPE tokenizer with a mask token, trained on a few sentences."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<mask>", "<eos>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        ["the film is not good , but it is never dull .", "a good film is a good film"], trainer
+    )
+    return tokenizer
+
+
+def assert_close(actual, expected, atol: float):
+    """Largest absolute difference is at most `atol`; shapes agree."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    worst = np.max(np.abs(actual - expected), initial=0)
+    assert worst <= atol, f"largest difference {worst:.3g} > {atol:.3g}"
+
+
+def tokens(shape: tuple[int, int], vocab_size: int, seed: int = 0) -> jnp.ndarray:
+    """Random token ids."""
+    return jax.random.randint(jax.random.key(seed), shape, 0, vocab_size)
