@@ -81,7 +81,9 @@ def overlaps(run: Run) -> dict[str, dict[str, float]]:
 
 
 def shown_prompts(run: Run) -> tuple[str, ...]:
-    """The prompts at the lower and the upper quartile of the weighted overlap; fewer when there are fewer."""
+    """The prompts at the upper and the lower quartile of the weighted overlap; one or none when there are fewer."""
+    if len(run.models) < 2:
+        return ()
     overlap = {p: x for p, x in overlaps(run)["weighted overlap"].items() if not np.isnan(x)}
     ranked = sorted(overlap, key=lambda p: -overlap[p])
     if len(ranked) <= 2:
@@ -93,7 +95,7 @@ def shown_prompts(run: Run) -> tuple[str, ...]:
 def plot(run: Run) -> Figure:
     """One row of two panels per prompt, a bar per effect, model by model; below, overlap over all prompts."""
     shown = shown_prompts(run)
-    if len(run.models) < 2 or not shown:
+    if not shown:
         figure = style.new_figure(style.TWO_COLUMNS, 1.5)
         style.title(figure, "Nothing to compare")
         style.empty(figure.subplots(), "needs two models, and a prompt on which both have effects")
@@ -127,7 +129,7 @@ def plot(run: Run) -> Figure:
 def caption(run: Run) -> str:
     """What the figure shows, and its numbers."""
     shown = shown_prompts(run)
-    if len(run.models) < 2 or not shown:
+    if not shown:
         return "Convergence. Nothing to compare: it takes two models, and a prompt on which both have effects."
     names = " and ".join(run.labels[model] for model in run.models[:2])
     texts = {p.id: " ".join(p.text.split()) for p in run.prompts}
