@@ -259,6 +259,12 @@ def _read_json(path: Path) -> dict:
 
 def _write_json(path: Path, content: dict) -> None:
     text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Lists of numbers on one line each. Inside strings JSON has no line breaks, so text cannot match.
+    text = re.sub(
+        r"\[\n[-\d.,e+nul\s]*\]",
+        lambda numbers: re.sub(r"\s+", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]"),
+        text,
+    )
     _replace(path, lambda file: file.write(text.encode()))
 
 

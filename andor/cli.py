@@ -1,0 +1,314 @@
+"""The command line: `andor compare`, `andor extract`, `andor figures`.
+
+Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
+Results go to stdout, progress and errors to stderr. Bad input is one line, `andor: error: ...`, and exit code 2.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _optional(metavar: str):
+    """An argument whose default is told in its help text, not as "(default: None)"."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Words = Annotated[tuple[str, ...], _optional("WORD ...")]
+Text = Annotated[str | None, _optional("TEXT")]
+Folder = Annotated[Path | None, _optional("DIR")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compare models on the same prompts: effects, certificate, closing tables, figures."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ("tiny-llama", "tiny-qwen2")
+    """Embedded models, directories in HF format, or hub ids."""
+    prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
+    """Prompts, one JSON object per line: text, and optionally id, players, target. Default: the 20 of the package."""
+    prompt: Text = None
+    """One prompt, instead of a file."""
+    players: Words = ()
+    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after --prompt. Default: what the first model predicts."""
+    limit: Annotated[int | None, _optional("N")] = None
+    """Only the first N prompts."""
+    noise: float = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    out: Folder = None
+    """The run directory, new or empty. Default: a new one under runs/."""
+    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        start = time.perf_counter()
+        if self.prompts is not None and self.prompt is not None:
+            raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
+        if self.prompt is None and (self.players or self.target is not None):
+            raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1; got {self.limit}.")
+        from andor.prompts import DEFAULT_PROMPTS, read_prompts
+
+        if self.prompt is not None:
+            prompts = [_one_prompt(self.prompt, self.players, self.target)]
+        else:
+            prompts = read_prompts(self.prompts or DEFAULT_PROMPTS)[: self.limit]
+        run = _compare(self, self.models, prompts, command)
+
+        from andor import figures, tables
+
+        console = _console()
+        console.print(tables.comparison(run))
+        console.print(tables.certificate(run))
+        _print_files(console, run.path, figures.draw(run), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extract:
+    """The strongest AND and OR effects of one model on one prompt, in words and as figures."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """An embedded model, a directory in HF format, or a hub id."""
+    prompt: Annotated[str, tyro.conf.arg(metavar="TEXT")]
+    """The text."""
+    players: Words = ()
+    """Words of the text to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after the text. Default: what the model predicts."""
+    top: int = 12
+    """Effects to show."""
+    noise: float = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    out: Folder = None
+    """The run directory, new or empty. Default: a new one under runs/."""
+    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        start = time.perf_counter()
+        if self.top < 1:
+            raise ValueError(f"--top must be at least 1; got {self.top}.")
+        prompt = _one_prompt(self.prompt, self.players, self.target)
+        run = _compare(self, (self.model,), [prompt], command)
+
+        from andor import figures, tables
+        from andor.figures import effects
+
+        values, solution = run.values[self.model][prompt.id], run.effects[self.model][prompt.id]
+        console = _console()
+        console.print(tables.effects(run, self.model, prompt.id, self.top, effects.effect_name))
+        console.print()
+        numbers = run.summary["prompts"][prompt.id]["models"][self.model]
+        certified = numbers["certified"]
+        console.print(
+            f"Target {values.target!r} ({run.settings['prompts'][0]['target_from']}): probability "
+            f"{values.target_probability:.3f}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
+            f"{certified['salient']} effects are salient; the top 100 have R² {certified['r2_top_100']:.4f}."
+        )
+        console.print(tables.certificate(run))
+        figure = effects.plot(
+            values.players,
+            solution.and_effects,
+            solution.or_effects,
+            target=values.target,
+            model=run.labels[self.model],
+            tau=run.settings["tau"],
+            top=self.top,
+        )
+        _print_files(
+            console, run.path, [*figures.save(figure, run.path / "figures" / "effects"), *figures.draw(run)], start
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Draw the figures of a finished run again, from its saved arrays alone."""
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run directory."""
+    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        del command
+        start = time.perf_counter()
+        from andor import figures
+
+        _print_files(_console(), self.directory, figures.draw(self.directory), start)
+
+
+COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 1 for a bug, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _quiet_libraries()
+    try:
+        command = _parse(arguments)
+    except SystemExit as done:
+        return int(done.code or 0)
+    try:
+        command.run(shlex.join(["andor", *arguments]))
+    except (Exception, KeyboardInterrupt) as error:
+        if command.debug:
+            raise
+        return _report(error)
+    return 0
+
+
+def _parse(arguments: list[str]):
+    """The command, as one of the dataclasses above. Exits like tyro, but with one line for an error."""
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="andor",
+                description="AND-OR interactions of language models, exact and certified.",
+                args=arguments or ["--help"],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as done:
+        if done.code:
+            # tyro draws a box: a heading, then its message, perhaps the argument's help text, then where to find help.
+            lines = [line.strip("│╭╮╰╯─- ") for line in messages.getvalue().splitlines()[1:]]
+            message = " ".join(line for line in lines if line)
+            message = re.split("Argument helptext:|For full helptext", message)[0].strip().rstrip(".")
+            print(f"andor: error: {message}. See `andor {' '.join(arguments[:1])} --help`.", file=sys.stderr)
+        raise
+
+
+def _report(error: BaseException) -> int:
+    """Say what went wrong in one line; the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("andor: interrupted; what was finished is in the run directory.", file=sys.stderr)
+        return 130
+    if isinstance(error, BrokenPipeError):  # `andor ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, ValueError | OSError | MemoryError):
+        print(f"andor: error: {_one_line(str(error)) or type(error).__name__}", file=sys.stderr)
+        return 2
+    print(
+        f"andor: error: {type(error).__name__}: {_one_line(str(error))} (unexpected; --debug shows where)",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _one_prompt(text: str, players: Sequence[str], target: str | None):
+    from andor.prompts import Prompt
+
+    return Prompt(text, players=players or None, target=target, id="prompt")
+
+
+def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str):
+    """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
+    from andor import store, tables
+    from andor.comparison import compare
+    from andor.models import load_tokenizer
+    from andor.prompts import player_table
+
+    if len(prompts) == 1:
+        labels = dict(zip(names, store.model_labels(tuple(names)), strict=True))
+        console = _console()
+        tokenizers = {name: load_tokenizer(name) for name in names}
+        console.print(tables.players(player_table(prompts[0], tokenizers), labels))
+        console.print()
+    out = settings.out or Path("runs") / time.strftime("%Y-%m-%d_%H%M%S")
+    with _progress_bars(names) as progress:
+        return compare(
+            names,
+            prompts,
+            out=out,
+            noise=settings.noise,
+            dtype=settings.dtype,
+            command=command,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _progress_bars(names: Sequence[str]) -> Iterator:
+    """Bars on stderr, one per stage and model, with the time left of the stage."""
+    from rich import progress
+
+    from andor.store import model_labels
+
+    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
+
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=30),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+    )
+    tasks = {}
+    bars = progress.Progress(*columns, console=_console(stderr=True))
+
+    def report(stage: str, model: str, done: int, total: int) -> None:
+        bars.start()  # not before there is a bar: bad input gets its one line and no more
+        if (stage, model) not in tasks:
+            tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total)
+        bars.update(tasks[stage, model], completed=done)
+
+    try:
+        yield report
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _console(stderr: bool = False):
+    from rich.console import Console
+
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = 100
+    return console
+
+
+def _print_files(console, run: Path, files: Sequence[Path], start: float) -> None:
+    console.print()
+    names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
+    console.print(f"Figures: {names} (.png, .pdf) in {run / 'figures'}", soft_wrap=True)
+    console.print(f"Run:     {run}", soft_wrap=True)
+    console.print(f"{time.perf_counter() - start:.1f} seconds in all.")
+
+
+def _quiet_libraries() -> None:
+    """transformers announces that there is no PyTorch, the hub that nobody is logged in: not this program's news."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

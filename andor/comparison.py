@@ -1,0 +1,205 @@
+"""Several models on the same prompts and targets: evaluate, extract, save, summarise.
+
+    run = andor.compare(("tiny-llama", "tiny-qwen2"), out="runs/first")
+    run.summary["pairs"][0]["overlap"]
+
+One model is in memory at a time. What is on disk, and when, is said in `andor.store`.
+"""
+
+import dataclasses
+import functools
+import gc
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import andor.models
+from andor import store
+from andor.evaluation import evaluate, predict_target
+from andor.interactions import Solution, Solver, extract
+from andor.metrics import SALIENT
+from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
+from andor.solvers import default_solver
+from andor.summary import summarise
+from andor.values import Values
+
+SOLVER_BATCH = 8
+"""Prompts of equal n_players that are solved in one call: what is not saved yet when a run is interrupted."""
+
+
+Progress = Callable[[str, str, int, int], None]
+"""Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
+
+
+def compare(
+    models: str | Sequence[str] = ("tiny-llama", "tiny-qwen2"),
+    prompts: Sequence[Prompt] | None = None,
+    *,
+    out: str | Path,
+    noise: float = 0.02,
+    solver: Solver | None = None,
+    dtype: str = "auto",
+    command: str = "andor.compare(...)",
+    progress: Progress | None = None,
+) -> store.Run:
+    """Extract the AND-OR effects of every model on every prompt, and save them with a summary.
+
+    All models explain the same exact target text of a prompt: the prompt's own, else what the first model predicts.
+
+    Args:
+      models: names as for `andor.load`, one or more, all different; a single one may be given by itself.
+      prompts: with different ids; those without an id are called "prompt-0001", ... by their place. By default the 20
+        prompts that ship with the package.
+      out: the run directory, new or empty.
+      noise: bound on the noise, a multiple of |v(N) - v(∅)|, as for `andor.extract`.
+      solver: as for `andor.extract`.
+      dtype: as for `andor.load`.
+      command: what to record in the settings as the origin of the run.
+      progress: called after every batch of masks and every batch of solutions.
+
+    Raises:
+      ValueError: before any model runs: no model or one twice, an unknown model, no prompt or an id twice, a prompt
+        that one of the tokenizers cannot map, an `out` that is not empty, a negative noise. Later: a model that cannot
+        be read or gives nan.
+      FileNotFoundError: a file of a model is missing.
+    """
+    start = time.perf_counter()
+    report = progress or (lambda stage, model, done, total: None)
+    names = (models,) if isinstance(models, str) else tuple(models)
+    prompts = _with_ids(read_prompts(DEFAULT_PROMPTS) if prompts is None else prompts)
+    _check(names, noise)
+    tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
+    _check_prompts(prompts, tokenizers)
+    out = store.create_run(out)
+    settings = {
+        "command": command,
+        "models": [
+            {"name": name, "label": label, "folder": store.model_folder(name)}
+            for name, label in zip(names, store.model_labels(names), strict=True)
+        ],
+        "prompts": [
+            {"id": prompt.id, "text": prompt.text, "players": prompt.players, "words": prompt.words}
+            for prompt in prompts
+        ],
+        "noise": noise,
+        "solver": _describe(solver, prompts),
+        "tau": SALIENT,
+        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    store.save_settings(out, settings)
+
+    targets: list[str] = []
+    values: dict[str, dict[str, Values]] = {}
+    effects: dict[str, dict[str, Solution]] = {}
+    for name, record in zip(names, settings["models"], strict=True):
+        report("load", name, 0, 1)
+        model = andor.models.load(name, dtype=dtype)
+        report("load", name, 1, 1)
+        record |= {
+            "family": model.family,
+            "fingerprint": model.fingerprint,
+            "dtype": str(model.dtype),
+            "parameters": model.parameters,
+            "baseline": model.tokenizer.convert_ids_to_tokens(tokenize(prompts[0], model.tokenizer).baseline_id),
+        }
+        if not targets:
+            targets = [
+                predict_target(model, prompt) if prompt.target is None else continuation(prompt.text, prompt.target)
+                for prompt in prompts
+            ]
+            for saved, prompt, target in zip(settings["prompts"], prompts, targets, strict=True):
+                saved |= {"target": target, "target_from": "given" if prompt.target else name}
+        store.save_settings(out, settings)
+        values[name] = _evaluate_all(model, prompts, targets, out, report)
+        # Two large models do not fit in memory together, and the solver can use the room too.
+        del model
+        gc.collect()
+        effects[name] = _extract_all(name, prompts, values[name], noise, solver, out, report)
+
+    run = store.Run(path=out, settings=settings, summary={}, values=values, effects=effects)
+    summary = summarise(run) | {"seconds": time.perf_counter() - start}
+    store.save_summary(out, summary)
+    return dataclasses.replace(run, summary=summary)
+
+
+def _evaluate_all(
+    model, prompts: Sequence[Prompt], targets: Sequence[str], out: Path, report: Progress
+) -> dict[str, Values]:
+    total, done, results = sum(2**prompt.n_players for prompt in prompts), 0, {}
+    for prompt, target in zip(prompts, targets, strict=True):
+        masks_done = functools.partial(lambda before, now: report("evaluate", model.name, before + now, total), done)
+        results[prompt.id] = evaluate(model, prompt, target=target, progress=masks_done)
+        store.save_values(out, model.name, prompt.id, results[prompt.id])
+        done += 2**prompt.n_players
+    return results
+
+
+def _extract_all(
+    name: str, prompts: Sequence[Prompt], values: dict[str, Values], noise: float, solver, out: Path, report: Progress
+) -> dict[str, Solution]:
+    results = {}
+    for batch in _batches(prompts):
+        solutions = extract(np.stack([values[prompt.id].v for prompt in batch]), noise, solver)
+        for index, prompt in enumerate(batch):
+            results[prompt.id] = solutions[index]
+            store.save_effects(out, name, prompt.id, solutions[index])
+        report("extract", name, len(results), len(prompts))
+    return {prompt.id: results[prompt.id] for prompt in prompts}
+
+
+def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts of equal n_players together, in batches of nearly equal size: a solver compiles for every new size."""
+    by_players = defaultdict(list)
+    for prompt in prompts:
+        by_players[prompt.n_players].append(prompt)
+    for group in by_players.values():
+        n_batches = -(-len(group) // SOLVER_BATCH)
+        for index in range(n_batches):
+            yield group[index * len(group) // n_batches : (index + 1) * len(group) // n_batches]
+
+
+def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
+    prompts = [
+        prompt if prompt.id is not None else dataclasses.replace(prompt, id=f"prompt-{number:04d}")
+        for number, prompt in enumerate(prompts, start=1)
+    ]
+    ids = [prompt.id for prompt in prompts]
+    # File names: two ids must differ also where upper and lower case do not.
+    if not ids or len({each.casefold() for each in ids}) < len(ids):
+        raise ValueError(f"compare(prompts=...) must be prompts with different ids, at least one; got {ids}.")
+    return prompts
+
+
+def _check(names: tuple[str, ...], noise: float) -> None:
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"compare(models=...) must be different models, at least one; got {names}.")
+    if not (np.isfinite(noise) and noise >= 0):
+        raise ValueError(
+            f"compare(noise=...) must be finite and not negative; got {noise}. The published rule is 0.02."
+        )
+
+
+def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object]) -> None:
+    """Whether every tokenizer can map every prompt and given target, so that no hour-long run ends at the last one."""
+    for prompt in prompts:
+        for name, tokenizer in tokenizers.items():
+            try:
+                tokenize(prompt, tokenizer)
+            except ValueError as error:
+                raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
+
+
+def _describe(solver: Solver | None, prompts: Sequence[Prompt]) -> dict:
+    """Name and settings of the solver; of the one for the most players where `extract` chooses."""
+    solver = default_solver(max(prompt.n_players for prompt in prompts)) if solver is None else solver
+    return {"name": type(solver).__name__, **dataclasses.asdict(solver)}

@@ -1,0 +1,186 @@
+"""The numbers of a run: per model, per pair of models, per prompt. A pure function of the saved arrays.
+
+Every number that depends on effects is given twice: for the certified optimum, and for the AND-only (Harsanyi) effects
+of the same v, since part of what AND-only effects show is cancellation that the optimum does without.
+
+Means are over prompts. A prompt whose v(N) = v(∅) has no unit to divide by: it is left out of every mean that needs
+one, and counted in `without_unit`. A number that is undefined for a prompt (nan) is left out of its mean.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from andor import metrics
+from andor.interactions import Solution, reconstruct
+from andor.lattice import moebius
+from andor.spindle import spindle_split
+from andor.store import Run
+from andor.values import Values
+
+TOP_K = 100
+TOP_SHARES = (0.03, 0.05)
+"""Published: the strongest 3 to 5% of the effects, about 100 of 2 * 2**10, give v (arXiv 2305.01939, 2401.16318)."""
+TRANSFER_K = (10, 50)
+
+KINDS = ("certified", "and_only")
+
+
+def summarise(run: Run) -> dict:
+    """Summary of a run, as summary.json holds it (there nan is null).
+
+    Returns:
+      models      model name -> numbers of `_model_numbers`
+      pairs       one object per pair of models: models (two names), overlap, and s_and, s_or for each k of TRANSFER_K
+      prompts     prompt id -> target, n_players, models (name -> numbers of `_prompt_numbers`), pairs (as above)
+      worst       gap and identity_error over all prompts and models, with the model and prompt where they occur;
+                  not_converged: number of solutions that missed their tolerance
+    """
+    prompts = {
+        record["id"]: {
+            "target": record["target"],
+            "n_players": len(record["players"]),
+            "models": {
+                name: _prompt_numbers(
+                    run.values[name][record["id"]], run.effects[name][record["id"]], run.settings["tau"]
+                )
+                for name in run.models
+            },
+            "pairs": [_pair_numbers(run, pair, record["id"]) for pair in itertools.combinations(run.models, 2)],
+        }
+        for record in run.settings["prompts"]
+    }
+    return {
+        "models": {name: _model_numbers(run, name, prompts) for name in run.models},
+        "pairs": [
+            {"models": list(pair), **_means([record["pairs"][index] for record in prompts.values()], skip="models")}
+            for index, pair in enumerate(itertools.combinations(run.models, 2))
+        ],
+        "prompts": prompts,
+        "worst": {
+            "gap": _worst(prompts, "gap"),
+            "identity_error": _worst(prompts, "identity_error"),
+            "not_converged": sum(
+                numbers["status"] != "converged" for record in prompts.values() for numbers in record["models"].values()
+            ),
+        },
+    }
+
+
+def _prompt_numbers(values: Values, solution: Solution, tau: float) -> dict:
+    """Numbers of one prompt under one model.
+
+    target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
+    the range of v), status, steps, tokens, seconds (of the evaluation), certified and and_only (`_effect_numbers`).
+    """
+    rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+    error, spread = float(np.abs(values.v - rebuilt).max()), float(np.ptp(values.v))
+    return {
+        "target_probability": values.target_probability,
+        "rise": float(values.v[-1] - values.v[0]),
+        "gap": float(solution.gap),
+        "identity_error": error / spread if spread > 0 else error,
+        "status": solution.status,
+        "steps": int(solution.steps),
+        "tokens": values.tokens_evaluated,
+        "seconds": values.seconds,
+        **{kind: _effect_numbers(values.v, pair, tau) for kind, pair in _effects(values, solution).items()},
+    }
+
+
+def _effects(values: Values, solution: Solution) -> dict[str, metrics.Pair]:
+    return {
+        "certified": (solution.and_effects, solution.or_effects),
+        "and_only": (moebius(values.v), np.zeros_like(values.v)),
+    }
+
+
+def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
+    """salient (number), strength (sum |I| / |v(N) - v(∅)|), r2_top_100, r2_top_3%, r2_top_5%, cancellation."""
+    strength, scale = metrics.order_strength(*pair), metrics.output_range(v)
+    n_effects = metrics.sparsity_curve(*pair).size
+    return {
+        "salient": metrics.salient_count(*pair, tau),
+        "strength": float((strength.positive + strength.negative).sum()) / scale if scale > 0 else float("nan"),
+        f"r2_top_{TOP_K}": metrics.matching(v, *pair, k=TOP_K).r2,
+        **{
+            f"r2_top_{share:.0%}": metrics.matching(v, *pair, k=int(np.ceil(share * n_effects))).r2
+            for share in TOP_SHARES
+        },
+        "cancellation": metrics.cancellation(strength).overall,
+    }
+
+
+def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
+    """overlap, and s_and and s_or at each k, of two models on one prompt."""
+    solutions = [run.effects[name][prompt_id] for name in pair]
+    first, second = ((solution.and_effects, solution.or_effects) for solution in solutions)
+    ranges = tuple(metrics.output_range(run.values[name][prompt_id].v) for name in pair)
+    transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]
+    return {
+        "models": list(pair),
+        "overlap": metrics.weighted_overlap(first, second, ranges),
+        **{f"s_and_{each.k}": each.s_and for each in transfers},
+        **{f"s_or_{each.k}": each.s_or for each in transfers},
+    }
+
+
+def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
+    """Numbers of one model over all prompts.
+
+    prompts, without_unit (numbers of prompts), target_probability, rise (means), worst_gap, worst_identity_error,
+    tokens, seconds (sums), and for certified and and_only: the means of `_effect_numbers`; positive, negative (pooled
+    order strengths, entry o - 1 is order o, in units of |v(N) - v(∅)|); spindle_share and spindle_misfit of these.
+    """
+    numbers = [record["models"][name] for record in prompts.values()]
+    summary = {
+        "prompts": len(numbers),
+        "without_unit": sum(each["rise"] == 0 for each in numbers),
+        "target_probability": _mean(each["target_probability"] for each in numbers),
+        "rise": _mean(each["rise"] for each in numbers),
+        "worst_gap": max(each["gap"] for each in numbers),
+        "worst_identity_error": max(each["identity_error"] for each in numbers),
+        "tokens": sum(each["tokens"] for each in numbers),
+        "seconds": sum(each["seconds"] for each in numbers),
+    }
+    for kind in KINDS:
+        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run, name, kind)
+    return summary
+
+
+def _order_numbers(run: Run, name: str, kind: str) -> dict:
+    strengths, ranges = [], []
+    for prompt_id, values in run.values[name].items():
+        scale = metrics.output_range(values.v)
+        if scale > 0:
+            strengths.append(metrics.order_strength(*_effects(values, run.effects[name][prompt_id])[kind]))
+            ranges.append(scale)
+    if not strengths:
+        return {"positive": [], "negative": [], "spindle_share": float("nan"), "spindle_misfit": float("nan")}
+    pooled = metrics.pool(strengths, ranges)
+    split = spindle_split(pooled)
+    return {
+        "positive": pooled.positive.tolist(),
+        "negative": pooled.negative.tolist(),
+        "spindle_share": split.spindle_share,
+        "spindle_misfit": split.misfit,
+    }
+
+
+def _worst(prompts: dict, what: str) -> dict:
+    value, model, prompt = max(
+        (numbers[what], model, prompt)
+        for prompt, record in prompts.items()
+        for model, numbers in record["models"].items()
+    )
+    return {"value": value, "model": model, "prompt": prompt}
+
+
+def _means(records: list[dict], skip: str | None = None) -> dict:
+    return {key: _mean(record[key] for record in records) for key in records[0] if key != skip}
+
+
+def _mean(values: Iterable[float]) -> float:
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

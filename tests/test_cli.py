@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny_models import SETTINGS, random_decoder, save_checkpoint
+
+from andor import store
+from andor.cli import main
+from andor.models import embedded_models
+
+TEXT = "the film is not good , but it is never [dull] ."
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return tuple(
+        str(save_checkpoint(folder / name, SETTINGS[name], random_decoder(SETTINGS[name], seed)))
+        for seed, name in enumerate(("llama-gqa", "qwen2-gqa"))
+    )
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    records = [
+        {"id": "one", "text": TEXT, "players": ["not", "good", "dull"], "next_word": "good"},
+        {"text": "a good film is a film", "players": ["good", "film"]},
+        {"id": "never-read", "text": "a film", "players": ["film"]},
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    return str(path)
+
+
+def test_compare_end_to_end(models, prompts, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["compare", "--models", *models, "--prompts", prompts, "--limit", "2", "--out", str(out)]) == 0
+    printed, progress = capsys.readouterr()
+    run = store.read_run(out)
+    assert [prompt.id for prompt in run.prompts] == ["one", "prompt-0002"]
+    assert "' good'" in printed and "given" in printed, "the table says which target is explained"
+    for word in ("llama-gqa", "qwen2-gqa", "salient", "cancellation", "spindle", "certified gap", "overlap", "seconds"):
+        assert word in printed
+    assert str(out / "figures") in printed
+    assert {path.suffix for path in (out / "figures").iterdir()} >= {".png", ".pdf"}
+    assert max(map(len, printed.splitlines()[:-3])) <= 100, "reads well when piped"
+    assert "Traceback" not in progress and "evaluate llama-gqa" in progress
+    assert run.settings["command"].startswith("andor compare --models")
+
+
+def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys):
+    out = tmp_path / "run"
+    players = ["not", "good", "[dull]"]
+    command = ["extract", models[0], "--prompt", TEXT, "--players", *players, "--target", "good", "--top", "5"]
+    assert main([*command, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    solution = store.read_run(out).effects[models[0]]["prompt"]
+    strongest = max(solution.and_effects[1:].min(), solution.and_effects[1:].max(), key=abs)
+    strongest = max(strongest, solution.or_effects.min(), solution.or_effects.max(), key=abs)
+    first = next(line for line in printed.splitlines() if line.lstrip().startswith("1 "))
+    assert f"{strongest:+.3f}" in first and ("AND" in first or "OR" in first)
+    assert printed.index("Players") < printed.index("Strongest"), "what is masked is shown first"
+    assert "[dull]" in printed and "<mask>" in printed
+    assert (out / "figures" / "effects.png").exists()
+
+
+def test_figures_draws_again(models, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
+    for path in (out / "figures").iterdir():
+        path.unlink()
+    assert main(["figures", str(out)]) == 0
+    assert str(out / "figures") in capsys.readouterr().out
+    assert any(path.suffix == ".png" for path in (out / "figures").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["compare", "--models", "tiny-nothing"], "unknown model 'tiny-nothing'"),
+        (["compare", "--models", "LLAMA", "LLAMA"], "different models"),
+        (["compare", "--models", "LLAMA", "--prompts", "nowhere.jsonl"], "no file 'nowhere.jsonl'"),
+        (["compare", "--models", "LLAMA", "--prompts", "PROMPTS", "--prompt", "x"], "Keep one"),
+        (["compare", "--models", "LLAMA", "--players", "x"], "--players and --target belong to --prompt"),
+        (["compare", "--models", "LLAMA", "--limit", "0"], "--limit must be at least 1"),
+        (["compare", "--models", "LLAMA", "--noise", "-1"], "noise"),
+        (["compare", "--models", "LLAMA", "--noise", "much"], "--noise"),
+        (["compare", "--models", "LLAMA", "--dtype", "int4"], "int4"),
+        (["compare", "--models", "LLAMA", "--out", "MODELS"], "not empty"),
+        (["compare", "--no-such-flag"], "--no-such-flag"),
+        (["extract", "LLAMA"], "prompt"),
+        (["extract", "LLAMA", "--prompt", ""], "must hold some text"),
+        (["extract", "LLAMA", "--prompt", " \n"], "must hold some text"),
+        (["extract", "LLAMA", "--prompt", TEXT, "--players", "bad"], "'bad' is not in"),
+        (["extract", "LLAMA", "--prompt", TEXT, "--target", ""], "target"),
+        (
+            [
+                "extract",
+                "LLAMA",
+                "--prompt",
+                " ".join("abcdefghijklmnopqrstuvwxyz"),
+                "--players",
+                *"abcdefghijklmnopqrstu",
+            ],
+            "20",
+        ),
+        (["extract", "LLAMA", "--prompt", TEXT, "--top", "0"], "--top must be at least 1"),
+        (["figures", "nowhere"], "no run directory 'nowhere'"),
+        (["figures", "MODELS"], "settings.json is missing"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_input_gets_one_line_and_a_non_zero_exit(models, prompts, tmp_path, monkeypatch, capfd, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    places = {"LLAMA": models[0], "PROMPTS": prompts, "MODELS": models[0]}
+    code = main([places.get(argument, argument) for argument in arguments])
+    printed, errors = capfd.readouterr()
+    assert code == 2
+    assert errors.startswith("andor: error: ") and errors.count("\n") == 1, errors
+    assert message in errors
+    assert "Traceback" not in printed + errors
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_debug_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="unknown model"):
+        main(["compare", "--models", "tiny-nothing", "--debug"])
+
+
+def test_a_bug_is_called_unexpected(monkeypatch, capsys):
+    def broken(*arguments, **settings):
+        raise KeyError("oops")
+
+    monkeypatch.setattr("andor.prompts.read_prompts", broken)
+    assert main(["compare"]) == 1
+    assert capsys.readouterr().err == "andor: error: KeyError: 'oops' (unexpected; --debug shows where)\n"
+
+
+def test_help_is_fast_and_light():
+    code = (
+        "import sys; from andor.cli import main; assert main(['--help']) == 0; "
+        "assert not {'jax', 'transformers', 'matplotlib', 'numpy'} & set(sys.modules)"
+    )
+    start = time.perf_counter()
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "compare" in printed and "extract" in printed and "figures" in printed
+    assert time.perf_counter() - start < 10  # 0.2 s on an idle machine
+
+
+@pytest.mark.skipif(
+    not {"tiny-llama", "tiny-qwen2"} <= set(embedded_models()), reason="embedded models not trained yet"
+)
+def test_embedded_models_end_to_end(tmp_path, capsys):
+    out = tmp_path / "run"
+    text = "the film is not good .\nsentiment:"
+    command = ["compare", "--prompt", text, "--players", "film", "not", "good", "--target", "negative"]
+    assert main([*command, "--out", str(out)]) == 0
+    run = store.read_run(out)
+    assert run.models == ("tiny-llama", "tiny-qwen2")
+    assert run.summary["worst"]["gap"]["value"] < 1e-2
+    assert run.summary["worst"]["identity_error"]["value"] < 1e-6
+    for name in run.models:
+        assert np.ptp(run.values[name]["prompt"].v) > 0.1
+    assert "tiny-qwen2" in capsys.readouterr().out

@@ -1,0 +1,206 @@
+import dataclasses
+import gc
+import json
+import weakref
+
+import numpy as np
+import pytest
+from tiny_models import SETTINGS, random_decoder, save_checkpoint
+
+import andor.models
+from andor import comparison, store
+from andor.comparison import compare
+from andor.interactions import extract
+from andor.lattice import or_sums, zeta
+from andor.prompts import Prompt
+from andor.summary import summarise
+from andor.values import Values
+
+PROMPTS = (
+    Prompt("the film is not good , but never dull .", players=["not", "good", "dull"], target="good"),
+    Prompt("a good film is a film", players=["good", "is", "film"], id="own"),
+    Prompt("the film is never dull", players=["film", "never"]),
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return tuple(
+        str(save_checkpoint(folder / name, SETTINGS[name], random_decoder(SETTINGS[name], seed)))
+        for seed, name in enumerate(("llama-gqa", "qwen2-gqa"))
+    )
+
+
+@pytest.fixture(scope="module")
+def run(models, tmp_path_factory):
+    return compare(models, PROMPTS, out=tmp_path_factory.mktemp("runs") / "run", noise=0.05)
+
+
+def test_all_models_explain_the_same_targets(run):
+    records = run.settings["prompts"]
+    assert [record["id"] for record in records] == ["prompt-0001", "own", "prompt-0003"]
+    assert [record["target_from"] for record in records] == ["given", run.models[0], run.models[0]]
+    assert records[0]["target"] == " good"
+    for record in records:
+        for name in run.models:
+            assert run.values[name][record["id"]].target == record["target"]
+            assert list(run.values[name][record["id"]].players) == list(record["words"])
+
+
+def test_effects_are_those_of_the_values(run):
+    for name in run.models:
+        for prompt_id, values in run.values[name].items():
+            alone = extract(values.v, 0.05)
+            np.testing.assert_allclose(run.effects[name][prompt_id].and_effects, alone.and_effects, atol=1e-6)
+            assert run.effects[name][prompt_id].gap < 1e-2
+            assert abs(run.effects[name][prompt_id].noise_bound - 0.05 * abs(values.v[-1] - values.v[0])) < 1e-12
+
+
+def test_what_is_on_disk_is_what_is_returned(run):
+    saved = store.read_run(run.path)
+    assert saved.models == run.models
+    assert saved.summary == json.loads(json.dumps(store._jsonable(run.summary)))
+    recomputed = store._jsonable(summarise(saved))
+    assert recomputed == {key: value for key, value in saved.summary.items() if key != "seconds"}
+    for model in saved.settings["models"]:
+        assert model["family"] in ("llama", "qwen2") and len(model["fingerprint"]) == 64
+        assert model["baseline"] == "<mask>" and model["dtype"] == "float32" and model["parameters"] > 1000
+    assert saved.settings["noise"] == 0.05 and saved.settings["solver"]["name"] == "InteriorPoint"
+
+
+def test_one_model_at_a_time_and_progress(models, tmp_path, monkeypatch):
+    load, alive, calls = andor.models.load, [], []
+
+    def load_alone(name, **settings):
+        gc.collect()
+        assert not any(decoder() for decoder in alive), "the model before is still in memory"
+        model = load(name, **settings)
+        alive.append(weakref.ref(model.decoder))
+        return model
+
+    monkeypatch.setattr(andor.models, "load", load_alone)
+    run = compare(models, PROMPTS[2:], out=tmp_path / "run", progress=lambda *call: calls.append(call))
+    stages = [(stage, model) for stage, model, done, total in calls if done == total]
+    assert stages == [(stage, model) for model in run.models for stage in ("load", "evaluate", "extract")]
+
+
+def test_values_survive_a_failure_after_them(models, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("solver died")
+
+    monkeypatch.setattr(comparison, "extract", fail)
+    with pytest.raises(RuntimeError, match="solver died"):
+        compare(models[:1], PROMPTS, out=tmp_path / "run")
+    path = store.values_path(tmp_path / "run", models[0], "own")
+    assert store.read_values(path, PROMPTS[1]).v.shape == (8,)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"models": ()}, "at least one"),
+        ({"models": ("same", "same")}, "different models"),
+        ({"models": ("tiny-nothing",)}, "unknown model 'tiny-nothing'"),
+        ({"prompts": ()}, "at least one"),
+        ({"prompts": (PROMPTS[1], PROMPTS[1])}, "different ids"),
+        ({"prompts": (PROMPTS[1], dataclasses.replace(PROMPTS[1], id="OWN"))}, "different ids"),
+        ({"prompts": (Prompt("the film is", players=[(4, 6), (6, 8)], id="odd"),)}, "prompt 'odd' under model"),
+        ({"noise": -0.1}, "noise"),
+        ({"noise": float("nan")}, "noise"),
+    ],
+)
+def test_bad_input_is_refused_before_any_model_is_loaded(models, tmp_path, monkeypatch, change, message):
+    def load(*arguments, **settings):
+        raise AssertionError("loaded a model")
+
+    monkeypatch.setattr(andor.models, "load", load)
+    arguments = {"models": models, "prompts": PROMPTS, "out": tmp_path / "run"} | change
+    with pytest.raises(ValueError, match=message):
+        compare(**arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_directory_is_not_overwritten(models, tmp_path):
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(ValueError, match="not empty"):
+        compare(models, PROMPTS, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def planted_run(path, and_effects, or_effects, factors, constant=0.5):
+    """A run of models whose v are multiples of one planted function, and whose effects are the planted ones."""
+    n_players = 3
+    a, b = np.zeros((2, 2**n_players))
+    for subset, effect in and_effects.items():
+        a[subset] = effect
+    for subset, effect in or_effects.items():
+        b[subset] = effect
+    values, effects = {}, {}
+    for name, factor in factors.items():
+        v = factor * (zeta(a) + or_sums(b)) + constant
+        values[name] = {"p": Values(v, ("a", "b", "c"), " x", 0.5, 10, 2.0)}
+        solution = extract(v, 0.0) if factor else extract(np.full(8, constant))
+        both = factor * a + constant * (np.arange(8) == 0)
+        effects[name] = {"p": dataclasses.replace(solution, and_effects=both, or_effects=factor * b)}
+    settings = {
+        "models": [{"name": name, "label": name} for name in factors],
+        "prompts": [{"id": "p", "text": "a b c", "players": [(0, 1), (2, 3), (4, 5)], "target": " x"}],
+        "tau": 0.05,
+    }
+    return store.Run(path, settings, {}, values, effects)
+
+
+def test_summary_of_planted_effects(tmp_path):
+    # v(N) - v(∅) = 2 - 0.5 + 1.5 = 3: orders 1: +2, 2: -0.5, 3: OR +1.5.
+    run = planted_run(tmp_path, {0b001: 2.0, 0b011: -0.5, 0b010: 0.01}, {0b111: 1.49}, {"one": 1.0, "twice": 2.0})
+    summary = summarise(run)
+    one, twice = summary["models"]["one"], summary["models"]["twice"]
+    assert one["rise"] == pytest.approx(3.0) and twice["rise"] == pytest.approx(6.0)
+    assert one["certified"]["salient"] == 3  # 0.01 is below 5% of 2
+    assert one["certified"]["strength"] == pytest.approx(4 / 3)
+    assert one["certified"]["positive"] == pytest.approx([2.01 / 3, 0, 1.49 / 3])
+    assert one["certified"]["negative"] == pytest.approx([0, 0.5 / 3, 0])
+    assert twice["certified"]["positive"] == pytest.approx(one["certified"]["positive"])
+    assert one["certified"]["cancellation"] == pytest.approx(1 - 3 / 4)
+    assert one["certified"]["r2_top_100"] == pytest.approx(1.0)
+    # The OR of three players is AND-only: +1.49 at orders 1 and 3, -1.49 at order 2, three times each or once.
+    assert one["and_only"]["positive"][2] == pytest.approx(1.49 / 3)
+    assert one["and_only"]["negative"][1] == pytest.approx((3 * 1.49 + 0.5) / 3)
+    assert one["tokens"] == 10 and one["seconds"] == 2.0 and one["without_unit"] == 0
+    (pair,) = summary["pairs"]
+    assert pair["models"] == ["one", "twice"]
+    assert pair["overlap"] == pytest.approx(1.0) and pair["s_and_10"] == 1.0 and pair["s_or_50"] == 1.0
+    assert summary["worst"]["identity_error"]["value"] < 1e-12
+
+
+def test_a_broken_identity_shows(tmp_path):
+    run = planted_run(tmp_path, {0b001: 2.0}, {}, {"good": 1.0, "bad": 1.0})
+    broken = run.effects["bad"]["p"]
+    run.effects["bad"]["p"] = dataclasses.replace(broken, and_effects=broken.and_effects + 0.2 * (np.arange(8) == 7))
+    worst = summarise(run)["worst"]["identity_error"]
+    assert worst == {"value": pytest.approx(0.1), "model": "bad", "prompt": "p"}
+
+
+def test_a_prompt_without_unit_is_counted_and_left_out(tmp_path):
+    run = planted_run(tmp_path, {0b001: 2.0}, {}, {"one": 1.0, "constant": 0.0})
+    summary = summarise(run)
+    constant = summary["models"]["constant"]
+    assert constant["without_unit"] == 1 and constant["certified"]["positive"] == []
+    assert np.isnan(constant["certified"]["strength"]) and np.isnan(summary["pairs"][0]["overlap"])
+    assert summary["models"]["one"]["without_unit"] == 0
+    json.dumps(store._jsonable(summary), allow_nan=False)
+
+
+def test_three_models_make_three_pairs(tmp_path):
+    summary = summarise(planted_run(tmp_path, {0b101: 1.0}, {0b011: -0.4}, {"a": 1.0, "b": 2.0, "c": -1.0}))
+    assert [pair["models"] for pair in summary["pairs"]] == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert [pair["overlap"] for pair in summary["pairs"]] == pytest.approx([1.0, 0.0, 0.0])
+
+
+def test_batches_hold_equal_players_and_nearly_equal_sizes():
+    prompts = [Prompt("a b c d", players=list("bcd")[: 2 + index % 2], id=str(index)) for index in range(23)]
+    batches = list(comparison._batches(prompts))
+    assert sorted(prompt.id for batch in batches for prompt in batch) == sorted(prompt.id for prompt in prompts)
+    assert all(len({prompt.n_players for prompt in batch}) == 1 for batch in batches)
+    assert sorted(len(batch) for batch in batches) == [5, 6, 6, 6]

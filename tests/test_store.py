@@ -1,0 +1,199 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andor import store
+from andor.interactions import Solution
+from andor.lattice import moebius
+from andor.prompts import Prompt
+from andor.values import Values
+
+MODELS = ("tiny-llama", "Qwen/Qwen2.5-7B")
+PROMPTS = (
+    Prompt("the film is not good", players=["film", "not", "good"], id="not good"),
+    Prompt("naïve 🙂 film [bold]", players=["naïve", "🙂"], id="prompt-0002"),
+)
+
+
+def values_of(prompt, seed=0):
+    v = np.random.default_rng(seed).normal(size=2**prompt.n_players)
+    return Values(v, prompt.words, " posi\ntive", 0.25, 80, 1.5)
+
+
+def solution_of(values):
+    zero = np.zeros_like(values.v)
+    return Solution(moebius(values.v), zero, zero, zero, 0.02, 3.0, 2.999, 1e-3, 7, "not converged: raise max_steps.")
+
+
+@pytest.fixture
+def run(tmp_path):
+    settings = {
+        "models": [
+            {"name": name, "label": label} for name, label in zip(MODELS, store.model_labels(MODELS), strict=True)
+        ],
+        "prompts": [
+            {"id": p.id, "text": p.text, "players": p.players, "words": p.words, "target": " x"} for p in PROMPTS
+        ],
+    }
+    store.save_settings(tmp_path, settings)
+    store.save_summary(tmp_path, {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)})
+    for seed, name in enumerate(MODELS):
+        for prompt in PROMPTS:
+            values = values_of(prompt, seed)
+            store.save_values(tmp_path, name, prompt.id, values)
+            store.save_effects(tmp_path, name, prompt.id, solution_of(values))
+    return tmp_path
+
+
+def same(one, two):
+    for field in dataclasses.fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
+        assert type(getattr(one, field.name)) is type(getattr(two, field.name)), field.name
+
+
+def test_round_trip_is_exact(run):
+    read = store.read_run(run)
+    assert read.models == MODELS
+    assert read.labels == {"tiny-llama": "tiny-llama", "Qwen/Qwen2.5-7B": "Qwen2.5-7B"}
+    assert read.prompts == PROMPTS
+    assert read.summary == {"overlap": None, "orders": [0.0, 0.5, 1.0], "count": 3}
+    for seed, name in enumerate(MODELS):
+        for prompt in PROMPTS:
+            values = values_of(prompt, seed)
+            same(read.values[name][prompt.id], values)
+            same(read.effects[name][prompt.id], solution_of(values))
+
+
+def test_layout_opens_without_the_package(run):
+    assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
+        "effects/Qwen--Qwen2.5-7B/not good.npz",
+        "effects/Qwen--Qwen2.5-7B/prompt-0002.npz",
+        "effects/tiny-llama/not good.npz",
+        "effects/tiny-llama/prompt-0002.npz",
+        "settings.json",
+        "summary.json",
+        "values/Qwen--Qwen2.5-7B/not good.npz",
+        "values/Qwen--Qwen2.5-7B/prompt-0002.npz",
+        "values/tiny-llama/not good.npz",
+        "values/tiny-llama/prompt-0002.npz",
+    ]
+    with np.load(run / "values/tiny-llama/prompt-0002.npz", allow_pickle=False) as file:
+        assert file["players"].tolist() == ["naïve", "🙂"] and file["v"].dtype == np.float64
+
+
+def test_lists_of_numbers_take_one_line_and_text_is_left_alone(tmp_path):
+    content = {"spans": [[1, 2], [3, 40]], "words": ["a", "b"], "text": "x [\n 1, \n 2 ] \\n[ 3 ]", "empty": []}
+    store.save_summary(tmp_path, content)
+    text = (tmp_path / "summary.json").read_text()
+    assert json.loads(text) == content
+    assert "[1, 2],\n" in text
+
+
+@pytest.mark.parametrize("victim", ["settings.json", "summary.json", "values/tiny-llama/not good.npz"])
+def test_missing_and_damaged_files_are_named(run, victim):
+    path = run / victim
+    whole = path.read_bytes()
+    for damage in (b"", b"nonsense", whole[: len(whole) // 2]):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match=path.name):
+            store.read_run(run)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=path.name):
+        store.read_run(run)
+
+
+def test_a_flipped_bit_is_noticed(run):
+    path = run / "values/tiny-llama/not good.npz"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"NUMPY") + 130] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"not good\.npz is damaged"):
+        store.read_run(run)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"v": np.zeros(16)}, r"v has shape \(16,\)"),
+        ({"v": np.zeros(8, np.float32)}, "float32"),
+        ({"v": np.full(8, np.nan)}, "not finite"),
+        ({"v": np.array([None] * 8)}, "damaged"),
+        ({"players": np.array(["film", "not", "bad"])}, "the settings say"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(run, change, message):
+    path = run / "values/tiny-llama/not good.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | change))
+    with pytest.raises(ValueError, match=message) as error:
+        store.read_run(run)
+    assert str(path) in str(error.value)
+
+
+def test_settings_cannot_lead_out_of_the_run(run):
+    settings = json.loads((run / "settings.json").read_text())
+    settings["prompts"][0]["id"] = "../../secret"
+    (run / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"settings\.json is damaged.*id"):
+        store.read_run(run)
+
+
+def test_other_formats_and_other_folders_are_refused(run):
+    with pytest.raises(FileNotFoundError, match="no run directory"):
+        store.read_run(run / "nowhere")
+    (run / "settings.json").write_text('{"format": 99}')
+    with pytest.raises(ValueError, match="format 99"):
+        store.read_run(run)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    store.save_summary(tmp_path, {"run": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.save_summary(tmp_path, {"run": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"run": 1}
+
+
+def test_create_run_wants_an_empty_directory(tmp_path):
+    assert store.create_run(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(ValueError, match="not empty"):
+        store.create_run(tmp_path / "full")
+    with pytest.raises(ValueError, match="cannot be made"):
+        store.create_run(tmp_path / "full" / "x")
+
+
+def test_model_folders_are_readable():
+    assert store.model_folder("tiny-llama") == "tiny-llama"
+    assert store.model_folder("Qwen/Qwen2.5-7B") == "Qwen--Qwen2.5-7B"
+    assert store.model_folder("/data/my model").startswith("my_model@")
+
+
+@given(st.lists(st.text("aA./-_ \\é:", min_size=1, max_size=8), min_size=2, max_size=2, unique=True))
+def test_model_folders_are_safe_and_different(names):
+    folders = [store.model_folder(name) for name in names]
+    assert folders[0] != folders[1]
+    for folder in folders:
+        assert folder.isascii() and not set(folder) & set('/\\:*?"<>| ') and folder.strip(".") == folder
+
+
+def test_labels_are_short_where_they_can_be():
+    assert store.model_labels(("/a/x", "/b/x", "Qwen/y", "/c/z/")) == ("/a/x", "/b/x", "y", "z")
+
+
+def test_importing_and_reading_needs_no_jax():
+    code = "import sys, andor.store, andor.summary; assert not {'jax', 'transformers', 'flax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
