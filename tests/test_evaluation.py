@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import SETTINGS, assert_close, random_decoder, save_checkpoint
+from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint
 
 import andor
 from andor import lattice
@@ -32,7 +32,7 @@ def by_definition(model, prompt, target=None):
     p = np.ones(len(masked))
     for index, token in enumerate(tokenized.target_ids):
         ids = np.array([row + list(tokenized.target_ids[:index]) for row in masked], np.int32)
-        logits = np.asarray(model.decoder(jnp.asarray(ids))[:, -1], np.float64)
+        logits = np.asarray(forward(model.decoder, jnp.asarray(ids))[:, -1], np.float64)
         p *= np.exp(logits[:, token]) / np.exp(logits).sum(axis=-1)
     return np.log(p) - np.log1p(-p)
 
@@ -63,7 +63,7 @@ def test_batches_do_not_change_values_and_report_progress(model):
 def test_predicted_target_is_the_most_probable_token(model):
     prompt = andor.Prompt(TEXT, players=["film"])
     ids = tokenize(prompt, model.tokenizer).token_ids
-    logits = np.asarray(model.decoder(jnp.asarray(ids)[None])[0, -1])
+    logits = np.asarray(forward(model.decoder, jnp.asarray(ids)[None])[0, -1])
     texts = [model.tokenizer.decode([token]) for token in range(len(model.tokenizer))]
     usable = [
         token

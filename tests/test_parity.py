@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_models import SETTINGS, assert_close, random_decoder, save_checkpoint, tokens
+from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint, tokens
 
 import andor
-from andor.evaluation import mask_tokens
+from andor import lattice
 from andor.prompts import tokenize
 
 torch = pytest.importorskip("torch")
@@ -31,7 +31,7 @@ def test_logits(pair):
     ours, reference = pair
     # Longer than llama3's original context in these configs, so that the stretched frequencies matter.
     ids = tokens((3, 60), 300)
-    assert_close(ours.decoder(ids), torch_logits(reference, ids), 1e-4)
+    assert_close(forward(ours.decoder, ids), torch_logits(reference, ids), 1e-4)
 
 
 def test_left_padded_logits(pair):
@@ -39,7 +39,7 @@ def test_left_padded_logits(pair):
     ids = tokens((2, 12), 300)
     padding = np.array([[0] * 5 + [1] * 7, [1] * 12])
     positions = np.maximum(np.cumsum(padding, axis=1) - 1, 0)
-    actual = ours.decoder(ids, positions, padding)
+    actual = forward(ours.decoder, ids, positions, padding)
     expected = torch_logits(reference, ids, attention_mask=torch.tensor(padding), position_ids=torch.tensor(positions))
     assert_close(np.where(padding[..., None], actual, 0), np.where(padding[..., None], expected, 0), 1e-4)
 
@@ -51,12 +51,9 @@ def test_masked_evaluation(pair):
     )
     values = andor.evaluate(ours, prompt, target=" good")
     tokenized = tokenize(prompt, ours.tokenizer, " good")
-    masked = np.stack(
-        [
-            mask_tokens(subset, tokenized.token_ids, tokenized.player_of_token, tokenized.baseline_id)
-            for subset in range(16)
-        ]
-    )
+    player = tokenized.player_of_token
+    absent = ~lattice.masks(prompt.n_players)[:, np.maximum(player, 0)] & (player >= 0)[None, :]
+    masked = np.where(absent, tokenized.baseline_id, tokenized.token_ids[None, :])
     log_p = torch.log_softmax(torch.tensor(torch_logits(reference, masked)[:, -1]).double(), dim=-1)
     (target,) = tokenized.target_ids
     expected = log_p[:, target] - torch.log1p(-torch.exp(log_p[:, target]))
@@ -67,8 +64,8 @@ def test_bfloat16_logits_are_as_close_as_bfloat16_allows(tmp_path):
     settings = SETTINGS["qwen2-gqa"]
     folder = save_checkpoint(tmp_path, settings, random_decoder(settings))
     ids = tokens((2, 20), 300)
-    ours = np.asarray(andor.load(str(folder), dtype="bfloat16").decoder(ids))
-    exact = np.asarray(andor.load(str(folder)).decoder(ids))
+    ours = np.asarray(forward(andor.load(str(folder), dtype="bfloat16").decoder, ids))
+    exact = np.asarray(forward(andor.load(str(folder)).decoder, ids))
     reference = torch_logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval(), ids)
     # Both round at every operation; ours must not be further from float32 than the reference by more than a half.
     assert np.abs(ours - exact).mean() <= 1.5 * np.abs(reference - exact).mean()
@@ -81,4 +78,4 @@ def test_embedded_models(name):
     ours = andor.load(name)
     reference = AutoModelForCausalLM.from_pretrained(EMBEDDED / name, dtype=torch.float32).eval()
     ids = tokens((2, 40), 4096)
-    assert_close(ours.decoder(ids), torch_logits(reference, ids), 1e-4)
+    assert_close(forward(ours.decoder, ids), torch_logits(reference, ids), 1e-4)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from andor.models import FAMILIES
 from andor.models.decoder import Decoder
-from andor.models.loading import hf_tensors, read_config
+from andor.models.loading import abstract_decoder, hf_tensors, read_config
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -50,14 +50,20 @@ SETTINGS = {
 def random_decoder(settings: dict, seed: int = 0) -> Decoder:
     """A decoder whose every weight is random and large enough to matter, biases and norms too."""
     config = read_config(settings, FAMILIES[settings["model_type"]])
-    graphdef, state = nnx.split(Decoder(config, rngs=nnx.Rngs(seed)))
-    leaves, structure = jax.tree.flatten(state)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    graphdef, abstract = abstract_decoder(config, jnp.float32)
+    rng = np.random.default_rng(seed)
+    leaves, structure = jax.tree.flatten(abstract)
     leaves = [
-        0.3 * jax.random.normal(key, leaf.shape) + (1.0 if leaf.shape == (config.hidden_size,) else 0.0)
-        for key, leaf in zip(keys, leaves, strict=True)
+        jnp.asarray(0.3 * rng.normal(size=leaf.shape) + (leaf.shape == (config.hidden_size,)), jnp.float32)
+        for leaf in leaves
     ]
     return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))
+
+
+@nnx.jit
+def forward(decoder: Decoder, *arguments):
+    """Logits; compiled, because eager execution compiles every operation by itself."""
+    return decoder(*arguments)
 
 
 def save_checkpoint(folder: Path, settings: dict, decoder: Decoder, *, tokenizer: bool = True) -> Path:
