@@ -3,7 +3,6 @@
 Arxiv 2401.16318, definition 1 and figure 3. Only the first two models of a run are drawn.
 """
 
-import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,10 +169,9 @@ def _grouped(effects: list[Effect]) -> list[Effect]:
 
 def _plot_heading(ax, text: str) -> None:
     ax.set_axis_off()
-    text = textwrap.shorten(text, 118, placeholder=" …”")
     # From the left edge of the figure, not of the panels; kept out of the layout, which would make room for its width.
     edge = blended_transform_factory(ax.figure.transFigure, ax.transAxes)
-    ax.text(0.01, 0.0, text, transform=edge, va="bottom", color=style.MUTED).set_in_layout(False)
+    ax.text(0.01, 0.0, style.shortened(text), transform=edge, va="bottom", color=style.MUTED).set_in_layout(False)
 
 
 def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:

@@ -57,27 +57,28 @@ def plot(run: Run) -> Figure:
     shown = representative(found)
     rows = -(-len(run.models) // _PER_ROW)
     columns = min(len(run.models), _PER_ROW)
-    figure = style.new_figure(style.TWO_COLUMNS, 0.4 + 2.1 * rows + 2.3)
+    figure = style.new_figure(style.TWO_COLUMNS, 0.6 + 2.1 * rows + 2.3)
     style.title(figure, _claim(found))
-    above, below = figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.3])
+    above, below = figure.subfigures(2, 1, height_ratios=[0.2 + 2.1 * rows, 2.3])
 
+    text = next(p.text for p in run.prompts if p.id == shown)
+    style.heading(above, f"{shown}: {_quoted(text)}")
     axes = above.subplots(rows, columns, squeeze=False).ravel()
     for place, (ax, model) in enumerate(zip(axes, run.models, strict=False)):
-        _plot_values(ax, run, model, shown, style.model_colour(place))
-        ax.set_title(f"{run.labels[model]}, prompt {shown}, R² = {style.number(found[model][shown][-1].r2, 3)}")
+        _plot_values(ax, run, model, shown, style.model_colour(place), found[model][shown][-1].r2)
     for ax in axes[len(run.models) :]:
         ax.set_visible(False)
 
     explained, error = below.subplots(1, 2)
     _plot_spread(explained, run, {m: [[x.r2 for x in p] for p in found[m].values()] for m in found})
     _plot_spread(error, run, {m: [[x.mean_error for x in p] for p in found[m].values()] for m in found})
-    explained.set_title(f"Match over all {_prompts(run)}: R²")
+    explained.set_title(f"Match over {_prompts(run)}: R²")
     explained.set_ylabel("R² over all masks")
-    error.set_title(f"Match over all {_prompts(run)}: mean |error|")
+    error.set_title(f"Match over {_prompts(run)}: mean |error|")
     error.set_ylabel("share of |v(N) − v(∅)|")
     error.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
     _limit(explained, [x.r2 for model in found.values() for p in model.values() for x in p])
-    error.set_ylim(0)
+    error.set_ylim(0, 1.06 * error.get_ylim()[1])
     handles = [
         Patch(color=style.model_colour(place), alpha=0.6, label=run.labels[model])
         for place, model in enumerate(run.models)
@@ -112,11 +113,11 @@ def caption(run: Run) -> str:
 
 
 def _claim(found) -> str:
-    medians = style.listed(style.number(_medians(prompts)[-1], 3) for prompts in found.values())
+    medians = style.listed([_medians(prompts)[-1] for prompts in found.values()], ".3f")
     return f"The top {TOP} effects match v on all masked prompts with a median R² of {medians}"
 
 
-def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str) -> None:
+def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: float) -> None:
     v = run.values[model][prompt_id].v
     bound = run.effects[model][prompt_id].noise_bound
     by_value = np.argsort(v, kind="stable")
@@ -126,12 +127,15 @@ def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str) -> None:
     # Dots become one picture inside the PDF: tens of thousands of vector dots would make it slow to open.
     ax.plot(rank, logic[by_value], "o", ms=1.6, mew=0, color=colour, alpha=0.7, rasterized=True)
     ax.plot(rank, v[by_value], color="black", lw=0.9)
+    ax.set_title(run.labels[model], color=colour, fontweight="bold")
     ax.set_xlim(0, v.size + 1)
     ax.set_xlabel(f"all {v.size:,} masked prompts, sorted by v")
     ax.set_ylabel("v, log-odds of the target")
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v, the model"),
-        Line2D([], [], color=colour, marker="o", ms=3, mew=0, ls="", label=f"top {TOP} effects"),
+        Line2D(
+            [], [], color=colour, marker="o", ms=3, mew=0, ls="", label=f"top {TOP} effects, R² = {style.number(r2, 3)}"
+        ),
         Patch(color=style.NOISE, alpha=0.45, lw=0, label="v ± noise bound"),
     ]
     ax.legend(handles=handles, loc="upper left")

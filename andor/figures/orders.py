@@ -59,7 +59,7 @@ def plot(run: Run) -> Figure:
         for place, model in enumerate(run.models):
             _plot_bars(above, strengths[name][place], standard_errors(run, model, pair_of), place, len(run.models))
             _plot_cancellation(below, strengths[name][place], place)
-        totals = style.listed(style.number(_total(strength), 1) for strength in strengths[name])
+        totals = style.listed([_total(strength) for strength in strengths[name]], ".1f")
         above.set_title(f"{name[0].upper()}{name[1:]}: total strength {totals}")
         _finish(above, below, strengths[name])
     if axes[0, 1].get_ylim()[1] > axes[0, 0].get_ylim()[1]:

@@ -6,7 +6,7 @@ Arxiv 2305.01939 and 2401.16318, figure 2. A prompt's strengths are divided by i
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor import metrics
 from andor.figures import results, style
@@ -42,7 +42,8 @@ def plot(run: Run) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True).ravel()
     for place, (ax, model) in enumerate(zip(axes, run.models, strict=False)):
         _plot_model(ax, run, model, style.model_colour(place))
-        ax.label_outer(remove_inner_ticks=False)
+        ax.tick_params(labelbottom=True, labelleft=place % columns == 0)
+        ax.set_ylabel("strength / strongest effect" if place % columns == 0 else "")
     for ax in axes[len(run.models) :]:
         ax.set_visible(False)
     handles = [
@@ -75,8 +76,8 @@ def _claim(run: Run) -> str:
         for how in (results.optimum, results.and_only)
     )
     return (
-        f"{style.listed(f'{x:g}' for x in ours)} effects are salient in the median prompt; "
-        f"with AND effects alone {style.listed(f'{x:g}' for x in theirs)}"
+        f"{style.listed(ours, 'g')} effects are salient in the median prompt; "
+        f"with AND effects alone {style.listed(theirs, 'g')}"
     )
 
 
@@ -92,24 +93,22 @@ def _plot_model(ax, run: Run, model: str, colour: str) -> None:
         ax.plot(rank, drawn.T, color=shade, lw=0.4, alpha=0.25)
         ax.plot(rank, np.median(drawn, axis=0), color=shade, ls=dashes)
         count = np.median(salient_counts(run, model, pair_of))
-        ours = pair_of is results.optimum
         if count:
             ax.plot([count], [tau], "o", ms=4.5, mfc="white", mec=shade, mew=1.2, zorder=4)
-            # Both curves fall: below the first and above the second there is room. At the right edge, never across it.
-            where = {"xy": (count, tau), "xytext": (-6, -5), "va": "top"}
-            if not ours:
-                where = {"xy": (1, 4 * tau), "xycoords": ("axes fraction", "data"), "xytext": (0, 0), "va": "bottom"}
-            text = f"{count:g} salient" if ours else f"AND only: {count:g}"
-            ax.annotate(text, **where, textcoords="offset points", ha="right", color=shade, fontweight="bold")
+            # Above every curve: the axis ends most of a decade over the strongest effect to make this room.
+            text = f"AND only: {count:g} salient" if pair_of is results.and_only else f"{count:g} salient"
+            height = 0.9 if pair_of is results.and_only else 0.98
+            ax.text(1, height, text, transform=ax.transAxes, ha="right", va="top", color=shade, fontweight="bold")
     ax.axhline(tau, color=style.MUTED, lw=0.8, ls=":")
     ax.annotate(f"τ = {tau:g}", (1, tau), xytext=(0, 2), textcoords="offset points", va="bottom", color=style.MUTED)
-    ax.set_ylim(FLOOR, 1.3)
+    ax.set_ylim(FLOOR, 8)
+    ax.set_yticks([10.0**power for power in range(round(np.log10(FLOOR)), 1)])
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlim(0.9, None)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y >= 1e-3 else f"{y:.4f}"))
-    ax.set_title(run.labels[model])
+    ax.set_title(run.labels[model], color=colour, fontweight="bold")
     ax.set_xlabel("rank of the effect")
-    ax.set_ylabel("strength / strongest effect")
 
 
 def _spread(counts: np.ndarray) -> str:

@@ -5,6 +5,7 @@ colour in every figure: AND, OR, noise, the AND-only method, and each model by i
 """
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import font_manager
@@ -92,15 +93,28 @@ def empty(ax, why: str) -> None:
     ax.set_axis_off()
 
 
-def listed(items) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    *most, last = map(str, items)
+def heading(figure, text: str) -> None:
+    """A line above some panels of a figure, in muted regular type, cut to the width of the figure."""
+    figure.suptitle(shortened(text), x=0.01, ha="left", color=MUTED, fontsize=7.5, fontweight="normal")
+
+
+def shortened(text: str) -> str:
+    """One line of text that fits the width of two columns at 7.5 point."""
+    return textwrap.shorten(text, 118, placeholder=" …")
+
+
+def listed(numbers: Sequence[float], form: str) -> str:
+    """Numbers of the models in a title: "1", "1 and 2", "1, 2 and 3"; their range from the fourth model on."""
+    if len(numbers) > 3:
+        low, high = format(min(numbers), form), format(max(numbers), form)
+        return low if low == high else f"{low} to {high}"
+    *most, last = (format(x, form) for x in numbers)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def aside(count: int) -> np.ndarray:
     """Sideways places in [-0.5, 0.5] for dots of equal or near numbers; a fixed pattern, the same at every drawing."""
-    return (np.arange(count) * 0.618) % 1 - 0.5
+    return (np.arange(count) * 0.618 + 0.5) % 1 - 0.5
 
 
 def number(value: float, digits: int = 2) -> str:
