@@ -30,7 +30,7 @@ _EXPORTS = {
     "predict_target": "andor.evaluation",
     "Solution": "andor.interactions",
     "extract": "andor.interactions",
-    "compare": "andor.compare",
+    "compare": "andor.comparison",
 }
 _MODULES = ("figures", "interactions", "lattice", "metrics", "solvers", "spindle", "store")
 

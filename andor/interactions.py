@@ -19,7 +19,7 @@ OR{ij}, at the same cost); which optimum is returned is the solver's business, s
 """
 
 import dataclasses
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -65,6 +65,7 @@ class RawSolution:
     advice: str
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A frozen dataclass holding a solver's settings."""
 

@@ -1,0 +1,58 @@
+"""Every experiment runs in its smoke mode, so that scripts cannot rot."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import andor
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def experiment(name: str):
+    """Import a script of experiments/ under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"experiment_{name}", EXPERIMENTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A few made-up reviews and stories in the layout that the training script reads."""
+    folder = tmp_path_factory.mktemp("corpus")
+    praise, blame = ("good", "fine", "warm", "clever"), ("bad", "dull", "cold", "silly")
+    rows = [f"a {word} film about {topic} \t{int(word in praise)}" for word in praise + blame for topic in "abcdefghij"]
+    (folder / "sst2").mkdir()
+    for part in ("train", "dev"):
+        (folder / "sst2" / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    (folder / "tinystories").mkdir()
+    stories = [f"Once upon a time there was a {word} dog. It was a {word} day." for word in praise + blame] * 3
+    (folder / "tinystories" / "part.txt").write_text("\n<|endoftext|>\n".join(stories))
+    return folder
+
+
+def test_train_embedded(corpus, tmp_path):
+    train = experiment("train_embedded")
+    names = ("tiny-llama", "tiny-llama-overfit", "tiny-qwen2")
+    scores = train.main(train.Config(corpus=corpus, out=tmp_path, models=names, row_tokens=64, smoke=True))
+    assert set(scores) == set(names)
+    for name, family in zip(names, ("llama", "llama", "qwen2"), strict=True):
+        model = andor.load(str(tmp_path / name))
+        assert model.family == family
+        assert model.tokenizer.mask_token == "<mask>"
+        values = andor.evaluate(model, andor.Prompt("a good film about a\nsentiment:", target="positive"))
+        assert values.target == " positive"
+        assert "SST-2 dev accuracy" in (tmp_path / name / "README.md").read_text()
+
+
+def test_phrases_are_split_by_parent_sentence():
+    train = experiment("train_embedded")
+    sentences = [f"word{i} is a thing number{i}" for i in range(200)]
+    phrases = [(text, 1) for i in range(200) for text in (sentences[i], f"thing number{i}", f"word{i} is")]
+    kept, held_out = train.split_by_parent([*phrases, ("is a", 0)], share=0.2, seed=0)
+    assert 0.1 < len(held_out) / len(phrases) < 0.3
+    assert len(kept) + len(held_out) == len(phrases)  # "is a" has parents on both sides and is dropped
+    numbers = [{text.split()[-1] for text, _ in part if "number" in text} for part in (kept, held_out)]
+    assert not numbers[0] & numbers[1]
