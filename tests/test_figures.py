@@ -161,7 +161,7 @@ def test_a_run_without_effects_is_drawn_and_says_so(tmp_path):
         draw_small(run, module)
         assert "nan" not in module.caption(run)
     assert "Nothing to compare" in texts(convergence.plot(run))
-    assert "v(N) = v(∅) in every prompt" in texts(orders.plot(run))
+    assert "v is constant up to noise in every prompt" in texts(orders.plot(run))
 
 
 def test_captions_quote_computed_numbers(run):
@@ -206,16 +206,22 @@ def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
     np.testing.assert_allclose(found[not_good].values, (2 / 3.51, 1 / 0.51))
 
 
-def test_orders_pool_over_prompts_in_units_of_the_range(run):
-    by_hand = np.mean(
-        [
-            sum(np.abs(x[1:]).sum() for x in results.optimum(run, "tiny-llama", p))
-            / results.value_range(run, "tiny-llama", p)
-            for p in results.prompt_ids(run)
-        ]
-    )
-    strength = orders.pooled(run, "tiny-llama", results.optimum)
-    np.testing.assert_allclose(strength.positive.sum() + strength.negative.sum(), by_hand)
+def test_order_profiles_weigh_every_prompt_alike(run):
+    ours = orders.profile(run, "tiny-llama", results.optimum)
+    np.testing.assert_allclose(ours.strengths.sum(axis=(1, 2)), 1)
+    assert ours.players == (6, 5, 6, 5, 6, 5)
+    theirs = orders.profile(run, "tiny-llama", results.and_only)
+    sums = [
+        [sum(np.abs(x[1:]).sum() for x in pair_of(run, "tiny-llama", p)) for pair_of in orders.METHODS.values()]
+        for p in results.prompt_ids(run)
+    ]
+    np.testing.assert_allclose(theirs.total, np.mean([and_only / optimum for optimum, and_only in sums]))
+
+
+def test_effects_cancel_within_a_prompt_only():
+    # Order 1: +1 in one prompt, -1 in the other. Order 2: +1 and -1 in each. Order 3: next to nothing.
+    strengths = np.array([[[1.0, 1.0, 1e-9], [0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
+    np.testing.assert_array_equal(orders.Profile(strengths, (3, 3)).cancellation, [0, 1, np.nan])
 
 
 def test_and_only_adds_up_to_v_exactly(run):

@@ -106,9 +106,9 @@ def plot(
 
 def label_bars(ax, rows, values: Sequence[float], texts: Sequence[str], size: float = 6.5) -> None:
     """Write a text at the tip of every horizontal bar, outside it, and make room for it in the x limits."""
-    reach = np.abs(values).max()
     low, high = min(0.0, *values), max(0.0, *values)
-    ax.set_xlim(low - (0.2 * reach if low < 0 else 0.02 * reach), high + (0.16 * reach if high > 0 else 0.02 * reach))
+    room = 0.2 * (high - low)
+    ax.set_xlim(low - (room if low < 0 else 0.1 * room), high + (room if high > 0 else 0.1 * room))
     for row, value, text in zip(rows, values, texts, strict=True):
         ax.annotate(
             text, (value, row), xytext=(2.5 if value > 0 else -2.5, 0), textcoords="offset points",

@@ -45,6 +45,20 @@ def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
     }
 
 
+def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
+    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `top_counts`; nan where v is constant.
+
+    In units of the spread of v: |v(N) - v(∅)|, the usual one, is near 0 on prompts whose words pull both ways.
+    """
+    found = {}
+    for p in run.prompts:
+        v = run.values[model][p.id].v
+        tops = [metrics.logic_model(*results.optimum(run, model, p.id), k) for k in top_counts(p.n_players)]
+        spread = np.ptp(v) or np.nan
+        found[p.id] = [float(np.abs(v - top).mean() / spread) for top in tops]
+    return found
+
+
 def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
     """The prompt drawn above: median R² of the top 100, R² averaged over the models."""
     prompts = next(iter(found.values()))
@@ -71,11 +85,11 @@ def plot(run: Run) -> Figure:
 
     explained, error = below.subplots(1, 2)
     _plot_spread(explained, run, {m: [[x.r2 for x in p] for p in found[m].values()] for m in found})
-    _plot_spread(error, run, {m: [[x.mean_error for x in p] for p in found[m].values()] for m in found})
+    _plot_spread(error, run, {model: list(mean_errors(run, model).values()) for model in run.models})
     explained.set_title(f"Match over {_prompts(run)}: R²")
     explained.set_ylabel("R² over all masks")
     error.set_title(f"Match over {_prompts(run)}: mean |error|")
-    error.set_ylabel("share of |v(N) − v(∅)|")
+    error.set_ylabel("share of max v − min v")
     error.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
     _limit(explained, [x.r2 for model in found.values() for p in model.values() for x in p])
     error.set_ylim(0, 1.06 * error.get_ylim()[1])
@@ -98,10 +112,10 @@ def caption(run: Run) -> str:
         medians = _medians(found[model])
         shares = ", ".join(f"{s:.0%}: {style.number(r2, 3)}" for s, r2 in zip(SHARES, medians, strict=False))
         worst = min((p[-1].r2 for p in found[model].values() if not np.isnan(p[-1].r2)), default=np.nan)
-        largest = style.number(100 * results.median_of_defined(p[-1].max_error for p in found[model].values()), 0)
+        error = style.number(100 * results.median_of_defined(x[-1] for x in mean_errors(run, model).values()), 1)
         parts.append(
             f"{run.labels[model]} {shares}, top {TOP}: {style.number(medians[-1], 3)} "
-            f"(worst prompt {style.number(worst, 3)}; median largest error {largest}% of |v(N) − v(∅)|)"
+            f"(worst prompt {style.number(worst, 3)}; median mean |error| {error}% of max v − min v)"
         )
     return (
         f"Universal matching. Above: log-odds v of {target!r} on all {2**prompt.n_players:,} masked versions of "

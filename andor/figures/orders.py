@@ -1,10 +1,18 @@
 """Claim: which orders carry the strength. Positive and negative strength per order, and how much of it cancels.
 
-Arxiv 2401.16318, section 3, and 2502.10162 (decay and spindle). The certified optimum stands beside AND-only effects,
+arXiv 2401.16318, section 3, and 2502.10162 (decay and spindle). The certified optimum stands beside AND-only effects,
 because a part of a spindle can be the method's and not the model's.
+
+Unit: a prompt's effects, of either method, are divided by the strength of all its effects at the optimum, so that every
+prompt counts the same. |v(N) - v(∅)|, the usual unit, is near 0 on prompts whose words pull both ways, and a mean over
+prompts would then show those prompts alone.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -14,32 +22,75 @@ from andor.figures import results, style
 from andor.spindle import spindle_split
 from andor.store import Run
 
-METHODS = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
+PairOf = Callable[[Run, str, str], metrics.Pair]
 
+METHODS: dict[str, PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
 
 FAINT = 0.005
 """Below this share of the total strength an order's cancellation is not drawn: it would be one of solver dust."""
 
 
-def pooled(run: Run, model: str, pair_of) -> metrics.OrderStrength | None:
-    """Mean order strength over prompts, in units of |v(N) - v(∅)|; None when no prompt has such a unit."""
-    ids = results.with_range(run, run.models)
-    if not ids:
-        return None
-    strengths = [metrics.order_strength(*pair_of(run, model, p)) for p in ids]
-    return metrics.pool(strengths, [results.value_range(run, model, p) for p in ids])
+_WIDTH = 0.84  # of the bars of all models at one order
 
 
-def standard_errors(run: Run, model: str, pair_of) -> np.ndarray:
-    """Standard error over prompts of the positive and the negative strength, `[2, orders]`; nan for one prompt."""
-    ids = results.with_range(run, run.models)
-    highest = max(p.n_players for p in run.prompts if p.id in ids)
-    each = np.zeros((len(ids), 2, highest))
-    for row, p in zip(each, ids, strict=True):
-        strength = metrics.order_strength(*pair_of(run, model, p))
-        row[:, : strength.positive.size] = strength.positive, strength.negative
-        row /= results.value_range(run, model, p)
-    return each.std(axis=0, ddof=1) / np.sqrt(len(ids)) if len(ids) > 1 else np.full(each.shape[1:], np.nan)
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Order strengths of one model by one method on every prompt, in units of the prompt's strength at the optimum.
+
+    Attributes:
+      strengths: `[prompts, 2, orders]`; positive, then negative (>= 0); entry o - 1 is order o.
+      players: number of players of each prompt.
+    """
+
+    strengths: Float[np.ndarray, "prompts 2 orders"]
+    players: tuple[int, ...]
+
+    @property
+    def mean(self) -> metrics.OrderStrength:
+        """Mean over prompts."""
+        return metrics.OrderStrength(*self.strengths.mean(axis=0), self.players)
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, "2 orders"]:
+        """Standard error of the mean; nan for one prompt."""
+        prompts = len(self.strengths)
+        if prompts == 1:
+            return np.full(self.strengths.shape[1:], np.nan)
+        return self.strengths.std(axis=0, ddof=1) / np.sqrt(prompts)
+
+    @property
+    def total(self) -> float:
+        """Mean strength of all effects: 1 at the optimum."""
+        return float(self.strengths.sum(axis=(1, 2)).mean())
+
+    @property
+    def low_orders(self) -> float:
+        """Share of the mean strength that orders 1 and 2 carry."""
+        return float(self.strengths[:, :, :2].sum() / self.strengths.sum())
+
+    @property
+    def cancellation(self) -> Float[np.ndarray, "orders"]:
+        """Share of each order's strength that cancels within the same prompt; nan where there is next to none."""
+        positive, negative = self.strengths[:, 0], self.strengths[:, 1]
+        both = (positive + negative).sum(axis=0)
+        left = np.abs(positive - negative).sum(axis=0)
+        seen = both >= FAINT * both.sum()
+        return np.where(seen, 1 - left / np.where(seen, both, 1.0), np.nan)
+
+
+def profile(run: Run, model: str, pair_of: PairOf) -> Profile:
+    """Order strengths of one model on the prompts where every model of the run has effects at the optimum."""
+    ids = prompts_with_effects(run)
+    found = [metrics.order_strength(*pair_of(run, model, p)) for p in ids]
+    strengths = np.zeros((len(ids), 2, max((strength.positive.size for strength in found), default=0)))
+    for row, strength, p in zip(strengths, found, ids, strict=True):
+        row[:, : strength.positive.size] = np.stack([strength.positive, strength.negative]) / _total(run, model, p)
+    return Profile(strengths, tuple(strength.positive.size for strength in found))
+
+
+def prompts_with_effects(run: Run) -> tuple[str, ...]:
+    """Prompts where the noise bound alone explains v under none of the models."""
+    return tuple(p for p in results.prompt_ids(run) if all(_total(run, model, p) > 0 for model in run.models))
 
 
 def plot(run: Run) -> Figure:
@@ -47,24 +98,22 @@ def plot(run: Run) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 3.9)
     style.title(figure, _claim(run))
     axes = figure.subplots(2, 2, sharex=True, height_ratios=[2.6, 1])
-    strengths = {
-        name: [pooled(run, model, pair_of) for model in run.models] for name, pair_of in METHODS.items()
-    }  # fmt: skip
-    if None in strengths["certified optimum"]:
+    if not prompts_with_effects(run):
         for ax in axes.ravel():
-            style.empty(ax, "v(N) = v(∅) in every prompt")
+            style.empty(ax, "v is constant up to noise in every prompt")
         return figure
-    for column, (name, pair_of) in enumerate(METHODS.items()):
-        above, below = axes[:, column]
-        for place, model in enumerate(run.models):
-            _plot_bars(above, strengths[name][place], standard_errors(run, model, pair_of), place, len(run.models))
-            _plot_cancellation(below, strengths[name][place], place)
-        totals = style.listed([_total(strength) for strength in strengths[name]], ".1f")
-        above.set_title(f"{name[0].upper()}{name[1:]}: total strength {totals}")
-        _finish(above, below, strengths[name])
-    if axes[0, 1].get_ylim()[1] > axes[0, 0].get_ylim()[1]:
-        _outline(axes[0, 1], strengths["certified optimum"])
-    axes[0, 0].set_ylabel("strength / |v(N) − v(∅)|\n← negative     positive →")
+    found = {name: [profile(run, model, pair_of) for model in run.models] for name, pair_of in METHODS.items()}
+    for (name, profiles), (above, below) in zip(found.items(), axes.T, strict=True):
+        for place, each in enumerate(profiles):
+            _plot_bars(above, each, place, len(profiles))
+            _plot_cancellation(below, each, place)
+        _finish(above, below, orders=profiles[0].strengths.shape[2])
+        above.set_title(name[0].upper() + name[1:])
+    optimum, and_only = found.values()
+    _outline(axes[0, 1], optimum)
+    times = style.listed([each.total for each in and_only], ".1f")
+    axes[0, 1].set_title(f"{axes[0, 1].get_title('left')}: {times} times the strength")
+    axes[0, 0].set_ylabel("strength / all strength at the optimum\n← negative     positive →")
     axes[1, 0].set_ylabel("cancellation")
     handles = [Patch(color=style.model_colour(i), label=run.labels[m]) for i, m in enumerate(run.models)]
     outline = Patch(facecolor="none", edgecolor=style.AND_ONLY, lw=0.8, label="the optimum at the scale of AND only")
@@ -74,82 +123,76 @@ def plot(run: Run) -> Figure:
 
 def caption(run: Run) -> str:
     """What the figure shows, and its numbers."""
-    used = len(results.with_range(run, run.models))
+    ids = prompts_with_effects(run)
+    if not ids:
+        return "Order distribution. Nothing to draw: v is constant up to noise in every prompt."
     parts = []
     for model in run.models:
         for name, pair_of in METHODS.items():
-            strength = pooled(run, model, pair_of)
-            if strength is None:
-                continue
-            split = spindle_split(strength)
-            cancelled = style.number(_mean_cancellation(run, model, pair_of))
+            each = profile(run, model, pair_of)
+            split = spindle_split(each.mean)
+            cancelled = results.mean_of_defined(
+                metrics.cancellation(metrics.order_strength(*pair_of(run, model, p))).overall for p in ids
+            )
             parts.append(
-                f"{run.labels[model]}, {name}: total {style.number(_total(strength))}, strongest order "
-                f"{_peak(strength)}, mean cancellation within a prompt {cancelled}, spindle share "
-                f"{style.number(split.spindle_share)} (misfit {style.number(split.misfit)})"
+                f"{run.labels[model]}, {name}: {style.number(each.total)} times the strength of the optimum, "
+                f"{each.low_orders:.0%} of it in orders 1 and 2, mean cancellation within a prompt "
+                f"{style.number(cancelled)}, spindle share {style.number(split.spindle_share)} (misfit {style.number(split.misfit)})"
             )
     return (
-        f"Order distribution. Above: mean strength over {used} of {len(run.prompts)} prompts of the positive (up) and "
-        f"negative (down) effects of each order |S|, AND and OR together, in units of |v(N) − v(∅)|, with one standard "
-        f"error; left the certified optimum, right the AND effects alone (Harsanyi dividends) of the same values, on "
-        f"their own scale, with the optimum outlined. Below: cancellation 1 − |sum| / sum of strengths of the bars "
-        f"above, where they hold over {FAINT:.1%} of the total. {'; '.join(parts)}."
+        f"Order distribution. Above: mean strength over {len(ids)} of {len(run.prompts)} prompts of the positive (up) "
+        f"and negative (down) effects of each order |S|, AND and OR together, with one standard error. Every prompt's "
+        f"effects are divided by the strength of all its effects at the certified optimum (left); right, the AND "
+        f"effects alone (Harsanyi dividends) of the same values in the same unit, on their own scale, with the optimum "
+        f"outlined. Below: cancellation, 1 − |sum| / sum of strengths within a prompt, for orders with over "
+        f"{FAINT:.1%} of the strength. "
+        f"{'; '.join(parts)}."
     )
 
 
 def _claim(run: Run) -> str:
-    peaks = []
-    for pair_of in METHODS.values():
-        strengths = [pooled(run, model, pair_of) for model in run.models]
-        if None in strengths:
-            return "No order carries strength: v(N) = v(∅) in every prompt"
-        peaks.append(sorted({_peak(strength) for strength in strengths}))
-    ours, theirs = (" and ".join(map(str, peak)) for peak in peaks)
-    if peaks[0] == peaks[1]:
-        return f"Strength peaks at order {ours}, at the certified optimum and with AND effects alone"
-    return f"Strength peaks at order {ours} at the certified optimum, at order {theirs} with AND effects alone"
+    if not prompts_with_effects(run):
+        return "No order carries strength"
+    ours, theirs = (
+        style.listed([100 * profile(run, model, pair_of).low_orders for model in run.models], ".0f")
+        for pair_of in METHODS.values()
+    )
+    return f"Orders 1 and 2 carry {ours}% of the strength at the optimum, {theirs}% with AND effects alone"
 
 
-def _mean_cancellation(run: Run, model: str, pair_of) -> float:
-    strengths = [metrics.order_strength(*pair_of(run, model, p)) for p in results.prompt_ids(run)]
-    overall = [metrics.cancellation(strength).overall for strength in strengths]
-    return results.mean_of_defined(overall)
-
-
-def _total(strength: metrics.OrderStrength) -> float:
+def _total(run: Run, model: str, prompt_id: str) -> float:
+    strength = metrics.order_strength(*results.optimum(run, model, prompt_id))
     return float(strength.positive.sum() + strength.negative.sum())
 
 
-def _peak(strength: metrics.OrderStrength) -> int:
-    return int(np.argmax(strength.positive + strength.negative)) + 1
+def _plot_bars(ax, each: Profile, place: int, models: int) -> None:
+    for side, heights, error in zip(
+        (1, -1), (each.mean.positive, each.mean.negative), each.standard_error, strict=True
+    ):
+        x = _places(heights.size, place, models)
+        ax.bar(x, side * heights, 0.92 * _WIDTH / models, color=style.model_colour(place), lw=0)
+        ax.errorbar(x, side * heights, error, fmt="none", ecolor=style.MUTED, elinewidth=0.6, capsize=0)
 
 
-def _plot_bars(ax, strength, errors, place: int, models: int) -> None:
-    width = 0.84 / models
-    order = np.arange(1, strength.positive.size + 1) + (place - (models - 1) / 2) * width
-    colour = style.model_colour(place)
-    for side, heights, error in ((1, strength.positive, errors[0]), (-1, strength.negative, errors[1])):
-        ax.bar(order, side * heights, 0.92 * width, color=colour, lw=0)
-        ax.errorbar(order, side * heights, error, fmt="none", ecolor=style.MUTED, elinewidth=0.6, capsize=0)
-
-
-def _plot_cancellation(ax, strength, place: int) -> None:
-    values = metrics.cancellation(strength).per_order
-    values[strength.positive + strength.negative < FAINT * _total(strength)] = np.nan
-    order = np.arange(1, values.size + 1)
+def _plot_cancellation(ax, each: Profile, place: int) -> None:
+    order = np.arange(1, each.cancellation.size + 1)
     marker = "osD^vP"[place % 6]
-    ax.plot(order, values, color=style.model_colour(place), marker=marker, ms=3.5, lw=1.0, clip_on=False)
+    ax.plot(order, each.cancellation, color=style.model_colour(place), marker=marker, ms=3.5, lw=1.0, clip_on=False)
 
 
-def _outline(ax, strengths) -> None:
-    width = 0.84 / len(strengths)
-    for place, strength in enumerate(strengths):
-        order = np.arange(1, strength.positive.size + 1) + (place - (len(strengths) - 1) / 2) * width
-        for heights in (strength.positive, -strength.negative):
-            ax.bar(order, heights, 0.92 * width, facecolor="none", edgecolor=style.AND_ONLY, lw=0.6)
+def _outline(ax, profiles: list[Profile]) -> None:
+    for place, each in enumerate(profiles):
+        for heights in (each.mean.positive, -each.mean.negative):
+            x = _places(heights.size, place, len(profiles))
+            ax.bar(x, heights, 0.92 * _WIDTH / len(profiles), facecolor="none", edgecolor=style.AND_ONLY, lw=0.6)
 
 
-def _finish(above, below, strengths) -> None:
+def _places(orders: int, place: int, models: int) -> np.ndarray:
+    """Where a model's bars stand: side by side around their order."""
+    return np.arange(1, orders + 1) + (place - (models - 1) / 2) * _WIDTH / models
+
+
+def _finish(above, below, orders: int) -> None:
     # The same reach up and down, so that balance between the signs is seen as symmetry.
     low, high = above.get_ylim()
     reach = max(-low, high)
@@ -161,5 +204,5 @@ def _finish(above, below, strengths) -> None:
     below.set_ylim(0, 1)
     below.set_yticks([0, 0.5, 1])
     below.grid(axis="y")
-    below.set_xticks(range(1, strengths[0].positive.size + 1))
+    below.set_xticks(range(1, orders + 1))
     below.set_xlabel("order |S|, number of words")
