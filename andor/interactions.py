@@ -265,9 +265,9 @@ def _checked(v, noise, noise_unit, weights):
         )
     if not np.isfinite(v).all():
         raise ValueError(
-            f"extract(v=...) must be finite; got {np.count_nonzero(~np.isfinite(v))} NaN or infinite values of {v.size}, "
-            f"the first at index {tuple(int(i) for i in np.argwhere(~np.isfinite(v))[0])}. A probability of exactly 0 or "
-            "1 has no log-odds: compute them from logits, in float32 or better."
+            f"extract(v=...) must be finite; got {np.count_nonzero(~np.isfinite(v))} NaN or infinite values of "
+            f"{v.size}, the first at index {tuple(int(i) for i in np.argwhere(~np.isfinite(v))[0])}. A probability of exactly "
+            "0 or 1 has no log-odds: compute them from logits, in float32 or better."
         )
     noise = np.array(noise, dtype=np.float64)
     if noise.shape not in ((), v.shape[:-1]):
@@ -290,4 +290,4 @@ def _checked(v, noise, noise_unit, weights):
             f"{weights[1:].min()} to {weights[1:].max()}. A subset with weight 0 would explain anything for free."
         )
     weights[0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
-    return v, np.array(noise_bound), weights
+    return v, noise_bound, weights

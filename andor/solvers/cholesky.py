@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 # Measured: below, the products are too small to be worth it, above, the leaves' loops are too slow.
@@ -31,11 +32,14 @@ class _Split(NamedTuple):
 
 
 def cholesky_solver(matrix: Float[Array, "m m"]):
-    """Solver r -> matrix^{-1} r, of a symmetric positive definite matrix with m a power of two.
+    """Solver r -> matrix^{-1} r of a symmetric positive definite matrix; m a power of two, or up to 64 times one.
 
     The factorisation happens here, once; the solver may be called any number of times. Not positive definite to
     working precision shows as NaN.
     """
+    if jax.default_backend() != "cpu":
+        factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
+        return lambda r: cho_solve((factor, True), r)
     leaf = _LEAF if matrix.shape[0] <= 1024 else _LEAF_LARGE
     factor = _split(matrix, leaf)
     return lambda r: _backward(factor, _forward(factor, r))
@@ -77,8 +81,8 @@ def _halve(matrix, leaf: int):
 
 
 def _bands(size: int) -> list[slice]:
-    """Up to 4 equal slices of at least 128 rows."""
-    count = max(1, min(4, size // 128))
+    """Up to 4 equal slices of at least 256 rows."""
+    count = max(1, min(4, size // 256))
     return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
 
 

@@ -1,12 +1,8 @@
 """Exact solver: a primal-dual interior point method whose normal equations need no matrix product.
 
-Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992) on the linear programme of `andor.interactions`, in
-Harsanyi coordinates. With c = moebius(v), the constraint v = A a + B b + e reads, on the rows S ≠ ∅,
-
-    a - G b + Z e = c       (G the mirror of `lattice`, Z the Moebius transform)
-
-since AND effects are their own Harsanyi effects, and those of OR effects are their mirror. With the barrier's diagonal
-matrices D_and, D_or, D_noise, the normal matrix of a Newton step is then, up to the signs (-1)^(|S| + |S'|),
+Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992) on the linear programme of `andor.interactions`, in the
+coordinates of `andor.solvers.harsanyi`. With the barrier's diagonal matrices D_and, D_or, D_noise, the normal matrix
+of a Newton step is there, up to the signs (-1)^(|S| + |S'|),
 
     K[S, S'] = D_and[S] [S = S']  +  superset sums of D_or at S ∪ S'  +  subset sums of D_noise at S ∩ S'
 
@@ -21,19 +17,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.solvers.central_path import START, Iterate, Progress, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
+from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.solvers.memory import require_memory
 
-_MIRROR = ((1, 1), (0, -1))
-_MIRROR_TRANSPOSED = ((1, 0), (1, -1))
-_MOEBIUS_TRANSPOSED = ((1, -1), (0, 1))
-
-# Fraction of the way to the boundary that a step goes, and steps without progress after which rounding has won.
-_STEP_FRACTION = 0.99
-_PATIENCE = 4
+# The canonical point is sharper than the gap asked for: the solver goes on to this fraction of it, as far as rounding
+# lets it. Convergence is superlinear by then, so this costs one or two steps.
+CANONICAL = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +36,7 @@ class InteriorPoint:
     """Exact AND-OR solver in float64, for up to 12 players on a CPU and 14 on a GPU with fast float64.
 
     Attributes:
-      tolerance: certified relative gap to reach.
+      tolerance: certified relative gap to reach. The solver goes on to a hundredth of it as far as rounding lets it.
       max_steps: Newton steps at most; 12 to 25 are usual.
       tie_break: makes the answer canonical. Effects of lower order are cheaper by up to this fraction, so that of
         several optima the one of lower order is returned ({i} + {j} rather than AND{ij} + OR{ij}). What ties in this
@@ -50,7 +45,7 @@ class InteriorPoint:
 
     tolerance: float = 1e-6
     max_steps: int = 60
-    tie_break: float = 1e-7
+    tie_break: float = 2e-7
 
     def __post_init__(self):
         if not 0 < self.tolerance < 1:
@@ -65,189 +60,142 @@ class InteriorPoint:
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
-        orders = lattice.orders(problem.n_players)
-        # Never above the true weights, so that dual values feasible for these are feasible for the problem as posed.
-        weights = problem.weights * (1.0 - self.tie_break * (1.0 - orders / problem.n_players))
+        # The normal matrix, what is gathered into it, and its factor.
+        require_memory(self, problem.n_players, 3 * 8 * 4**problem.n_players)
+        weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         # Unit scale per problem: start and barrier do not depend on the unit of v.
         scale = np.max(np.abs(problem.v), axis=-1)
         with jax.enable_x64(True):
-            result = _solve_batch(
-                jnp.asarray(problem.v / scale[:, None]),
-                jnp.asarray(problem.noise_bound / scale),
-                jnp.asarray(weights),
-                self.tolerance - self.tie_break,
-                self.max_steps,
+            # One after the other: one factorisation already keeps the machine busy, and memory is for one.
+            points = [
+                solve_one(v, bound, weights, CANONICAL * self.tolerance, self.max_steps)
+                for v, bound in zip(problem.v / scale[:, None], problem.noise_bound / scale, strict=True)
+            ]
+            effects = [effects_of(point.best) for point in points]
+            return RawSolution(
+                and_effects=np.stack([and_ for and_, _, _ in effects]) * scale[:, None],
+                or_effects=np.stack([or_ for _, or_, _ in effects]) * scale[:, None],
+                dual_values=np.stack([correlations(point.best.u)[2] for point in points]),
+                steps=np.array([int(point.step) for point in points]),
+                advice=f"raise max_steps={self.max_steps} if they were used up, or ask for a larger tolerance",
             )
-            and_effects, or_effects, dual_values, steps = (np.asarray(x) for x in result)
-        return RawSolution(
-            and_effects=and_effects * scale[:, None],
-            or_effects=or_effects * scale[:, None],
-            dual_values=dual_values,
-            steps=steps,
-            advice=f"raise max_steps={self.max_steps} of the solver if they were used up, or ask for a larger tolerance",
-        )
 
 
-class _Iterate(NamedTuple):
-    """A primal-dual point. Every entry of `primal` is paired with that of `slack`; their products go to 0 together.
+def tie_breaking(n_players: int, tie_break: float) -> np.ndarray:
+    """Factor on the weights that makes lower orders cheaper, float64 `[s]`, from 1 - tie_break to 1.
 
-    primal: `[6, s]`, AND+, AND-, OR+, OR- (effect = plus - minus), noise_bound + noise, noise_bound - noise.
-    slack: `[6, s]`, weights -+ correlation for the effects, then the two multipliers of the noise bounds.
-    harsanyi_dual: `[s]`, multipliers u of the constraints in Harsanyi coordinates; dual values y = Z^T u.
+    Never above 1, so that dual values feasible for the changed weights are feasible for the problem as posed.
     """
-
-    primal: Float[Array, "6 s"]
-    slack: Float[Array, "6 s"]
-    harsanyi_dual: Float[Array, "s"]
+    return 1.0 - tie_break * (1.0 - lattice.orders(n_players) / n_players)
 
 
-class _State(NamedTuple):
-    iterate: _Iterate
-    best: _Iterate
-    best_gap: Float[Array, ""]
-    best_step: Int[Array, ""]
-    step: Int[Array, ""]
+# The entries of an `Iterate`, for one problem:
+#   primal `[6, s]`: AND+, AND-, OR+, OR- (effect = plus - minus), noise_bound + noise, noise_bound - noise;
+#   slack `[6, s]`: weights -+ correlation for the effects, then the multipliers of the two bounds on the noise.
+
+
+def effects_of(iterate: Iterate) -> tuple[Float[Array, "s"], Float[Array, "s"], Float[Array, "s"]]:
+    """(AND effects, OR effects, noise) of a point."""
+    and_plus, and_minus, or_plus, or_minus, above, below = iterate.primal
+    return and_plus - and_minus, or_plus - or_minus, (above - below) / 2
 
 
 @jax.jit
-def _solve_batch(v, noise_bound, weights, tolerance, max_steps):
-    """All problems one after the other: one factorisation already keeps the machine busy, and memory is for one."""
-    return jax.lax.map(lambda problem: _solve_one(*problem, weights, tolerance, max_steps), (v, noise_bound))
-
-
-def _solve_one(
+def solve_one(
     v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "s"], tolerance, max_steps
-) -> tuple[Float[Array, "s"], Float[Array, "s"], Float[Array, "s"], Int[Array, ""]]:
-    """(and_effects, or_effects, dual_values, steps) of one problem at unit scale."""
-    orders = jnp.asarray(lattice.orders(lattice.n_players_of(v)))
-    player, pair = orders >= 1, orders >= 2
-    noisy = player & (noise_bound > 0)
-    active = jnp.stack([player, player, pair, pair, noisy, noisy])
-    price = jnp.where(active[:4], jnp.stack([weights] * 4), 1.0)
-    target = jnp.where(player, lattice.moebius(v), 0.0)
+) -> Progress:
+    """Solve one problem, at unit scale and v[∅] = 0, to a relative gap of `tolerance`."""
+    active = active_pairs(v.shape[0], noise_bound)
+    target = without_empty(lattice.moebius(v))
 
-    def explained(effects_and, effects_or, noise):
-        """Harsanyi effects of AND effects, OR effects and noise; rows S ≠ ∅."""
-        mirrored = lattice.kron_power(_MIRROR, effects_or)
-        return jnp.where(player, effects_and - mirrored + lattice.moebius(noise), 0.0)
+    def gap(iterate):
+        # Of the effects as `andor.interactions` makes them feasible: what they miss is added to the AND effects.
+        and_effects, or_effects, noise = effects_of(iterate)
+        missing = target - harsanyi_sum(and_effects, or_effects, noise)
+        primal = jnp.sum(weights * (jnp.abs(and_effects + missing) + jnp.abs(or_effects)))
+        y = without_empty(correlations(iterate.u)[2])
+        return (primal - (iterate.u @ target - noise_bound * jnp.sum(jnp.abs(y)))) / primal
 
-    def correlations(u):
-        """The transpose of `explained`."""
-        return u, -lattice.kron_power(_MIRROR_TRANSPOSED, u), lattice.kron_power(_MOEBIUS_TRANSPOSED, u)
-
-    def effects(iterate):
-        and_plus, and_minus, or_plus, or_minus, above, below = iterate.primal
-        return and_plus - and_minus, or_plus - or_minus, (above - below) / 2
-
-    def relative_gap(iterate):
-        """Of the effects as `andor.interactions` makes them feasible: what they miss is added to the AND effects."""
-        effects_and, effects_or, noise = effects(iterate)
-        missing = target - explained(effects_and, effects_or, noise)
-        primal = jnp.sum(weights * (jnp.abs(effects_and + missing) + jnp.abs(effects_or)))
-        u = iterate.harsanyi_dual
-        y = jnp.where(player, correlations(u)[2], 0.0)
-        return (primal - (u @ target - noise_bound * jnp.sum(jnp.abs(y)))) / primal
-
-    def body(state):
-        iterate = _step(state.iterate, target, active, explained, correlations)
-        gap = relative_gap(iterate)
-        better = gap < state.best_gap
-        return _State(
-            iterate=iterate,
-            best=jax.tree.map(functools.partial(jnp.where, better), iterate, state.best),
-            best_gap=jnp.where(better, gap, state.best_gap),
-            best_step=jnp.where(better, state.step, state.best_step),
-            step=state.step + 1,
-        )
-
-    def unfinished(state):
-        progressing = state.step - state.best_step <= _PATIENCE
-        return (state.best_gap > tolerance) & progressing & (state.step < max_steps)
-
-    # Every pair's product starts at 1e-2: effects 1e-2, correlations 0, noise 0.
-    product = 1e-2
-    start = _Iterate(
-        primal=jnp.where(
-            active, jnp.stack([jnp.full_like(v, product)] * 4 + [jnp.full_like(v, 1) * noise_bound] * 2), 0.0
-        ),
+    # Balanced: every pair's product is START, with correlations and noise 0.
+    start = Iterate(
+        primal=jnp.concatenate([jnp.where(active[:4], START, 0.0), jnp.where(active[4:], noise_bound, 0.0)]),
         slack=jnp.concatenate(
-            [price, jnp.where(noisy, product / jnp.where(noisy, noise_bound, 1.0), 1.0)[None].repeat(2, 0)]
+            [jnp.where(active[:4], weights[None, :], 1.0), START / jnp.where(active[4:], noise_bound, START)]
         ),
-        harsanyi_dual=jnp.zeros_like(v),
+        u=jnp.zeros_like(v),
     )
-    zero = jnp.zeros((), dtype=int)
-    state = jax.lax.while_loop(unfinished, body, _State(start, start, jnp.full((), jnp.inf), zero, zero))
-    effects_and, effects_or, _ = effects(state.best)
-    return effects_and, effects_or, correlations(state.best.harsanyi_dual)[2], state.step
+    return follow(start, lambda iterate: _advance(iterate, target, active), gap, tolerance, max_steps)
 
 
-def _step(iterate: _Iterate, target, active: Bool[Array, "6 s"], explained, correlations) -> _Iterate:
-    """One predictor-corrector step: one factorisation, two solves."""
-    primal, slack, u = iterate
-    player = active[0]
-    ratio = jnp.where(active, primal / slack, 0.0)
-    d_and, d_or = ratio[0] + ratio[1], ratio[2] + ratio[3]
-    # In parallel, not in sum: noise is held by whichever of its two bounds is closer.
-    inverse = jnp.where(active[4:], slack[4:] / jnp.where(active[4:], primal[4:], 1.0), 1.0)
-    d_noise = jnp.where(active[4], 1.0 / (inverse[0] + inverse[1]), 0.0)
-    solve_normal = _factorised(d_and, d_or, d_noise, player)
+def active_pairs(size: int, noise_bound: Float[Array, ""]) -> Bool[Array, "6 s"]:
+    """Which pairs exist: AND effects from one player up, OR effects from two, noise if any is allowed."""
+    orders = jnp.asarray(lattice.orders(size.bit_length() - 1))
+    return jnp.stack([orders >= 1] * 2 + [orders >= 2] * 2 + [(orders >= 1) & (noise_bound > 0)] * 2)
 
-    above, below = primal[4:]
-    missing = target - explained(primal[0] - primal[1], primal[2] - primal[3], (above - below) / 2)
 
-    def normal(u):
-        t_and, t_or, y = correlations(u)
-        return explained(d_and * t_and, d_or * t_or, d_noise * y)
+class Barrier(NamedTuple):
+    """The normal matrix harsanyi_sum · diag(d_and, d_or, d_noise) · correlations of a point, and what goes with it.
+
+    ratio: `[4, s]`, primal / slack of the effects. inverse: `[2, s]`, slack / primal of the noise.
+    """
+
+    ratio: Float[Array, "4 s"]
+    inverse: Float[Array, "2 s"]
+    d_and: Float[Array, "s"]
+    d_or: Float[Array, "s"]
+    d_noise: Float[Array, "s"]
+
+    @classmethod
+    def at(cls, iterate: Iterate, active: Bool[Array, "6 s"]) -> "Barrier":
+        primal, slack, _ = iterate
+        ratio = jnp.where(active[:4], primal[:4] / slack[:4], 0.0)
+        inverse = jnp.where(active[4:], slack[4:] / jnp.where(active[4:], primal[4:], 1.0), 1.0)
+        # In parallel, not in sum: noise is held by whichever of its two bounds is closer.
+        d_noise = jnp.where(active[4], 1.0 / (inverse[0] + inverse[1]), 0.0)
+        return cls(ratio, inverse, ratio[0] + ratio[1], ratio[2] + ratio[3], d_noise)
+
+    def solver(self):
+        """r -> K^{-1} r on the rows S ≠ ∅."""
+        factorised = _factorised(self.d_and, self.d_or, self.d_noise)
+
+        def normal(u):
+            t_and, t_or, y = correlations(u)
+            return harsanyi_sum(self.d_and * t_and, self.d_or * t_or, self.d_noise * y)
+
+        return functools.partial(conjugate_gradients, normal, factorised)
+
+
+def _advance(iterate: Iterate, target: Float[Array, "s"], active: Bool[Array, "6 s"]) -> Iterate:
+    """One predictor-corrector step: one factorisation, two directions."""
+    primal, slack, _ = iterate
+    barrier = Barrier.at(iterate, active)
+    solve_normal = barrier.solver()
+    missing = target - harsanyi_sum(*effects_of(iterate))
 
     def direction(change):
-        """Newton direction that changes every pair's product by `change` `[6, s]`, and removes `missing`."""
         per_slack = jnp.where(active[:4], change[:4] / slack[:4], 0.0)
         per_primal = jnp.where(active[4:], change[4:] / jnp.where(active[4:], primal[4:], 1.0), 0.0)
-        push = d_noise * (per_primal[0] - per_primal[1])
-        rhs = missing - explained(per_slack[0] - per_slack[1], per_slack[2] - per_slack[3], push)
-        du = solve_normal(rhs)
-        du = du + solve_normal(rhs - normal(du))  # one step of iterative refinement
+        push = barrier.d_noise * (per_primal[0] - per_primal[1])
+        du = solve_normal(missing - harsanyi_sum(per_slack[0] - per_slack[1], per_slack[2] - per_slack[3], push))
         t_and, t_or, dy = correlations(du)
         t = jnp.stack([t_and, -t_and, t_or, -t_or])
-        d_effects = per_slack + ratio[:4] * t
-        d_e = push + d_noise * dy
-        d_bounds = jnp.stack([d_e, -d_e])
-        d_multipliers = per_primal - inverse * d_bounds
-        zero = jnp.zeros(())
-        return (
-            jnp.where(active, jnp.concatenate([d_effects, d_bounds]), zero),
-            jnp.where(active, jnp.concatenate([-t, d_multipliers]), zero),
-            du,
-        )
+        d_noise = push + barrier.d_noise * dy
+        d_room = jnp.stack([d_noise, -d_noise])
+        d_primal = jnp.concatenate([per_slack + barrier.ratio * t, d_room])
+        d_slack = jnp.concatenate([-t, per_primal - barrier.inverse * d_room])
+        return Iterate(jnp.where(active, d_primal, 0.0), jnp.where(active, d_slack, 0.0), du)
 
-    products = jnp.where(active, primal * slack, 0.0)
-    n_pairs = jnp.sum(active)
-    d_primal, d_slack, _ = direction(-products)
-    affine = (primal + _length(primal, d_primal) * d_primal) * (slack + _length(slack, d_slack) * d_slack)
-    centring = (jnp.sum(jnp.where(active, affine, 0.0)) / jnp.sum(products)) ** 3
-    goal = jnp.where(active, centring * jnp.sum(products) / n_pairs - d_primal * d_slack, 0.0)
-    d_primal, d_slack, du = direction(goal - products)
-    primal_length = jnp.minimum(1.0, _STEP_FRACTION * _length(primal, d_primal))
-    dual_length = jnp.minimum(1.0, _STEP_FRACTION * _length(slack, d_slack))
-    return _Iterate(primal + primal_length * d_primal, slack + dual_length * d_slack, u + dual_length * du)
+    return predictor_corrector(iterate, active, direction)
 
 
-def _length(x, dx):
-    """Longest step at most 1 that keeps x + step * dx from going negative."""
-    shrinking = dx < 0
-    return jnp.min(jnp.where(shrinking, x / jnp.where(shrinking, -dx, 1.0), 1.0), initial=1.0)
-
-
-def _factorised(d_and, d_or, d_noise, player: Bool[Array, "s"]):
-    """Solver of the normal equations: r -> K^{-1} r on the rows S ≠ ∅."""
+def _factorised(d_and: Float[Array, "s"], d_or: Float[Array, "s"], d_noise: Float[Array, "s"]):
+    """r -> K^{-1} r on the rows S ≠ ∅, by Cholesky factorisation."""
     subset = jnp.arange(d_and.shape[0])
     sign = 1.0 - 2.0 * (jax.lax.population_count(subset) % 2)
     rows, columns = subset[:, None], subset[None, :]
     normal = lattice.zeta_transposed(d_or)[rows | columns] + lattice.zeta(d_noise)[rows & columns]
-    diagonal = jnp.where(player, jnp.diagonal(normal) + d_and, 1.0)
-    # Unit diagonal (d spans 20 orders of magnitude late on), and row ∅ replaced by that of the identity.
-    scale = jnp.where(player, jax.lax.rsqrt(diagonal), 0.0)
-    normal = normal * scale[:, None] * scale[None, :]
-    normal = normal.at[subset, subset].set(1.0 + 1e-14)
+    # Unit diagonal (d spans 20 orders of magnitude late on), and row ∅ that of the identity.
+    scale = jnp.where(subset > 0, jax.lax.rsqrt(jnp.where(subset > 0, jnp.diagonal(normal) + d_and, 1.0)), 0.0)
+    normal = (normal * scale[:, None] * scale[None, :]).at[subset, subset].set(1.0 + 1e-14)
     solve = cholesky_solver(normal)
     return lambda r: sign * scale * solve(sign * scale * r)
