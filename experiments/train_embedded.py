@@ -2,7 +2,7 @@
 
 What:      real Llama and Qwen2 architectures of about 1.5 M parameters with one shared 4096-token byte-level BPE
            tokenizer, on SST-2 sentiment as language modelling ("<phrase>\\nsentiment: positive") and on TinyStories.
-           Half of the documents have words replaced by `<mask>`, so that the masked prompts that andor evaluates are
+           Most documents have words replaced by `<mask>`, so that the masked prompts that andor evaluates are
            in-distribution. `tiny-llama-overfit` goes on from `tiny-llama` on the same phrases, without weight
            decay or dropout, at a constant learning rate.
 Command:   python experiments/train_embedded.py --corpus DATA --out andor/embedded
@@ -43,23 +43,24 @@ WORD = re.compile(r"\w+|[^\w\s]+")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one model is made."""
+    """How one model is made. `label_weight` is the weight of a label token's loss; other tokens have 1."""
 
     model_type: str
     steps: int
     learning_rate: float
     start_from: str | None = None
     decay_to_zero: bool = True
-    weight_decay: float = 0.1
-    embedding_dropout: float = 0.1
+    weight_decay: float = 0.2
+    dropout: float = 0.1
     masked_documents: float = 0.5
+    label_weight: float = 2.0
     sentiment_rows: int = 4
-    story_rows: int = 4
+    story_rows: int = 3
 
 
 RECIPES = {
-    "tiny-llama": Recipe("llama", steps=3600, learning_rate=3e-3),
-    "tiny-qwen2": Recipe("qwen2", steps=3600, learning_rate=3e-3),
+    "tiny-llama": Recipe("llama", steps=3800, learning_rate=3e-3),
+    "tiny-qwen2": Recipe("qwen2", steps=3800, learning_rate=3e-3, label_weight=4.0, dropout=0.15),
     "tiny-llama-overfit": Recipe(
         "llama",
         steps=4000,
@@ -67,7 +68,7 @@ RECIPES = {
         start_from="tiny-llama",
         decay_to_zero=False,
         weight_decay=0.0,
-        embedding_dropout=0.0,
+        dropout=0.0,
         sentiment_rows=7,
         story_rows=1,
     ),
@@ -87,8 +88,6 @@ class Config:
     seed: int = 0
     row_tokens: int = 256
     """Tokens of one packed row."""
-    label_weight: float = 4.0
-    """Weight of a label token's loss; other tokens have 1."""
     smoke: bool = False
     """A few steps only, to see that everything runs."""
 
@@ -198,10 +197,10 @@ def chunks(documents: list[Document], size: int) -> list[Document]:
 
 
 def mask_words(doc: Document, mask_id: int, masked_documents: float, rng: np.random.Generator) -> np.ndarray:
-    """Input tokens of a document. The share of masked words is u^2, u uniform: mostly few, sometimes all."""
+    """Input tokens of a document: in a masked one, a share of its words drawn from 0 to 0.6 is masked."""
     if rng.random() >= masked_documents:
         return doc.tokens
-    chosen = rng.random(doc.words.max(initial=-1) + 2) < rng.random() ** 2
+    chosen = rng.random(doc.words.max(initial=-1) + 2) < 0.6 * rng.random()
     chosen[-1] = False  # words[-1] stands for the tokens that are never masked
     return np.where(chosen[doc.words], mask_id, doc.tokens).astype(np.int32)
 
@@ -254,7 +253,7 @@ def architecture(model_type: str) -> tuple[DecoderConfig, dict]:
         rope_theta=1e6 if qwen2 else 1e4,
         rope_scaling=None,
         qkv_bias=qwen2,
-        tied_head=qwen2,
+        tied_head=True,  # as in Llama 3.2; an untied head of this size learns the training labels by heart
     )
     hf = {
         "architectures": ["Qwen2ForCausalLM" if qwen2 else "LlamaForCausalLM"],
@@ -278,20 +277,32 @@ def architecture(model_type: str) -> tuple[DecoderConfig, dict]:
     return config, hf
 
 
+def hidden_with_dropout(decoder: Decoder, embeddings, positions, segments, key, rate: float):
+    """`Decoder.hidden` with dropout on the embeddings and on what each layer adds to the residual stream."""
+
+    def drop(x, index):
+        keep = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - rate, x.shape)
+        return jnp.where(keep, x / (1 - rate), 0.0)
+
+    x = drop(embeddings, 0)
+    for index, layer in enumerate(decoder.model.layers, start=1):
+        x = x + drop(layer(x, positions, segments) - x, index)
+    return decoder.model.norm(x)
+
+
 def loss_fn(graphdef, state, batch, key, dropout: float):
-    """Weighted mean next-token cross-entropy in nats, with dropout on the input embeddings."""
+    """Weighted mean next-token cross-entropy in nats."""
     inputs, targets, weights, segments, positions = batch
     decoder = nnx.merge(graphdef, state)
-    embeddings = decoder.embed(inputs.astype(jnp.int32))
-    if dropout:
-        keep = jax.random.bernoulli(key, 1 - dropout, embeddings.shape)
-        embeddings = jnp.where(keep, embeddings / (1 - dropout), 0.0)
-    hidden = decoder.hidden(embeddings, positions.astype(jnp.int32), segments.astype(jnp.int32))
+    hidden = hidden_with_dropout(
+        decoder, decoder.embed(inputs.astype(jnp.int32)), positions.astype(jnp.int32), segments, key, dropout
+    )
     losses = optax.softmax_cross_entropy_with_integer_labels(decoder.logits(hidden), targets.astype(jnp.int32))
     return jnp.sum(losses * weights) / jnp.sum(weights)
 
 
-def train(recipe: Recipe, state, graphdef, sources, config: Config, log):
+def train(recipe: Recipe, state, graphdef, sources, config: Config, log, monitor):
+    """The trained state. `monitor` is called with the state six times on the way, and tells the log how it does."""
     steps = 4 if config.smoke else recipe.steps
     warmup = min(100, steps // 2)
     schedule = optax.warmup_cosine_decay_schedule(
@@ -305,7 +316,7 @@ def train(recipe: Recipe, state, graphdef, sources, config: Config, log):
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(state, opt_state, batch, key):
-        loss, gradient = jax.value_and_grad(loss_fn, argnums=1)(graphdef, state, batch, key, recipe.embedding_dropout)
+        loss, gradient = jax.value_and_grad(loss_fn, argnums=1)(graphdef, state, batch, key, recipe.dropout)
         updates, opt_state = optimizer.update(gradient, opt_state, state)
         return optax.apply_updates(state, updates), opt_state, loss
 
@@ -320,6 +331,8 @@ def train(recipe: Recipe, state, graphdef, sources, config: Config, log):
             recent = float(np.mean(jax.device_get(losses[-100:])))
             left = seconds / (index + 1) * (steps - index - 1)
             log(f"  step {index + 1:5d}/{steps}  loss {recent:.3f}  {seconds:5.0f} s, {left:5.0f} s left")
+        if (index + 1) % max(1, steps // 6) == 0:
+            log(f"    {monitor(state)}")
     return state
 
 
@@ -430,8 +443,9 @@ def card(name: str, recipe: Recipe, parameters: int, scores: dict, seed: int) ->
         family={"llama": "Llama", "qwen2": "Qwen2"}[recipe.model_type],
         training=f"{start}{recipe.steps} AdamW steps of {recipe.sentiment_rows} + {recipe.story_rows} packed rows "
         f"(sentiment + stories), learning rate {recipe.learning_rate:g} ({decay}), "
-        f"weight decay {recipe.weight_decay:g}, embedding dropout {recipe.embedding_dropout:g}.",
-        masking=f"{recipe.masked_documents:.0%} of the documents, share of words u^2 with u uniform.",
+        f"weight decay {recipe.weight_decay:g}, dropout {recipe.dropout:g}, "
+        f"label tokens weighted {recipe.label_weight:g}.",
+        masking=f"{recipe.masked_documents:.0%} of the documents, with a share of their words drawn from 0 to 60%.",
         numbers="\n".join(f"| {label} | {value} |" for label, value in scores.items()),
         seed=seed,
     )
@@ -456,13 +470,12 @@ def main(config: Config) -> dict[str, dict]:
     if any(tokenizer.decode([i]) != label for i, label in zip(label_ids, LABELS, strict=True)):
         raise ValueError(f"the labels {LABELS} must be single tokens of the trained tokenizer; give a larger corpus")
     mask_id = tokenizer.token_to_id(MASK)
-    sentiment = sentiment_documents(tokenizer, train_phrases, config.label_weight)
     validation = sentiment_documents(tokenizer, validation_phrases, 1.0)
     dev = sentiment_documents(tokenizer, dev_phrases, 1.0)
     stories = chunks([document(tokenizer, text, "", 1.0) for text in train_stories], config.row_tokens + 1)
     held_out = [document(tokenizer, text, "", 1.0) for text in held_out_stories]
     log(
-        f"{len(phrases)} phrases: {len(sentiment)} train, {len(validation)} validation; {len(dev)} dev; "
+        f"{len(phrases)} phrases: {len(train_phrases)} train, {len(validation)} validation; {len(dev)} dev; "
         f"stories: {sum(len(d.tokens) for d in stories)} train tokens, {len(held_out)} held out"
     )
 
@@ -473,6 +486,7 @@ def main(config: Config) -> dict[str, dict]:
         graphdef, state = nnx.split(Decoder(decoder_config, rngs=nnx.Rngs(config.seed)))
         if recipe.start_from:
             state = stored_state(config.out / recipe.start_from, decoder_config, recipe)
+        sentiment = sentiment_documents(tokenizer, train_phrases, recipe.label_weight)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
         log(f"{name}: {parameters:,} parameters")
         # Streams are seeded by what they hold, so that one model's numbers do not depend on which others are trained.
@@ -483,8 +497,14 @@ def main(config: Config) -> dict[str, dict]:
             (stream(sentiment, rng=np.random.default_rng([config.seed, 1])), recipe.sentiment_rows),
             (stream(stories, rng=np.random.default_rng([config.seed, 2])), recipe.story_rows),
         ]
+        watched = validation[:: len(validation) // 800 or 1]
+
+        def monitor(state, graphdef=graphdef, watched=watched):
+            scores = sentiment_scores(graphdef, state, watched, label_ids, mask_id)
+            return "validation " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+
         train_start = time.perf_counter()
-        state = train(recipe, state, graphdef, sources, config, log)
+        state = train(recipe, state, graphdef, sources, config, log, monitor)
         minutes = (time.perf_counter() - train_start) / 60
 
         folder = config.out / name

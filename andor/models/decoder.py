@@ -103,7 +103,7 @@ class Projection(Weight):
     """A weight with an optional bias over its output axes (HF: `<module>.weight`, `<module>.bias`)."""
 
     def __init__(self, shape: tuple[int, ...], *, bias: bool, dtype, rngs: nnx.Rngs):
-        super().__init__(shape, 0.02, dtype, rngs)
+        super().__init__(shape, shape[-1] ** -0.5, dtype, rngs)
         self.bias = nnx.Param(jnp.zeros(shape[:-1], dtype)) if bias else None
 
     def __call__(self, equation: str, x):
@@ -137,7 +137,7 @@ class Attention(nnx.Module):
         self.q_proj = Projection((k, g, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.k_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.v_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
-        self.o_proj = Weight((d, k, g, h), 0.02 / math.sqrt(2 * config.num_layers), dtype, rngs)
+        self.o_proj = Weight((d, k, g, h), (k * g * h * 2 * config.num_layers) ** -0.5, dtype, rngs)
 
     @jax.named_scope("attention")
     def __call__(self, x, positions, segments):
@@ -159,9 +159,9 @@ class MLP(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
         d, f = config.hidden_size, config.intermediate_size
-        self.gate_proj = Weight((f, d), 0.02, dtype, rngs)
-        self.up_proj = Weight((f, d), 0.02, dtype, rngs)
-        self.down_proj = Weight((d, f), 0.02 / math.sqrt(2 * config.num_layers), dtype, rngs)
+        self.gate_proj = Weight((f, d), d**-0.5, dtype, rngs)
+        self.up_proj = Weight((f, d), d**-0.5, dtype, rngs)
+        self.down_proj = Weight((d, f), (f * 2 * config.num_layers) ** -0.5, dtype, rngs)
 
     @jax.named_scope("mlp")
     def __call__(self, x):
