@@ -5,6 +5,10 @@ of the same v, since part of what AND-only effects show is cancellation that the
 
 Means are over prompts. A prompt whose v(N) = v(∅) has no unit to divide by: it is left out of every mean that needs
 one, and counted in `without_unit`. A number that is undefined for a prompt (nan) is left out of its mean.
+
+Order profiles are in units of the prompt's strength (sum of |effects|) at the certified optimum, so that every prompt
+weighs the same. In units of |v(N) - v(∅)| the mean would be that of the one prompt whose v(N) happens to be next to
+v(∅). Prompts on which a model of the run has no effect at all are left out of all profiles, and counted.
 """
 
 import itertools
@@ -97,19 +101,22 @@ def _effects(values: Values, solution: Solution) -> dict[str, metrics.Pair]:
 
 
 def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
-    """salient (number), strength (sum |I| / |v(N) - v(∅)|), r2_top_100, r2_top_3%, r2_top_5%, cancellation."""
-    strength, scale = metrics.order_strength(*pair), metrics.output_range(v)
+    """salient (number), strength (sum of |effects|, nats), r2_top_100, r2_top_3%, r2_top_5%, cancellation."""
     n_effects = metrics.sparsity_curve(*pair).size
     return {
         "salient": metrics.salient_count(*pair, tau),
-        "strength": float((strength.positive + strength.negative).sum()) / scale if scale > 0 else float("nan"),
+        "strength": _strength(pair),
         f"r2_top_{TOP_K}": metrics.matching(v, *pair, k=TOP_K).r2,
         **{
             f"r2_top_{share:.0%}": metrics.matching(v, *pair, k=int(np.ceil(share * n_effects))).r2
             for share in TOP_SHARES
         },
-        "cancellation": metrics.cancellation(strength).overall,
+        "cancellation": metrics.cancellation(metrics.order_strength(*pair)).overall,
     }
+
+
+def _strength(pair: metrics.Pair) -> float:
+    return float(metrics.sparsity_curve(*pair).sum())
 
 
 def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
@@ -129,13 +136,20 @@ def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
 def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
     """Numbers of one model over all prompts.
 
-    prompts, without_unit (numbers of prompts), target_probability, rise (means), worst_gap, worst_identity_error,
-    tokens, seconds (sums), and for certified and and_only: the means of `_effect_numbers`; positive, negative (pooled
-    order strengths, entry o - 1 is order o, in units of |v(N) - v(∅)|); spindle_share and spindle_misfit of these.
+    prompts, without_unit, without_effects (numbers of prompts), target_probability, rise (means), worst_gap,
+    worst_identity_error, tokens, seconds (sums), and for certified and and_only: means of `_effect_numbers`; and the
+    order profile (see above): positive, negative (entry o - 1 is order o), relative_strength (their sum, 1 for
+    certified), spindle_share and spindle_misfit.
     """
     numbers = [record["models"][name] for record in prompts.values()]
+    with_effects = [
+        prompt_id
+        for prompt_id, record in prompts.items()
+        if all(each["certified"]["strength"] > 0 for each in record["models"].values())
+    ]
     summary = {
         "prompts": len(numbers),
+        "without_effects": len(numbers) - len(with_effects),
         "without_unit": sum(each["rise"] == 0 for each in numbers),
         "target_probability": _mean(each["target_probability"] for each in numbers),
         "rise": _mean(each["rise"] for each in numbers),
@@ -145,24 +159,25 @@ def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
         "seconds": sum(each["seconds"] for each in numbers),
     }
     for kind in KINDS:
-        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run, name, kind)
+        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run, name, kind, with_effects)
     return summary
 
 
-def _order_numbers(run: Run, name: str, kind: str) -> dict:
-    strengths, ranges = [], []
-    for prompt_id, values in run.values[name].items():
-        scale = metrics.output_range(values.v)
-        if scale > 0:
-            strengths.append(metrics.order_strength(*_effects(values, run.effects[name][prompt_id])[kind]))
-            ranges.append(scale)
-    if not strengths:
-        return {"positive": [], "negative": [], "spindle_share": float("nan"), "spindle_misfit": float("nan")}
-    pooled = metrics.pool(strengths, ranges)
+def _order_numbers(run: Run, name: str, kind: str, prompt_ids: Sequence[str]) -> dict:
+    if not prompt_ids:
+        nan = float("nan")
+        return {"positive": [], "negative": [], "relative_strength": nan, "spindle_share": nan, "spindle_misfit": nan}
+    strengths, units = [], []
+    for prompt_id in prompt_ids:
+        pairs = _effects(run.values[name][prompt_id], run.effects[name][prompt_id])
+        strengths.append(metrics.order_strength(*pairs[kind]))
+        units.append(_strength(pairs["certified"]))
+    pooled = metrics.pool(strengths, units)
     split = spindle_split(pooled)
     return {
         "positive": pooled.positive.tolist(),
         "negative": pooled.negative.tolist(),
+        "relative_strength": float(pooled.positive.sum() + pooled.negative.sum()),
         "spindle_share": split.spindle_share,
         "spindle_misfit": split.misfit,
     }

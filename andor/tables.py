@@ -45,14 +45,11 @@ def comparison(run: Run) -> RenderableType:
 def prompts(run: Run) -> RenderableType:
     """One line per prompt: the target all models explain, and how sure each model is of it."""
     table = _table()
-    table.add_column("prompt", overflow="fold")
+    table.add_column("prompt", no_wrap=True, max_width=24)
     table.add_column("n", justify="right")
-    table.add_column("target")
-    table.add_column("from")
+    table.add_column("target", no_wrap=True, max_width=20)
     for label in run.labels.values():
-        table.add_column(_text(f"p {label}"), justify="right")
-    for label in run.labels.values():
-        table.add_column(_text(f"rise {label}"), justify="right")
+        table.add_column(_text(label), justify="right", no_wrap=True)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
     records = run.settings["prompts"]
@@ -62,13 +59,13 @@ def prompts(run: Run) -> RenderableType:
         table.add_row(
             _text(record["id"]),
             str(numbers["n_players"]),
-            _text(repr(record["target"])),
-            _text(run.labels.get(record["target_from"], record["target_from"])),
-            *(_number(x["target_probability"], ".3f") for x in each),
-            *(_number(x["rise"], "+.2f") for x in each),
+            _text(repr(record["target"]) + ("" if record["target_from"] == "given" else " *")),
+            *(f"{_number(x['target_probability'], '.3f')} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
-    notes = ["n: players. p: probability of the target on the full prompt. rise: v(N) - v(∅), nats."]
+    notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
+    predicted = {record["target_from"] for record in records} - {"given"}
+    notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
         notes.append("overlap: of the first two models.")
     if len(records) > MOST_PROMPTS:
@@ -92,7 +89,7 @@ def models(run: Run) -> RenderableType:
     )
     table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
     table.add_row(f"salient effects, above {run.settings['tau']:.0%} of the largest", *both("salient", ".1f"))
-    table.add_row("strength of all effects / |v(N) - v(∅)|", *both("strength", ".2f"))
+    table.add_row("strength of all effects, nats", *both("strength", ".2f"))
     table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
     table.add_row("R² of the top 3% of effects", *both("r2_top_3%", ".4f"))
     table.add_row("R² of the top 5% of effects", *both("r2_top_5%", ".4f"))
@@ -109,7 +106,7 @@ def models(run: Run) -> RenderableType:
             notes += (
                 f" {label}: {x['without_unit']} of {x['prompts']} prompts have v(N) = v(∅), left out where it divides."
             )
-    return Group(table, _text(notes))
+    return _titled("Models", table, notes)
 
 
 def orders(run: Run) -> RenderableType:
@@ -130,10 +127,13 @@ def orders(run: Run) -> RenderableType:
                 profile = run.summary["models"][name][kind][sign]
                 cells = profile[:shown] + ([math.fsum(profile[shown:])] if shown < highest else [])
                 first = (_text(label) if kind == "certified" else "", title) if mark == "+" else ("", "")
-                table.add_row(*first, mark, *(_number(x, ".2f") for x in cells))
+                table.add_row(*first, mark, *(_number(x, ".3f") for x in cells))
         table.add_section()
-    notes = "AND only: Harsanyi dividends of the same v. +, -: positive and negative effects."
-    return _titled("Order profile: strength per order / |v(N) - v(∅)|, mean over prompts", table, notes)
+    notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive and negative effects."
+    left_out = run.summary["models"][run.models[0]]["without_effects"]
+    if left_out:
+        notes += f" {left_out} prompts without effects are left out."
+    return _titled("Order profile: strength per order / strength at the optimum, mean over prompts", table, notes)
 
 
 def pairs(run: Run) -> RenderableType:
@@ -148,9 +148,11 @@ def pairs(run: Run) -> RenderableType:
         shares = (_number(record[f"s_{kind}_{k}"], ".0%") for k in TRANSFER_K for kind in ("and", "or"))
         names = " | ".join(run.labels[name] for name in record["models"])
         table.add_row(_text(names), _number(record["overlap"], ".3f"), *shares)
-    return Group(
-        table, _text("overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common.")
+    notes = (
+        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common. "
+        "top k: share of the k strongest that both models have."
     )
+    return _titled("Pairs of models", table, notes)
 
 
 def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> RenderableType:
@@ -158,6 +160,7 @@ def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> Rend
     values, solution = run.values[model][prompt_id], run.effects[model][prompt_id]
     ranked = metrics.ranking(solution.and_effects, solution.or_effects)
     scale, strongest = metrics.output_range(values.v), max(abs(ranked.effect), default=1.0)
+    top = min(top, int((abs(ranked.effect) > metrics.NEGLIGIBLE * strongest).sum()))
     table = _table()
     table.add_column("", justify="right")
     table.add_column("kind")
@@ -190,8 +193,8 @@ def certificate(run: Run) -> Text:
     gap, error = worst["gap"], worst["identity_error"]
     where = f" ({gap['prompt']}, {run.labels[gap['model']]})" if len(run.prompts) > 1 else ""
     line = (
-        f"Worst certified gap {_number(gap['value'], '.1e')}{where}, proved; 0 is the least strength possible. "
-        f"Worst identity error {_number(error['value'], '.1e')} of the range of v."
+        f"Worst certified gap {_number(gap['value'], '.1e')}{where}: every solution is within that of the least "
+        f"strength possible. Worst identity error {_number(error['value'], '.1e')} of the range of v."
     )
     if worst["not_converged"]:
         line += f" {worst['not_converged']} solutions missed their tolerance; see status in {run.path / 'effects'}."

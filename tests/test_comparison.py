@@ -158,15 +158,16 @@ def test_summary_of_planted_effects(tmp_path):
     one, twice = summary["models"]["one"], summary["models"]["twice"]
     assert one["rise"] == pytest.approx(3.0) and twice["rise"] == pytest.approx(6.0)
     assert one["certified"]["salient"] == 3  # 0.01 is below 5% of 2
-    assert one["certified"]["strength"] == pytest.approx(4 / 3)
-    assert one["certified"]["positive"] == pytest.approx([2.01 / 3, 0, 1.49 / 3])
-    assert one["certified"]["negative"] == pytest.approx([0, 0.5 / 3, 0])
+    assert one["certified"]["strength"] == pytest.approx(4) and twice["certified"]["strength"] == pytest.approx(8)
+    assert one["certified"]["positive"] == pytest.approx([2.01 / 4, 0, 1.49 / 4])
+    assert one["certified"]["negative"] == pytest.approx([0, 0.5 / 4, 0])
+    assert one["certified"]["relative_strength"] == pytest.approx(1)
     assert twice["certified"]["positive"] == pytest.approx(one["certified"]["positive"])
     assert one["certified"]["cancellation"] == pytest.approx(1 - 3 / 4)
     assert one["certified"]["r2_top_100"] == pytest.approx(1.0)
     # The OR of three players is AND-only: +1.49 at orders 1 and 3, -1.49 at order 2, three times each or once.
-    assert one["and_only"]["positive"][2] == pytest.approx(1.49 / 3)
-    assert one["and_only"]["negative"][1] == pytest.approx((3 * 1.49 + 0.5) / 3)
+    assert one["and_only"]["positive"][2] == pytest.approx(1.49 / 4)
+    assert one["and_only"]["negative"][1] == pytest.approx((3 * 1.49 + 0.5) / 4)
     assert one["tokens"] == 10 and one["seconds"] == 2.0 and one["without_unit"] == 0
     (pair,) = summary["pairs"]
     assert pair["models"] == ["one", "twice"]
@@ -186,8 +187,9 @@ def test_a_prompt_without_unit_is_counted_and_left_out(tmp_path):
     run = planted_run(tmp_path, {0b001: 2.0}, {}, {"one": 1.0, "constant": 0.0})
     summary = summarise(run)
     constant = summary["models"]["constant"]
-    assert constant["without_unit"] == 1 and constant["certified"]["positive"] == []
-    assert np.isnan(constant["certified"]["strength"]) and np.isnan(summary["pairs"][0]["overlap"])
+    assert constant["without_unit"] == 1 and constant["without_effects"] == 1
+    assert constant["certified"]["positive"] == [] and constant["certified"]["strength"] == 0
+    assert np.isnan(constant["certified"]["spindle_share"]) and np.isnan(summary["pairs"][0]["overlap"])
     assert summary["models"]["one"]["without_unit"] == 0
     json.dumps(store._jsonable(summary), allow_nan=False)
 
