@@ -135,11 +135,11 @@ def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
     "shape",
     [
         {"models": ("tiny-llama",), "n_prompts": 1},
-        {"models": ("a/llama", "b/llama", "c", "d", "e", "f", "g"), "n_prompts": 2},
+        {"models": ("a/llama", "b/llama", "c", "d"), "n_prompts": 2},
         {"models": ("a", "b", "c"), "n_prompts": 3, "words": ("one", *WORDS[:1])},
         {"words": NASTY, "n_prompts": 2},
     ],
-    ids=["one model, one prompt", "seven models", "one and two players", "markup in words"],
+    ids=["one model, one prompt", "four models", "one and two players", "markup in words"],
 )
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 def test_runs_of_any_shape_are_drawn(tmp_path, shape):

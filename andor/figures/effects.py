@@ -86,7 +86,7 @@ def plot(
         bars = ax.barh(range(count), values, 0.72, color=colours)
         for bar, value in zip(bars, values, strict=True):
             bar.set_alpha(1.0 if abs(value) > tau * strongest else 0.4)
-        label_bars(ax, range(count), values, [f"{value:+.2f}".replace("-", "−") for value in values])
+        _label_bars(ax, values)
         names = zip(ranked.subset[:count], ranked.is_or[:count], strict=True)
         ax.set_yticks(range(count), [effect_name(words, s, is_or, LONGEST) for s, is_or in names])
         ax.tick_params(axis="y", length=0)
@@ -104,15 +104,15 @@ def plot(
     return figure
 
 
-def label_bars(ax, rows, values: Sequence[float], texts: Sequence[str], size: float = 6.5) -> None:
-    """Write a text at the tip of every horizontal bar, outside it, and make room for it in the x limits."""
+def _label_bars(ax, values: Float[np.ndarray, "bars"]) -> None:
+    """Write its value at the tip of every horizontal bar, outside it, and make room for it in the x limits."""
     low, high = min(0.0, *values), max(0.0, *values)
     room = 0.2 * (high - low)
     ax.set_xlim(low - (room if low < 0 else 0.1 * room), high + (room if high > 0 else 0.1 * room))
-    for row, value, text in zip(rows, values, texts, strict=True):
+    for row, value in enumerate(values):
         ax.annotate(
-            text, (value, row), xytext=(2.5 if value > 0 else -2.5, 0), textcoords="offset points",
-            ha="left" if value > 0 else "right", va="center", fontsize=size, color=style.MUTED,
+            f"{value:+.2f}".replace("-", "−"), (value, row), xytext=(2.5 if value > 0 else -2.5, 0), textcoords="offset points",
+            ha="left" if value > 0 else "right", va="center", fontsize=6.5, color=style.MUTED,
         )  # fmt: skip
 
 

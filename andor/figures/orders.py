@@ -113,7 +113,7 @@ def plot(run: Run) -> Figure:
     _outline(axes[0, 1], optimum)
     times = style.listed([each.total for each in and_only], ".1f")
     axes[0, 1].set_title(f"{axes[0, 1].get_title('left')}: {times} times the strength")
-    axes[0, 0].set_ylabel("strength / all strength at the optimum\n← negative     positive →")
+    axes[0, 0].set_ylabel("strength / total at the optimum\n← negative     positive →")
     axes[1, 0].set_ylabel("cancellation")
     handles = [Patch(color=style.model_colour(i), label=run.labels[m]) for i, m in enumerate(run.models)]
     outline = Patch(facecolor="none", edgecolor=style.AND_ONLY, lw=0.8, label="the optimum at the scale of AND only")
@@ -137,7 +137,8 @@ def caption(run: Run) -> str:
             parts.append(
                 f"{run.labels[model]}, {name}: {style.number(each.total)} times the strength of the optimum, "
                 f"{each.low_orders:.0%} of it in orders 1 and 2, mean cancellation within a prompt "
-                f"{style.number(cancelled)}, spindle share {style.number(split.spindle_share)} (misfit {style.number(split.misfit)})"
+                f"{style.number(cancelled)}, spindle share {style.number(split.spindle_share)} "
+                f"(misfit {style.number(split.misfit)})"
             )
     return (
         f"Order distribution. Above: mean strength over {len(ids)} of {len(run.prompts)} prompts of the positive (up) "
@@ -157,7 +158,7 @@ def _claim(run: Run) -> str:
         style.listed([100 * profile(run, model, pair_of).low_orders for model in run.models], ".0f")
         for pair_of in METHODS.values()
     )
-    return f"Orders 1 and 2 carry {ours}% of the strength at the optimum, {theirs}% with AND effects alone"
+    return f"Orders 1 and 2 carry {ours}% of the strength (AND effects alone: {theirs}%)"
 
 
 def _total(run: Run, model: str, prompt_id: str) -> float:
