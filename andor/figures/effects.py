@@ -17,7 +17,9 @@ LONGEST = 44
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
-def effect_name(words: Sequence[str], subset: int, is_or: bool, longest: int | None = None) -> str:
+def effect_name(
+    words: Sequence[str], subset: int | np.integer, is_or: bool | np.bool_, longest: int | None = None
+) -> str:
     """An effect in words: its players joined by ∧ or ∨; a word that is two players is told apart by its number.
 
     Args:
@@ -110,10 +112,14 @@ def _label_bars(ax, values: Float[np.ndarray, "bars"]) -> None:
     room = 0.2 * (high - low)
     ax.set_xlim(low - (room if low < 0 else 0.1 * room), high + (room if high > 0 else 0.1 * room))
     for row, value in enumerate(values):
-        ax.annotate(
-            f"{value:+.2f}".replace("-", "−"), (value, row), xytext=(2.5 if value > 0 else -2.5, 0), textcoords="offset points",
-            ha="left" if value > 0 else "right", va="center", fontsize=6.5, color=style.MUTED,
-        )  # fmt: skip
+        right = value > 0
+        text = f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+        where = {
+            "xytext": (2.5 if right else -2.5, 0),
+            "textcoords": "offset points",
+            "ha": "left" if right else "right",
+        }
+        ax.annotate(text, (value, row), **where, va="center", fontsize=6.5, color=style.MUTED)
 
 
 def _claim(ranked: metrics.Ranking, tau: float, model: str | None) -> str:
