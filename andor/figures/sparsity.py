@@ -100,7 +100,10 @@ def _plot_model(ax, run: Run, model: str, colour: str) -> None:
             height = 0.9 if pair_of is results.and_only else 0.98
             ax.text(1, height, text, transform=ax.transAxes, ha="right", va="top", color=shade, fontweight="bold")
     ax.axhline(tau, color=style.MUTED, lw=0.8, ls=":")
-    ax.annotate(f"τ = {tau:g}", (1, tau), xytext=(0, 2), textcoords="offset points", va="bottom", color=style.MUTED)
+    box = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.6}
+    ax.annotate(
+        f"τ = {tau:g}", (1, tau), xytext=(0, 3), textcoords="offset points", color=style.MUTED, bbox=box, zorder=5
+    )
     ax.set_ylim(FLOOR, 8)
     ax.set_yticks([10.0**power for power in range(round(np.log10(FLOOR)), 1)])
     ax.yaxis.set_minor_locator(NullLocator())
