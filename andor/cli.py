@@ -120,7 +120,7 @@ class Extract:
         numbers = run.summary["prompts"][prompt.id]["models"][self.model]
         certified = numbers["certified"]
         console.print(
-            f"Target {values.target!r} ({run.settings['prompts'][0]['target_from']}): probability "
+            f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
             f"{values.target_probability:.3f}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
             f"{certified['salient']} effects are salient; the top 100 have R² {certified['r2_top_100']:.4f}."
         )
@@ -163,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for bad input, 1 for a bug, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # an encoding without ∅ is no reason to fail
     try:
         command = _parse(arguments)
     except SystemExit as done:

@@ -26,13 +26,13 @@ from andor.evaluation import evaluate, predict_target
 from andor.interactions import Solution, Solver, extract
 from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
-from andor.solvers import default_solver
+from andor.solvers import InteriorPoint, default_solver
+from andor.solvers.memory import require_memory
 from andor.summary import summarise
 from andor.values import Values
 
 SOLVER_BATCH = 8
 """Prompts of equal n_players that are solved in one call: what is not saved yet when a run is interrupted."""
-
 
 Progress = Callable[[str, str, int, int], None]
 """Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
@@ -66,8 +66,8 @@ def compare(
 
     Raises:
       ValueError: before any model runs: no model or one twice, an unknown model, no prompt or an id twice, a prompt
-        that one of the tokenizers cannot map, an `out` that is not empty, a negative noise. Later: a model that cannot
-        be read or gives nan.
+        that one of the tokenizers cannot map, more players than memory allows, an `out` that is not empty, a negative
+        noise. Later: a model that cannot be read or gives nan.
       FileNotFoundError: a file of a model is missing.
     """
     start = time.perf_counter()
@@ -75,6 +75,8 @@ def compare(
     names = (models,) if isinstance(models, str) else tuple(models)
     prompts = _with_ids(read_prompts(DEFAULT_PROMPTS) if prompts is None else prompts)
     _check(names, noise)
+    solver_of_most = default_solver(max(prompt.n_players for prompt in prompts)) if solver is None else solver
+    _check_memory(solver_of_most, prompts)
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
     _check_prompts(prompts, tokenizers)
     out = store.create_run(out)
@@ -89,7 +91,7 @@ def compare(
             for prompt in prompts
         ],
         "noise": noise,
-        "solver": _describe(solver, prompts),
+        "solver": {"name": type(solver_of_most).__name__, **dataclasses.asdict(solver_of_most)},
         "tau": SALIENT,
         "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
         "versions": {"python": platform.python_version()}
@@ -127,9 +129,9 @@ def compare(
         effects[name] = _extract_all(name, prompts, values[name], noise, solver, out, report)
 
     run = store.Run(path=out, settings=settings, summary={}, values=values, effects=effects)
-    summary = summarise(run) | {"seconds": time.perf_counter() - start}
-    store.save_summary(out, summary)
-    return dataclasses.replace(run, summary=summary)
+    store.save_summary(out, summarise(run) | {"seconds": time.perf_counter() - start})
+    # What is returned is what is on disk, to the bit.
+    return store.read_run(out)
 
 
 def _evaluate_all(
@@ -199,7 +201,8 @@ def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object]) -> 
                 raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
 
 
-def _describe(solver: Solver | None, prompts: Sequence[Prompt]) -> dict:
-    """Name and settings of the solver; of the one for the most players where `extract` chooses."""
-    solver = default_solver(max(prompt.n_players for prompt in prompts)) if solver is None else solver
-    return {"name": type(solver).__name__, **dataclasses.asdict(solver)}
+def _check_memory(solver: Solver, prompts: Sequence[Prompt]) -> None:
+    """What the solver would refuse after all masks are evaluated is refused before."""
+    n_players = max(prompt.n_players for prompt in prompts)
+    if isinstance(solver, InteriorPoint):
+        require_memory(solver, n_players, 3 * 8 * 4**n_players)

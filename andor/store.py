@@ -4,7 +4,7 @@
       settings.json                      what was asked for and of which models; written first, completed as models load
       values/<folder>/<prompt id>.npz    v on all masks; written as soon as the prompt is evaluated
       effects/<folder>/<prompt id>.npz   AND effects, OR effects, noise and their certificate
-      summary.json                       numbers from the arrays above (`andor.compare.summarise`); written last
+      summary.json                       numbers from the arrays above, written last
       figures/                           *.png, *.pdf (`andor.figures.draw`)
 
 <folder> is `model_folder(name)`: "tiny-llama", "Qwen--Qwen2.5-7B". Arrays are indexed by subset, bit i = player i,
@@ -25,6 +25,10 @@ settings.json
     device      what the models ran on
     versions    andor, python, jax, flax, numpy
     created     when, UTC
+
+summary.json
+    models, pairs, prompts, worst   see `andor.summary.summarise`
+    seconds                         wall time of the whole comparison
 
 values/<folder>/<prompt id>.npz
     v                    float64 [2**n_players], log-odds of the target, nats
@@ -258,7 +262,8 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # default: a setting that is an object (a solver's optimiser) is recorded as Python shows it.
+    text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
     # Lists of numbers on one line each. Inside strings JSON has no line breaks, so text cannot match.
     text = re.sub(
         r"\[\n[-\d.,e+nul\s]*\]",

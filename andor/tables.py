@@ -16,7 +16,7 @@ from andor.prompts import PlayerRow
 from andor.store import Run
 from andor.summary import TOP_K, TRANSFER_K
 
-MOST_ORDERS = 12
+MOST_ORDERS = 10
 MOST_PROMPTS = 40
 BAR = 8
 """Cells of the longest bar in the table of effects, to either side."""
@@ -45,11 +45,11 @@ def comparison(run: Run) -> RenderableType:
 def prompts(run: Run) -> RenderableType:
     """One line per prompt: the target all models explain, and how sure each model is of it."""
     table = _table()
-    table.add_column("prompt", no_wrap=True, max_width=24)
+    table.add_column("prompt", no_wrap=True, max_width=20)
     table.add_column("n", justify="right")
     table.add_column("target", no_wrap=True, max_width=20)
     for label in run.labels.values():
-        table.add_column(_text(label), justify="right", no_wrap=True)
+        table.add_column(_text(label), justify="right", overflow="fold", max_width=14)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
     records = run.settings["prompts"]
@@ -70,7 +70,7 @@ def prompts(run: Run) -> RenderableType:
         notes.append("overlap: of the first two models.")
     if len(records) > MOST_PROMPTS:
         notes.append(f"{len(records) - MOST_PROMPTS} more prompts are in {run.path / 'summary.json'}.")
-    return _titled("Prompts, and the target text that every model explains", table, " ".join(notes))
+    return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
 
 
 def models(run: Run) -> RenderableType:
@@ -112,7 +112,7 @@ def models(run: Run) -> RenderableType:
 def orders(run: Run) -> RenderableType:
     """Order profile: positive and negative strength per order, certified optimum and AND-only."""
     table = _table()
-    table.add_column("order")
+    table.add_column("order", overflow="fold", max_width=16)
     table.add_column("effects")
     table.add_column("")
     highest = max(len(run.summary["models"][name]["certified"]["positive"]) for name in run.models)
@@ -127,13 +127,15 @@ def orders(run: Run) -> RenderableType:
                 profile = run.summary["models"][name][kind][sign]
                 cells = profile[:shown] + ([math.fsum(profile[shown:])] if shown < highest else [])
                 first = (_text(label) if kind == "certified" else "", title) if mark == "+" else ("", "")
-                table.add_row(*first, mark, *(_number(x, ".3f") for x in cells))
+                table.add_row(*first, mark, *(_number(100 * x, ".1f") for x in cells))
         table.add_section()
-    notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive and negative effects."
+    notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive, negative effects."
     left_out = run.summary["models"][run.models[0]]["without_effects"]
     if left_out:
         notes += f" {left_out} prompts without effects are left out."
-    return _titled("Order profile: strength per order / strength at the optimum, mean over prompts", table, notes)
+    return _titled(
+        "Order profile: strength per order, % of the strength at the optimum, mean over prompts", table, notes
+    )
 
 
 def pairs(run: Run) -> RenderableType:
@@ -149,7 +151,7 @@ def pairs(run: Run) -> RenderableType:
         names = " | ".join(run.labels[name] for name in record["models"])
         table.add_row(_text(names), _number(record["overlap"], ".3f"), *shares)
     notes = (
-        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common. "
+        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common.\n"
         "top k: share of the k strongest that both models have."
     )
     return _titled("Pairs of models", table, notes)
@@ -197,12 +199,14 @@ def certificate(run: Run) -> Text:
         f"strength possible. Worst identity error {_number(error['value'], '.1e')} of the range of v."
     )
     if worst["not_converged"]:
-        line += f" {worst['not_converged']} solutions missed their tolerance; see status in {run.path / 'effects'}."
+        line += (
+            f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path / 'effects'}."
+        )
     return _text(line)
 
 
 def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
 
 
 def _titled(title: str, table: Table, notes: str) -> Group:

@@ -59,8 +59,7 @@ def test_effects_are_those_of_the_values(run):
 
 def test_what_is_on_disk_is_what_is_returned(run):
     saved = store.read_run(run.path)
-    assert saved.models == run.models
-    assert saved.summary == json.loads(json.dumps(store._jsonable(run.summary)))
+    assert saved.models == run.models and saved.summary == run.summary and saved.summary["seconds"] > 0
     recomputed = store._jsonable(summarise(saved))
     assert recomputed == {key: value for key, value in saved.summary.items() if key != "seconds"}
     for model in saved.settings["models"]:
@@ -118,6 +117,13 @@ def test_bad_input_is_refused_before_any_model_is_loaded(models, tmp_path, monke
     arguments = {"models": models, "prompts": PROMPTS, "out": tmp_path / "run"} | change
     with pytest.raises(ValueError, match=message):
         compare(**arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_many_players_for_memory_are_refused_before_any_model_is_loaded(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("andor.solvers.memory.available_bytes", lambda: 1000)
+    with pytest.raises(ValueError, match=r"3 players.*GB of memory"):
+        compare(models, PROMPTS, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
