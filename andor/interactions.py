@@ -110,8 +110,8 @@ class Solution:
 
     def __getitem__(self, index: int) -> "Solution":
         """The solution of one problem of a batch, with plain numbers in place of the `[p]` arrays."""
-        if self.and_effects.ndim == 1:
-            raise TypeError("this Solution holds one problem, not a batch; use it without an index.")
+        if np.ndim(self.primal) == 0:
+            raise TypeError("this Solution is of one problem, not of a batch; use it without an index.")
         fields = {field.name: getattr(self, field.name)[index] for field in dataclasses.fields(self)}
         return Solution(**{name: x.item() if np.ndim(x) == 0 and name != "status" else x for name, x in fields.items()})
 
@@ -123,7 +123,7 @@ def reconstruct(and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p 
 
 def objective(
     and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p s"], weights: Float[Array, "s"]
-) -> Float[Array, "*p"]:
+) -> float | Float[Array, "*p"]:
     """Strength of the effects: sum over S ≠ ∅ of weights[S] (|and_effects[S]| + |or_effects[S]|)."""
     return ((np.abs(and_effects) + np.abs(or_effects)) @ np.where(np.arange(weights.size) > 0, weights, 0.0))[()]
 
@@ -172,7 +172,7 @@ def feasible_dual(dual_values: Float[Array, "*p s"], weights: Float[Array, "s"])
 
 def dual_bound(
     v: Float[Array, "*p s"], noise_bound: Float[Array, "*p"], dual_values: Float[Array, "*p s"]
-) -> Float[Array, "*p"]:
+) -> float | Float[Array, "*p"]:
     """The lower bound v·y - noise_bound sum_{T ≠ ∅} |y[T]| that a feasible y proves on the strength of any solution."""
     # Differences to v(∅) because sum(y) = 0 holds to rounding only, and v(∅) may be large.
     above_empty = v - v[..., :1]
@@ -206,7 +206,7 @@ def extract(
       ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is; before
         any work.
     """
-    v, noise_bound, weights = _checked(v, noise, noise_unit, weights)
+    v, noise_bound, weights = checked("extract", v, noise, noise_unit, weights)
     if solver is None:
         from andor.solvers import default_solver  # here, because the solvers import JAX and this module does not
 
@@ -233,12 +233,7 @@ def extract(
     useless = dual < 0  # y = 0 proves more
     dual_values[useless], dual[useless] = 0.0, 0.0
     gap = np.divide(primal - dual, primal, out=np.zeros_like(primal), where=primal > 0)
-    status = tuple(
-        "converged"
-        if gap_ <= solver.tolerance
-        else f"not converged: certified gap {gap_:.1e} > {solver.tolerance:.1e} after {steps_} steps; {advice}."
-        for gap_, steps_ in zip(gap, steps, strict=True)
-    )
+    status = tuple(describe(*of, solver.tolerance, advice) for of in zip(gap.tolist(), steps.tolist(), strict=True))
     solution = Solution(
         and_effects=and_effects,
         or_effects=or_effects,
@@ -254,40 +249,48 @@ def extract(
     return solution if v.ndim == 2 else solution[0]
 
 
-def _checked(v, noise, noise_unit, weights):
-    """Validated (v, noise_bound, weights) as float64 arrays: `[*p, s]`, `[*p]`, `[s]`."""
+def describe(gap: float, steps: int, tolerance: float, advice: str) -> str:
+    """The status of a solution: "converged", or what was missed and what to do."""
+    if gap <= tolerance:
+        return "converged"
+    return f"not converged: certified gap {gap:.1e} > {tolerance:.1e} after {steps} steps; {advice}."
+
+
+def checked(
+    caller: str, v, noise, noise_unit: str, weights
+) -> tuple[Float[Array, "*p s"], Float[Array, "*p"], Float[Array, "s"]]:
+    """Validated float64 copies (v, noise_bound, weights) of what a user gave to the function named `caller`."""
     v = np.array(v, dtype=np.float64)
     size = v.shape[-1] if v.ndim else 0
     if v.ndim not in (1, 2) or size < 2 or size & (size - 1) or v.shape[0] == 0:
         raise ValueError(
-            f"extract(v=...) must have shape [2**n_players] or [p, 2**n_players] with n_players >= 1; got shape "
+            f"{caller}(v=...) must have shape [2**n_players] or [p, 2**n_players] with n_players >= 1; got shape "
             f"{v.shape}. Give one log-odds value for every subset of the players, the empty set first."
         )
     if not np.isfinite(v).all():
+        bad = np.argwhere(~np.isfinite(v))
         raise ValueError(
-            f"extract(v=...) must be finite; got {np.count_nonzero(~np.isfinite(v))} NaN or infinite values of "
-            f"{v.size}, the first at index {tuple(int(i) for i in np.argwhere(~np.isfinite(v))[0])}. A probability of exactly "
-            "0 or 1 has no log-odds: compute them from logits, in float32 or better."
+            f"{caller}(v=...) must be finite; got {len(bad)} NaN or infinite values of {v.size}, the first at index "
+            f"{tuple(bad[0].tolist())}. A probability of exactly 0 or 1 has no log-odds: compute them from logits, in "
+            "float32 or better."
         )
     noise = np.array(noise, dtype=np.float64)
     if noise.shape not in ((), v.shape[:-1]):
         raise ValueError(
-            f"extract(noise=...) must be one number or one per problem, shape {v.shape[:-1]}; got shape {noise.shape}."
+            f"{caller}(noise=...) must be one number or one per problem, shape {v.shape[:-1]}; got shape {noise.shape}."
         )
     if not np.isfinite(noise).all() or (noise < 0).any():
-        raise ValueError(f"extract(noise=...) must be finite and not negative; got {noise}. Use 0 for no noise at all.")
+        raise ValueError(f"{caller}(noise=...) must be finite and not negative; got {noise}. Use 0 for no noise.")
     if noise_unit not in ("range", "log-odds"):
-        raise ValueError(f'extract(noise_unit=...) must be "range" or "log-odds"; got {noise_unit!r}.')
-    noise_bound = (
-        noise * np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.broadcast_to(noise, v.shape[:-1])
-    )
+        raise ValueError(f'{caller}(noise_unit=...) must be "range" or "log-odds"; got {noise_unit!r}.')
+    unit = np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.ones(v.shape[:-1])
     weights = np.ones(size) if weights is None else np.array(weights, dtype=np.float64)
     if weights.shape != (size,):
-        raise ValueError(f"extract(weights=...) must have shape ({size},), one per subset; got shape {weights.shape}.")
+        raise ValueError(f"{caller}(weights=...) must have shape ({size},), one per subset; got shape {weights.shape}.")
     if not np.isfinite(weights[1:]).all() or (weights[1:] <= 0).any():
         raise ValueError(
-            "extract(weights=...) must be finite and positive for every non-empty subset; got "
-            f"{weights[1:].min()} to {weights[1:].max()}. A subset with weight 0 would explain anything for free."
+            f"{caller}(weights=...) must be finite and positive for every non-empty subset; got {weights[1:].min()} to "
+            f"{weights[1:].max()}. A subset of weight 0 would explain anything for free."
         )
     weights[0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
-    return v, noise_bound, weights
+    return v, np.asarray(noise * unit), weights

@@ -24,11 +24,12 @@ def n_players_of(values, what: str = "values") -> int:
 
     Raises ValueError when the last axis is not a power of two.
     """
-    size = values.shape[-1] if getattr(values, "ndim", 0) else 0
+    shape = tuple(getattr(values, "shape", ()))
+    size = shape[-1] if shape else 0
     if size < 1 or size & (size - 1):
         raise ValueError(
-            f"{what} must have 2**n_players entries along its last axis; got shape {tuple(getattr(values, 'shape', ()))}. "
-            "Give one value for every subset of the players, the empty set first."
+            f"{what} must have 2**n_players entries along its last axis; got shape {shape}. Give one value for "
+            "every subset of the players, the empty set first."
         )
     return size.bit_length() - 1
 

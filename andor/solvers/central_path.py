@@ -18,8 +18,17 @@ START = 1e-2
 # Fraction of the way to the boundary that a step goes.
 _STEP_FRACTION = 0.99
 
-# Steps without progress after which rounding has won.
+# The path ends at the point where every product is `tolerance` times this over the number of pairs, at unit scale of v:
+# a point that depends on the problem alone, and whose gap is well below the tolerance.
+_END = 1e-3
+
+# Products this close to the end, relatively, are there. Newton's method converges quadratically, so the point is exact
+# to about the square of it.
+_CENTRED = 1e-2
+
+# Steps without progress after which rounding has won: before the gap is reached, and on to the end of the path.
 _PATIENCE = 4
+_POLISH = 8
 
 # Relative residual at which a linear system counts as solved, and conjugate gradient iterations to get there.
 _RESIDUAL = 1e-12
@@ -38,52 +47,76 @@ class Iterate(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the path has come to, and the best point on the way with its relative gap and step."""
+    """Where the path has come to after `step` steps, and the point to return with its relative gap.
+
+    `best_step` is the last step that found a better gap, or the first that reached the tolerance.
+    """
 
     current: Iterate
     best: Iterate
     gap: Float[Array, ""]
+    centred: Bool[Array, ""]
     best_step: Int[Array, ""]
     step: Int[Array, ""]
 
 
 def follow(
     start: Iterate,
-    advance: Callable[[Iterate], Iterate],
+    active: Bool[Array, "..."],
+    advance: Callable[[Iterate, Float[Array, ""]], Iterate],
     gap: Callable[[Iterate], Float[Array, ""]],
     tolerance: Float[Array, ""],
     max_steps: Int[Array, ""],
 ) -> Progress:
-    """Repeat `advance` until `gap` is at most `tolerance`, rounding stops progress, or `max_steps` are made."""
+    """Follow the central path to its canonical end, or as far as rounding and `max_steps` let it.
+
+    Args:
+      start: a strictly positive point.
+      active: which pairs exist.
+      advance: one step, towards products no smaller than its second argument.
+      gap: certified relative gap of a point.
+      tolerance: gap asked for. Until it is reached the best point so far counts, and then the last.
+      max_steps: steps at most.
+    """
+    end = _END * tolerance / jnp.sum(active)
 
     def body(progress):
-        current = advance(progress.current)
+        current = advance(progress.current, end)
         new_gap = gap(current)
-        better = new_gap < progress.gap  # False for NaN
+        reached = progress.gap <= tolerance
+        better = (new_gap < progress.gap) | (reached & (new_gap <= tolerance))  # False for NaN
+        off = jnp.max(jnp.where(active, jnp.abs(current.primal * current.slack / end - 1), 0.0))
         return Progress(
             current=current,
             best=jax.tree.map(functools.partial(jnp.where, better), current, progress.best),
             gap=jnp.where(better, new_gap, progress.gap),
-            best_step=jnp.where(better, progress.step, progress.best_step),
+            centred=off <= _CENTRED,
+            best_step=jnp.where(better & ~reached, progress.step + 1, progress.best_step),
             step=progress.step + 1,
         )
 
     def unfinished(progress):
-        improving = progress.step - progress.best_step <= _PATIENCE
-        return (progress.gap > tolerance) & improving & (progress.step < max_steps)
+        patience = jnp.where(progress.gap <= tolerance, _POLISH, _PATIENCE)
+        improving = progress.step - progress.best_step <= patience
+        return ~progress.centred & improving & (progress.step < max_steps)
 
     zero = jnp.zeros((), dtype=int)
-    return jax.lax.while_loop(unfinished, body, Progress(start, start, jnp.full((), jnp.inf), zero, zero))
+    fresh = Progress(start, start, jnp.full((), jnp.inf), jnp.zeros((), dtype=bool), zero, zero)
+    return jax.lax.while_loop(unfinished, body, fresh)
 
 
 def predictor_corrector(
-    iterate: Iterate, active: Bool[Array, "..."], direction: Callable[[Float[Array, "..."]], Iterate]
+    iterate: Iterate,
+    active: Bool[Array, "..."],
+    end: Float[Array, ""],
+    direction: Callable[[Float[Array, "..."]], Iterate],
 ) -> Iterate:
     """One step: first aim at the solution, see how far that goes, then aim at the central path that much closer to it.
 
     Args:
       iterate: where to step from.
       active: which pairs exist.
+      end: least product to aim at.
       direction: the Newton direction that changes every pair's product by the given amount, and makes the effects
         add up to v.
     """
@@ -96,7 +129,8 @@ def predictor_corrector(
     total = jnp.sum(products)
     centring = (jnp.sum(jnp.where(active, affine, 0.0)) / total) ** 3
     second_order = predictor.primal * predictor.slack
-    step = direction(jnp.where(active, centring * total / jnp.sum(active) - second_order - products, 0.0))
+    goal = jnp.maximum(centring * total / jnp.sum(active), end)
+    step = direction(jnp.where(active, goal - second_order - products, 0.0))
     primal_length = jnp.minimum(1.0, _STEP_FRACTION * _length(primal, step.primal))
     dual_length = jnp.minimum(1.0, _STEP_FRACTION * _length(slack, step.slack))
     return Iterate(primal + primal_length * step.primal, slack + dual_length * step.slack, u + dual_length * step.u)

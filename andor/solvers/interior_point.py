@@ -26,21 +26,21 @@ from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
 from andor.solvers.memory import require_memory
 
-# The canonical point is sharper than the gap asked for: the solver goes on to this fraction of it, as far as rounding
-# lets it. Convergence is superlinear by then, so this costs one or two steps.
-CANONICAL = 1e-2
-
 
 @dataclasses.dataclass(frozen=True)
 class InteriorPoint:
     """Exact AND-OR solver in float64, for up to 12 players on a CPU and 14 on a GPU with fast float64.
 
     Attributes:
-      tolerance: certified relative gap to reach. The solver goes on to a hundredth of it as far as rounding lets it.
+      tolerance: certified relative gap to reach. The solver goes on to the canonical end of the central path, which
+        takes a few steps more.
       max_steps: Newton steps at most; 12 to 25 are usual.
       tie_break: makes the answer canonical. Effects of lower order are cheaper by up to this fraction, so that of
         several optima the one of lower order is returned ({i} + {j} rather than AND{ij} + OR{ij}). What ties in this
-        too is averaged, because the method ends at the centre of the optimal face. Costs up to this much of the gap.
+        too is averaged, because the method ends on the central path. Costs up to this much of the gap.
+
+    The answer is the unique point of the central path at a distance that depends on `tolerance` alone, so it does not
+    depend on a start, on the labels of the players or on the unit of v, and moves smoothly with v.
     """
 
     tolerance: float = 1e-6
@@ -68,7 +68,7 @@ class InteriorPoint:
         with jax.enable_x64(True):
             # One after the other: one factorisation already keeps the machine busy, and memory is for one.
             points = [
-                solve_one(v, bound, weights, CANONICAL * self.tolerance, self.max_steps)
+                solve_one(v, bound, weights, self.tolerance, self.max_steps)
                 for v, bound in zip(problem.v / scale[:, None], problem.noise_bound / scale, strict=True)
             ]
             effects = [effects_of(point.best) for point in points]
@@ -124,7 +124,7 @@ def solve_one(
         ),
         u=jnp.zeros_like(v),
     )
-    return follow(start, lambda iterate: _advance(iterate, target, active), gap, tolerance, max_steps)
+    return follow(start, active, functools.partial(_advance, target, active), gap, tolerance, max_steps)
 
 
 def active_pairs(size: int, noise_bound: Float[Array, ""]) -> Bool[Array, "6 s"]:
@@ -165,7 +165,7 @@ class Barrier(NamedTuple):
         return functools.partial(conjugate_gradients, normal, factorised)
 
 
-def _advance(iterate: Iterate, target: Float[Array, "s"], active: Bool[Array, "6 s"]) -> Iterate:
+def _advance(target: Float[Array, "s"], active: Bool[Array, "6 s"], iterate: Iterate, end: Float[Array, ""]) -> Iterate:
     """One predictor-corrector step: one factorisation, two directions."""
     primal, slack, _ = iterate
     barrier = Barrier.at(iterate, active)
@@ -185,7 +185,7 @@ def _advance(iterate: Iterate, target: Float[Array, "s"], active: Bool[Array, "6
         d_slack = jnp.concatenate([-t, per_primal - barrier.inverse * d_room])
         return Iterate(jnp.where(active, d_primal, 0.0), jnp.where(active, d_slack, 0.0), du)
 
-    return predictor_corrector(iterate, active, direction)
+    return predictor_corrector(iterate, active, end, direction)
 
 
 def _factorised(d_and: Float[Array, "s"], d_or: Float[Array, "s"], d_noise: Float[Array, "s"]):

@@ -1,0 +1,35 @@
+"""How much of a solution a re-measurement of v confirms."""
+
+import numpy as np
+import pytest
+from games import planted
+
+from andor import lattice
+from andor.stability import stability
+
+
+def test_without_error_everything_is_pinned_down():
+    report = stability(planted(4, 0), 0.0, k=5)
+    assert report.shared == 1.0 and report.k == 5
+    assert not report.and_spread.any() and not report.or_spread.any() and report.strength_spread < 1e-12
+
+
+def test_error_shows_and_strong_effects_survive():
+    effects = np.zeros(32)
+    effects[[3, 12, 21]] = 2.0, -3.0, 1.0
+    v = lattice.zeta(effects)
+    small, large = (stability(v, error, 0.1, k=3) for error in (0.01, 1.0))
+    assert small.shared == 1.0
+    assert small.strength_spread < large.strength_spread
+    assert np.max(small.and_spread) < np.max(large.and_spread)
+
+
+def test_nothing_to_explain():
+    report = stability(np.zeros(8), 0.0)
+    assert report.k == 0 and report.shared == 1.0
+
+
+@pytest.mark.parametrize("arguments", [dict(measurement_error=-1.0), dict(k=0), dict(repeats=0)])
+def test_bad_input_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"stability\("):
+        stability(np.zeros(8), **(dict(measurement_error=0.1) | arguments))
