@@ -60,7 +60,7 @@ def prompts(run: Run) -> RenderableType:
             _text(record["id"]),
             str(numbers["n_players"]),
             _text(repr(record["target"]) + ("" if record["target_from"] == "given" else " *")),
-            *(f"{_number(x['target_probability'], '.3f')} {_number(x['rise'], '+6.2f')}" for x in each),
+            *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
@@ -84,9 +84,7 @@ def models(run: Run) -> RenderableType:
     table.add_column("mean over prompts")
     for label in run.labels.values():
         table.add_column(_text(label), justify="right")
-    table.add_row(
-        "confidence: probability of the target", *(_number(x["target_probability"], ".3f") for x in summaries)
-    )
+    table.add_row("confidence: probability of the target", *(_probability(x["target_probability"]) for x in summaries))
     table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
     table.add_row(f"salient effects, above {run.settings['tau']:.0%} of the largest", *both("salient", ".1f"))
     table.add_row("strength of all effects, nats", *both("strength", ".2f"))
@@ -223,3 +221,7 @@ def _spaced(tables: Sequence[RenderableType]) -> list[RenderableType]:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.0005 else f"{value:.0e}"

@@ -106,3 +106,9 @@ def test_certificate_names_the_worst_and_what_missed():
     run.summary["worst"] |= {"not_converged": 3, "gap": {"value": 0.5, "model": "two", "prompt": "one"}}
     text = " ".join(printed(tables.certificate(run)).split())
     assert "5.0e-01 (one, two)" in text and "missed their tolerance: 3" in text
+
+
+def test_small_probabilities_are_not_zero():
+    run = planted_run(("one",))
+    run.summary["prompts"]["one"]["models"]["one"]["target_probability"] = 3.1e-5
+    assert "3e-05" in printed(tables.prompts(run)) and "0.000" not in printed(tables.prompts(run))
