@@ -1,0 +1,282 @@
+"""Solvers side by side: how far from the optimum, how long, and what they find of planted effects.
+
+What:      planted games (15 AND and 10 OR effects of normal size plus normal noise of 0.01), orders drawn so that
+           strength decays or is flat over orders; with and without the published noise box. Every game is solved by
+           HiGHS (scipy, interior point, sparse dictionary), by the published SGD at its step counts, by `FirstOrder`
+           and by `InteriorPoint`, in the same process. Times are wall-clock, after compilation. Agreement compares the
+           largest 100 effects (at least 1e-5 of the largest) of two runs: two random starts for the published solver;
+           for the others, which have no random start, the same game with its players relabelled and v scaled.
+Command:   python experiments/solver_benchmark.py [--smoke] [--players 6 8 10] [--seeds 3] [--out DIR]
+           On a GPU, where HiGHS has nothing to compare with: --players 10 12 14 --solvers exact
+Hardware:  2 CPU cores; 6 to 10 players about 25 minutes, most of it the published solver. 12 players: --players 12
+           --solvers highs exact, about 20 minutes, most of it HiGHS.
+Expected:  exact: gap <= 1e-6 in every game, objective 1.0000, top-100 agreement 100%, time / HiGHS <= 0.3 at 8 players,
+           <= 0.8 at 10, <= 0.4 at 12. First-order: gap <= 1e-3 without noise and <= 1e-2 with. Published: objective
+           1.1 to 3 times the optimum.
+"""
+
+import collections
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse
+import tyro
+
+import andor
+from andor import lattice
+from andor.interactions import Solution
+from andor.joint import extract_joint
+from andor.solvers import FirstOrder, InteriorPoint, Published
+
+Solver = Literal["highs", "published-20k", "published-50k", "first-order", "exact", "exact-batch", "joint"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which games and solvers.
+
+    Attributes:
+      players: numbers of players.
+      seeds: games per family, number of players and noise bound.
+      noises: noise bounds, multiples of |v(N) - v(∅)|.
+      solvers: what to run; "exact-batch" solves `batch` prompts in one call, "joint" two related models.
+      batch: prompts of "exact-batch".
+      out: directory for results.json; nothing is written without it.
+      smoke: seconds instead of minutes, numbers without meaning.
+    """
+
+    players: tuple[int, ...] = (6, 8, 10)
+    seeds: int = 3
+    noises: tuple[float, ...] = (0.0, 0.02)
+    solvers: tuple[Solver, ...] = (
+        "highs",
+        "published-20k",
+        "published-50k",
+        "first-order",
+        "exact",
+        "exact-batch",
+        "joint",
+    )
+    batch: int = 32
+    out: Path | None = None
+    smoke: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """One function with known effects, `[s]` each."""
+
+    family: Literal["decaying", "flat"]
+    seed: int
+    v: np.ndarray
+    and_effects: np.ndarray
+    or_effects: np.ndarray
+
+
+def planted_game(n_players: int, family: Literal["decaying", "flat"], seed: int) -> Game:
+    """15 AND and 10 OR effects; the order of each is geometric (decaying) or uniform (flat) over 1..n_players."""
+    rng = np.random.default_rng([n_players, seed, family == "flat"])
+    orders = lattice.orders(n_players)
+    share = np.array([0.0] + [0.5**o if family == "decaying" else 1.0 for o in range(1, n_players + 1)])
+    chance = (share / np.bincount(orders))[orders]
+    effects = np.zeros((2, 2**n_players))
+    for kind, (least_order, count) in zip(effects, ((1, 15), (2, 10)), strict=True):
+        allowed = np.where(orders >= least_order, chance, 0.0)
+        chosen = rng.choice(2**n_players, count, replace=False, p=allowed / allowed.sum())
+        kind[chosen] = rng.normal(size=count)
+    v = lattice.zeta(effects[0]) + lattice.or_sums(effects[1]) + 0.01 * rng.normal(size=2**n_players)
+    return Game(family, seed, v, *effects)
+
+
+def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """(and_effects, or_effects, optimum) by HiGHS's interior point. B b = sum(b) - complement(A b) keeps it sparse."""
+    n_players = lattice.n_players_of(v)
+    size = 2**n_players
+    pattern = scipy.sparse.csr_matrix(np.array([[1.0, 0.0], [1.0, 1.0]]))
+    within = scipy.sparse.identity(1, format="csr")
+    for _ in range(n_players):
+        within = scipy.sparse.kron(pattern, within, format="csr")
+    touching = -within[::-1]
+    # Unknowns: AND+-, OR+-, their sum, noise. Rows: one per non-empty subset, and the sum.
+    rows = scipy.sparse.hstack(
+        [within, -within, touching, -touching, np.ones((size, 1)), scipy.sparse.identity(size)], format="csr"
+    )[1:]
+    ones, zeros = np.ones((1, size)), np.zeros((1, size))
+    total = scipy.sparse.csr_matrix(np.hstack([zeros, zeros, ones, -ones, [[-1.0]], zeros]))
+    price = np.r_[np.tile(np.r_[0.0, np.ones(size - 1)], 4), 0.0, np.zeros(size)]
+    effect_bounds = [(0, 0)] + [(0, None)] * (size - 1)
+    bound = noise * abs(v[-1] - v[0])
+    result = scipy.optimize.linprog(
+        price,
+        A_eq=scipy.sparse.vstack([rows, total], format="csc"),
+        b_eq=np.r_[(v - v[0])[1:], 0.0],
+        bounds=effect_bounds * 4 + [(None, None)] + [(0, 0)] + [(-bound, bound)] * (size - 1),
+        method="highs-ipm",
+    )
+    x = result.x[: 4 * size].reshape(4, size)
+    one_player = lattice.orders(n_players) == 1
+    or_effects = x[2] - x[3]
+    return x[0] - x[1] + np.where(one_player, or_effects, 0), np.where(one_player, 0, or_effects), float(result.fun)
+
+
+def largest(and_effects: np.ndarray, or_effects: np.ndarray, k: int) -> set[int]:
+    """The k effects of largest |I|, AND and OR together, as far as they are at least 1e-5 of the largest."""
+    strength = np.abs(np.concatenate([and_effects[1:], or_effects[1:]]))
+    order = np.argsort(-strength, kind="stable")[:k]
+    return set(order[strength[order] >= 1e-5 * strength.max()].tolist())
+
+
+def order_error(game: Game, and_effects: np.ndarray, or_effects: np.ndarray) -> float:
+    """Sum over orders of |strength - planted strength| over the planted strength."""
+    orders = lattice.orders(lattice.n_players_of(game.v))
+    counted = slice(1, None)
+
+    def profile(a, b):
+        return np.bincount(orders[counted], (np.abs(a) + np.abs(b))[counted])
+
+    truth = profile(game.and_effects, game.or_effects)
+    return float(np.sum(np.abs(profile(and_effects, or_effects) - truth)) / truth.sum())
+
+
+def relabelled(v: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(subset -> subset after a random relabelling of the players, v of the relabelled game)."""
+    n_players = lattice.n_players_of(v)
+    labels = np.random.default_rng(seed).permutation(n_players)
+    subsets = np.array([sum(1 << int(labels[i]) for i in lattice.members(s)) for s in range(len(v))])
+    out = np.empty_like(v)
+    out[subsets] = v
+    return subsets, out
+
+
+def other_run(v: np.ndarray, noise: float, solver) -> tuple[np.ndarray, np.ndarray]:
+    """Effects of a second run that differs in everything that ought not to matter."""
+    if isinstance(solver, Published):
+        solution = andor.extract(v, noise, dataclasses.replace(solver, start=0.1, seed=1))
+        return solution.and_effects, solution.or_effects
+    subsets, game = relabelled(v, seed=0)
+    solution = andor.extract(3.7 * game, noise, solver)
+    return solution.and_effects[subsets], solution.or_effects[subsets]
+
+
+def timed(function, *arguments):
+    """(result, wall-clock seconds) of a call."""
+    start = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - start
+
+
+def solvers_of(config: Config, noise: float) -> dict[str, object]:
+    steps = 200 if config.smoke else 1
+    every = {
+        "published-20k": Published(steps=steps if config.smoke else 20_000, start=0.1),
+        "published-50k": Published(steps=steps if config.smoke else 50_000, start=0.1),
+        "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps if config.smoke else 20_000),
+        "exact": InteriorPoint(),
+    }
+    return {name: solver for name, solver in every.items() if name in config.solvers}
+
+
+def run(config: Config) -> list[dict]:
+    """One record per number of players, noise bound, game and solver."""
+    records = []
+    for n_players in config.players:
+        for noise in config.noises:
+            solvers = solvers_of(config, noise)
+            games = [planted_game(n_players, family, s) for family in ("decaying", "flat") for s in range(config.seeds)]
+            for solver in solvers.values():
+                andor.extract(games[0].v, noise, solver)  # compile
+            highs_seconds = []
+            for game in games:
+                truth = largest(game.and_effects, game.or_effects, 25)
+                key = dict(n_players=n_players, noise=noise, family=game.family, seed=game.seed)
+                optimum, reference = np.nan, np.nan
+                if "highs" in config.solvers:
+                    (and_effects, or_effects, optimum), reference = timed(highs, game.v, noise)
+                    highs_seconds.append(reference)
+                    found = largest(and_effects, or_effects, len(truth))
+                    records.append(
+                        key
+                        | dict(solver="highs", objective=1.0, gap=np.nan, seconds=reference, time=1.0)
+                        | dict(recovered=len(found & truth) / len(truth), agreement=np.nan)
+                        | dict(order_error=order_error(game, and_effects, or_effects))
+                    )
+                for name, solver in solvers.items():
+                    solution, seconds = timed(andor.extract, game.v, noise, solver)
+                    effects = solution.and_effects, solution.or_effects
+                    top, again = largest(*effects, 100), largest(*other_run(game.v, noise, solver), 100)
+                    found = largest(*effects, len(truth))
+                    records.append(
+                        key
+                        | dict(solver=name, objective=solution.primal / optimum, gap=solution.gap, seconds=seconds)
+                        | dict(time=seconds / reference, recovered=len(found & truth) / len(truth))
+                        | dict(agreement=len(top & again) / max(len(top), len(again)), steps=solution.steps)
+                        | dict(order_error=order_error(game, *effects))
+                    )
+                print(n_players, noise, game.family, game.seed, "done", flush=True)
+            key = dict(n_players=n_players, noise=noise, family="decaying", seed=0)
+            reference = float(np.mean(highs_seconds)) if highs_seconds else np.nan
+            if "exact-batch" in config.solvers:
+                batch = np.stack([planted_game(n_players, "decaying", 100 + s).v for s in range(config.batch)])
+                solution, seconds = timed(andor.extract, batch, noise)
+                records.append(key | aggregate("exact-batch", solution, seconds / config.batch, reference))
+            if "joint" in config.solvers:
+                pair = np.stack([games[0].v, games[0].v + 0.3 * planted_game(n_players, "decaying", 200).v])
+                extract_joint(pair, noise)  # compile
+                solution, seconds = timed(extract_joint, pair, noise)
+                records.append(key | aggregate("joint", solution, seconds, reference))
+    return records
+
+
+def aggregate(name: str, solution: Solution, seconds: float, reference: float) -> dict:
+    """Record of a call that has no single game to be compared with."""
+    unknown = dict.fromkeys(("objective", "recovered", "agreement", "order_error"), np.nan)
+    gap = float(np.max(solution.gap))
+    return unknown | dict(solver=name, gap=gap, seconds=seconds, time=seconds / reference)
+
+
+COLUMNS = {
+    "objective": ("objective / optimum", np.mean, "{:.4f}"),
+    "gap": ("worst gap", np.max, "{:.1e}"),
+    "seconds": ("seconds", np.mean, "{:.3f}"),
+    "time": ("time / HiGHS", np.mean, "{:.2f}"),
+    "recovered": ("planted in top k", np.mean, "{:.0%}"),
+    "order_error": ("order error", np.mean, "{:.2f}"),
+    "agreement": ("worst agreement", np.min, "{:.0%}"),
+}
+
+
+def table(records: list[dict]) -> str:
+    """Markdown: one line per number of players, noise bound and solver, over the games of both families."""
+    groups = collections.defaultdict(list)
+    for record in records:
+        groups[record["n_players"], record["noise"], record["solver"]].append(record)
+    lines = ["| n | noise | solver | " + " | ".join(title for title, _, _ in COLUMNS.values()) + " |"]
+    lines.append("|" + "---|" * (3 + len(COLUMNS)))
+    for (n_players, noise, solver), group in groups.items():
+        cells = []
+        for field, (_, reduce, form) in COLUMNS.items():
+            value = reduce([record[field] for record in group])
+            cells.append("" if np.isnan(value) else form.format(value))
+        lines.append(f"| {n_players} | {noise} | {solver} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(config: Config) -> list[dict]:
+    """Run, print the table, and save the records if asked."""
+    if config.smoke:
+        config = dataclasses.replace(config, players=(5,), seeds=1, noises=(0.02,), batch=2)
+    records = run(config)
+    print(table(records))
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / "results.json").write_text(json.dumps(records, indent=1, default=float))
+    return records
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,136 @@
+"""Every solver against HiGHS, and what is particular to each."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from games import highs_optimum, planted
+
+import andor
+from andor import lattice
+from andor.solvers import FirstOrder, InteriorPoint, Published, default_solver
+from andor.solvers.cholesky import cholesky_solver
+
+
+@pytest.mark.parametrize("n_players", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize("game", ["planted", "exact", "random"])
+def test_interior_point_reaches_the_optimum(n_players, noise, game):
+    if game == "random":
+        v = np.random.default_rng(n_players).normal(size=2**n_players)
+    else:
+        v = planted(n_players, 10 + n_players, sigma=0.01 if game == "planted" else 0.0)
+    solution = andor.extract(v, noise)
+    optimum = highs_optimum(v, noise * abs(v[-1] - v[0]))
+    assert solution.status == "converged"
+    assert solution.primal == pytest.approx(optimum, rel=2e-6, abs=1e-12)
+    assert solution.dual <= optimum * (1 + 1e-7)
+
+
+def test_weights_are_prices():
+    v = planted(4, 0)
+    weights = 1.0 + 0.5 * (lattice.orders(4) - 1)
+    solution = andor.extract(v, 0.05, weights=weights)
+    assert solution.primal == pytest.approx(highs_optimum(v, solution.noise_bound, weights), rel=2e-6)
+    plain = andor.extract(v, 0.05)
+    order = lattice.orders(4)
+    assert order @ (abs(solution.and_effects) + abs(solution.or_effects)) < order @ (
+        abs(plain.and_effects) + abs(plain.or_effects)
+    )
+
+
+def test_eight_players_exact():
+    solution = andor.extract(planted(8, 0, n_and=15, n_or=10), 0.02)
+    assert solution.status == "converged" and solution.steps <= 30
+
+
+@pytest.mark.parametrize("size", [16, 64, 128, 3 * 64, 512])
+def test_cholesky_solver(size):
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(size, size))
+    matrix, rhs = root @ root.T + np.eye(size), rng.normal(size=size)
+    with jax.enable_x64(True):
+        # Only the lower triangle counts.
+        lower = jnp.tril(matrix) + jnp.triu(jnp.full_like(matrix, 7.0), 1)
+        solution = jax.jit(lambda a, b: cholesky_solver(a)(b))(lower, jnp.asarray(rhs))
+    np.testing.assert_allclose(solution, np.linalg.solve(matrix, rhs), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_first_order_certifies_its_gap(noise):
+    v = np.stack([planted(6, seed) for seed in range(2)])
+    solution = andor.extract(v, noise, FirstOrder(tolerance=1e-3))
+    assert solution.converged and np.all(solution.gap <= 1e-3)
+    exact = andor.extract(v, noise)
+    assert np.all(exact.dual <= solution.primal) and np.all(solution.dual <= exact.primal)
+
+
+def test_first_order_takes_any_optimiser():
+    v = planted(4, 3)
+    solution = andor.extract(v, 0.0, FirstOrder(tolerance=1e-2, optimizer=optax.adam(3e-3), steps_per_round=200))
+    assert solution.status == "converged"
+
+
+def test_first_order_reports_progress_and_misses():
+    seen = []
+    solver = FirstOrder(
+        tolerance=1e-6, max_steps=20, steps_per_round=10, progress=lambda step, gap: seen.append((int(step), gap.shape))
+    )
+    solution = andor.extract(np.stack([planted(4, 0)] * 2), 0.02, solver)
+    jax.effects_barrier()
+    assert seen == [(10, (2,)), (20, (2,))]
+    assert solution.steps.tolist() == [20, 20]
+    assert all("not converged" in status and "max_steps=20" in status for status in solution.status)
+
+
+def test_first_order_in_single_precision():
+    solution = andor.extract(planted(5, 0), 0.0, FirstOrder(tolerance=1e-2, precision="float32"))
+    assert solution.status == "converged"
+    assert solution.and_effects.dtype == np.float64
+
+
+@pytest.mark.parametrize("settings", [dict(tolerance=2.0), dict(max_steps=10, steps_per_round=20), dict(width=0.0)])
+def test_first_order_refuses_bad_settings(settings):
+    with pytest.raises(ValueError, match=r"FirstOrder\("):
+        FirstOrder(**settings)
+
+
+def published_with_matrices(v, bound, steps, learning_rate):
+    """The published algorithm, written with the papers' matrices, for zero start."""
+    size = len(v)
+    eye = np.eye(size)
+    to_and, to_or = lattice.moebius(eye).T, lattice.or_moebius(eye).T
+    gamma, noise, velocity = np.zeros(size), np.zeros(size), np.zeros((2, size))
+    for step in range(steps):
+        sign_and = np.sign(to_and @ (0.5 * (v - noise) + gamma))
+        sign_or = np.sign(to_or @ (0.5 * (v - noise) - gamma))
+        sign_and[0] = sign_or[0] = 0
+        gradient = np.stack([to_and.T @ sign_and - to_or.T @ sign_or, -0.5 * (to_and.T @ sign_and + to_or.T @ sign_or)])
+        velocity = 0.9 * velocity + gradient
+        gamma, noise = np.stack([gamma, noise]) - learning_rate * 0.1 ** (step / steps) * velocity
+        noise = np.clip(noise, -bound, bound)
+        noise[0] = 0
+    return to_and @ (0.5 * (v - noise) + gamma), to_or @ (0.5 * (v - noise) - gamma)
+
+
+def test_published_is_the_published_algorithm():
+    v = planted(3, 0)
+    solution = andor.extract(v, 0.05, Published(steps=300, learning_rate=1e-4))
+    and_effects, or_effects = published_with_matrices(v - v[0], solution.noise_bound, 300, 1e-4)
+    and_effects[[1, 2, 4]] += or_effects[[1, 2, 4]]
+    np.testing.assert_allclose(solution.and_effects[1:], and_effects[1:], atol=1e-6)
+    np.testing.assert_allclose(solution.or_effects, np.where(lattice.orders(3) >= 2, or_effects, 0), atol=1e-6)
+
+
+def test_published_depends_on_its_start_and_certifies_little():
+    v = planted(5, 0)
+    one, two = (andor.extract(v, 0.02, Published(steps=500, start=0.1, seed=seed)) for seed in (0, 1))
+    assert np.max(np.abs(one.and_effects - two.and_effects)) > 1e-3
+    optimum = andor.extract(v, 0.02).primal
+    assert one.dual <= optimum <= one.primal and one.status.startswith("not converged")
+
+
+def test_default_solver():
+    assert isinstance(default_solver(12), InteriorPoint)
+    assert isinstance(default_solver(15), FirstOrder)
