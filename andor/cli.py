@@ -211,6 +211,12 @@ def _report(error: BaseException) -> int:
     if isinstance(error, ValueError | OSError | MemoryError):
         print(f"andor: error: {_one_line(str(error)) or type(error).__name__}", file=sys.stderr)
         return 2
+    if "RESOURCE_EXHAUSTED" in str(error):
+        print(
+            "andor: error: the device has no memory left. Use a smaller --dtype or fewer players, or a larger device.",
+            file=sys.stderr,
+        )
+        return 2
     print(
         f"andor: error: {type(error).__name__}: {_one_line(str(error))} (unexpected; --debug shows where)",
         file=sys.stderr,

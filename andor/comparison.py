@@ -24,10 +24,10 @@ import andor.models
 from andor import store
 from andor.evaluation import evaluate, predict_target
 from andor.interactions import Solution, Solver, extract
+from andor.memory import require_memory
 from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
-from andor.solvers.memory import require_memory
 from andor.summary import summarise
 from andor.values import Values
 

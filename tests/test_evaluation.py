@@ -1,8 +1,11 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import andor
 from andor import lattice
@@ -109,3 +112,32 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
     with pytest.raises(ValueError, match="do not belong together"):
         andor.evaluate(andor.load(str(folder)), andor.Prompt(TEXT, players=["film"], target="good"))
+
+
+def test_a_prompt_longer_than_the_context_is_refused(model):
+    with pytest.raises(ValueError, match="at most 512"):
+        andor.evaluate(model, andor.Prompt("film " * 600, players=["film"], target="good"))
+
+
+def test_predicted_and_given_targets_keep_their_space_under_a_sentencepiece_tokenizer(tmp_path):
+    """Such tokenizers drop the space of a token that is decoded by itself."""
+    words = ["<mask>", "<unk>", "\u2581a", "\u2581film", "\u2581is", "\u2581good", "good"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    settings = {**SETTINGS["llama-gqa"], "vocab_size": len(words)}
+    decoder = random_decoder(settings)
+    # The head prefers the token for " good" whatever the prompt.
+    head = decoder.lm_head.weight[...]
+    folder = save_checkpoint(tmp_path, settings, decoder, tokenizer=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "<mask>", "unk_token": "<unk>"})
+    )
+    model = andor.load(str(folder))
+    assert model.tokenizer.decode([5]) == "good"
+    prompt = andor.Prompt("a film is", players=["film"])
+    hidden = model.decoder.hidden(model.decoder.embed(jnp.array([tokenize(prompt, model.tokenizer).token_ids])))
+    model.decoder.lm_head.weight[...] = head.at[5].set(100 * hidden[0, -1])
+    assert andor.predict_target(model, prompt) == " good"
+    assert andor.evaluate(model, andor.Prompt("a film is", players=["film"], target="good")).target == " good"

@@ -31,6 +31,7 @@ QWEN_7B = {
     "num_attention_heads": 28,
     "num_hidden_layers": 28,
     "num_key_value_heads": 4,
+    "max_position_embeddings": 131072,
     "rms_norm_eps": 1e-6,
     "rope_theta": 1e6,
     "sliding_window": 131072,
@@ -49,6 +50,7 @@ LLAMA_8B = {
     "num_attention_heads": 32,
     "num_hidden_layers": 32,
     "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
     "pretraining_tp": 1,
     "rms_norm_eps": 1e-5,
     "rope_scaling": {**LLAMA3_ROPE, "factor": 8.0, "original_max_position_embeddings": 8192},
@@ -246,3 +248,28 @@ def test_load_errors_of_a_directory(tmp_path):
         andor.load(str(tmp_path))
     with pytest.raises(ValueError, match="dtype"):
         andor.load(str(tmp_path), dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model.safetensors", b"\x10\x00", "damaged"),
+        ("config.json", b"[]", "must hold a JSON object"),
+        ("tokenizer.json", b"{}", "no tokenizer could be read"),
+        ("model.safetensors.index.json", b"{}", "no weight_map"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, file, content, message):
+    settings = SETTINGS["llama-gqa"]
+    save_checkpoint(tmp_path, settings, random_decoder(settings))
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        andor.load(str(tmp_path))
+
+
+def test_weights_larger_than_memory_are_refused(tmp_path):
+    settings = {**SETTINGS["llama-gqa"], "vocab_size": 10**12}
+    save_checkpoint(tmp_path, SETTINGS["llama-gqa"], random_decoder(SETTINGS["llama-gqa"]))
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="GB of memory are free"):
+        andor.load(str(tmp_path))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from andor.memory import available_bytes
 from andor.models import llama, qwen2
-from andor.models.decoder import Decoder
-from andor.models.loading import load_decoder, read_config
+from andor.models.decoder import Decoder, DecoderConfig
+from andor.models.loading import Family, count_parameters, load_decoder, read_config, read_json, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,9 +49,7 @@ class LanguageModel:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        from flax import nnx
-
-        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self.decoder)))
+        return count_parameters(self.decoder.config)
 
 
 def embedded_models() -> tuple[str, ...]:
@@ -65,28 +63,28 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
     Args:
       name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B").
       revision: branch, tag or commit of a hub id.
-      dtype: "float32", "bfloat16", "float16", or "auto": float32 on CPU, the checkpoint's own dtype on an accelerator.
+      dtype: "float32", "bfloat16", "float16", or "auto": on an accelerator bfloat16 if the checkpoint is stored so, and
+        float32 everywhere else (float16 is given up because its log-odds overflow).
 
     Raises:
       ValueError: the name is none of the three, the family or a setting is not implemented, the weights do not fit the
-        config, or the dtype is unknown.
+        config or the memory, or the dtype is unknown.
       FileNotFoundError: a file of the checkpoint is missing.
     """
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
     folder = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
-    settings = _read_json(folder / "config.json")
-    family = FAMILIES.get(settings.get("model_type"))
-    if family is None:
-        raise ValueError(
-            f"model {name!r} has model_type {settings.get('model_type')!r}; andor implements "
-            f"{', '.join(sorted(FAMILIES))}."
-        )
-    config = read_config(settings, family)
+    settings, family, config = _read_architecture(folder)
     if dtype == "auto":
-        stored = settings.get("dtype") or settings.get("torch_dtype") or "float32"
-        dtype = "float32" if jax.default_backend() == "cpu" else stored
+        stored = settings.get("dtype") or settings.get("torch_dtype")
+        dtype = "bfloat16" if stored == "bfloat16" and jax.default_backend() != "cpu" else "float32"
     jax_dtype = jnp.dtype(dtype)
+    needed, available = count_parameters(config) * jax_dtype.itemsize, available_bytes()
+    if needed > available:
+        raise ValueError(
+            f"the weights of {name!r} take {needed / 1e9:.1f} GB in {dtype}, and {available / 1e9:.1f} GB of memory "
+            "are free. Use a smaller dtype (bfloat16), or another device."
+        )
     decoder = load_decoder(folder, config, family, jax_dtype)
     return LanguageModel(
         name=str(name),
@@ -99,8 +97,13 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedTokenizerFast":
-    """The tokenizer of a model, without its weights. Name, revision and errors as for `load`."""
-    return _load_tokenizer(_find(str(name), revision, WITHOUT_WEIGHTS))
+    """The tokenizer of a model, without its weights.
+
+    Name, revision and errors as for `load`: what `load` would refuse because of config.json is refused here too.
+    """
+    folder = _find(str(name), revision, WITHOUT_WEIGHTS)
+    _read_architecture(folder)
+    return _load_tokenizer(folder)
 
 
 def _find(name: str, revision: str | None, files: list[str]) -> Path:
@@ -126,15 +129,20 @@ def _find(name: str, revision: str | None, files: list[str]) -> Path:
         ) from error
 
 
-def _read_json(path: Path) -> dict:
+def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
+    """config.json as it stands, its family, and the decoder it describes."""
+    path = folder / "config.json"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing. A model directory holds config.json, *.safetensors and a tokenizer."
         )
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    settings = read_json(path)
+    family = FAMILIES.get(settings.get("model_type"))
+    if family is None:
+        raise ValueError(
+            f"{path} has model_type {settings.get('model_type')!r}; andor implements {', '.join(sorted(FAMILIES))}."
+        )
+    return settings, family, read_config(settings, family)
 
 
 def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
@@ -142,8 +150,9 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer could be read from {folder}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a broken tokenizer.json raises whatever the library trips over
+        message = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"no tokenizer could be read from {folder}: {type(error).__name__}: {message}") from error
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer in {folder} has no tokenizer.json; andor needs its character offsets.")
     return tokenizer
@@ -151,7 +160,7 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
 
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -38,6 +38,7 @@ class DecoderConfig:
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    max_positions: int
     rms_norm_eps: float
     rope_theta: float
     rope_scaling: Llama3RopeScaling | None

@@ -24,6 +24,7 @@ REQUIRED = frozenset(
         "num_hidden_layers",
         "num_attention_heads",
         "num_key_value_heads",
+        "max_position_embeddings",
         "rms_norm_eps",
         "hidden_act",
     }
@@ -39,7 +40,6 @@ IGNORED = frozenset(
         "eos_token_id",
         "pad_token_id",
         "initializer_range",
-        "max_position_embeddings",
         "model_type",
         "pretraining_tp",
         "torch_dtype",

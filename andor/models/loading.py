@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from andor.models.decoder import Decoder, DecoderConfig, Llama3RopeScaling
 
@@ -95,6 +96,7 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
         num_heads=heads,
         num_kv_heads=settings["num_key_value_heads"],
         head_dim=settings.get("head_dim") or settings["hidden_size"] // heads,
+        max_positions=settings["max_position_embeddings"],
         rms_norm_eps=settings["rms_norm_eps"],
         rope_theta=float(settings.get("rope_theta") or 10_000.0),  # HF's default; Llama 2 files do not name it
         rope_scaling=_rope_scaling(settings.get("rope_scaling")),
@@ -165,6 +167,11 @@ def abstract_decoder(config: DecoderConfig, dtype) -> tuple[nnx.GraphDef, nnx.St
     return nnx.split(nnx.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0))))
 
 
+def count_parameters(config: DecoderConfig) -> int:
+    """Number of weights of a decoder, without allocating them."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_decoder(config, jnp.bfloat16)[1]))
+
+
 def load_decoder(folder: Path, config: DecoderConfig, family: Family, dtype) -> Decoder:
     """Fill a decoder from the safetensors files of `folder`, one tensor at a time.
 
@@ -181,8 +188,8 @@ def load_decoder(folder: Path, config: DecoderConfig, family: Family, dtype) -> 
     problems: list[str] = []
     filled = {}
     spare_head = None
-    for file in _weight_files(folder):
-        with safe_open(file, framework="numpy") as tensors:
+    for file in weight_files(folder):
+        with _open(file) as tensors:
             for name in tensors.keys():
                 if re.fullmatch(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", name):
                     continue  # a buffer that old checkpoints store; it follows from the config
@@ -230,10 +237,32 @@ def hf_tensors(decoder: Decoder, family: Family, dtype) -> dict[str, np.ndarray]
     }
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def read_json(path: Path) -> dict:
+    """A JSON file that holds an object. Raises ValueError with the file's name for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}. Download it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(content).__name__}. Download it again.")
+    return content
+
+
+def _open(file: Path):
+    try:
+        return safe_open(file, framework="numpy")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged or no safetensors file ({error}). Download it again.") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: those that its index names, else all there are."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ValueError(f"{index} has no weight_map. Download it again.")
+        files = [folder / name for name in sorted(set(weight_map.values()))]
         missing = [file.name for file in files if not file.exists()]
         if missing:
             raise FileNotFoundError(

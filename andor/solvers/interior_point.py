@@ -21,10 +21,10 @@ from jaxtyping import Array, Bool, Float
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.memory import require_memory
 from andor.solvers.central_path import START, Iterate, Progress, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
-from andor.solvers.memory import require_memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,11 +24,11 @@ from jaxtyping import Array, Bool, Float
 from andor import lattice
 from andor.interactions import RawSolution
 from andor.joint import RowMax
+from andor.memory import require_memory
 from andor.solvers.central_path import START, Iterate, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import tie_breaking
-from andor.solvers.memory import require_memory
 
 
 @dataclasses.dataclass(frozen=True)

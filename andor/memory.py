@@ -1,0 +1,44 @@
+"""Refuse what does not fit in memory before any work."""
+
+import os
+from pathlib import Path
+
+import jax
+
+# A container's limit and what it uses of it: cgroup v2, then v1.
+_CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_bytes() -> int:
+    """Bytes that are free in the memory that the default device computes in."""
+    statistics = jax.devices()[0].memory_stats()  # None on a CPU, whose memory is the host's
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return _host_bytes()
+
+
+def _host_bytes() -> int:
+    """Free memory of the host, or of the container that this process is in. Where neither is told, its size."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    for limit, usage in _CGROUPS:
+        if Path(limit).exists() and (text := Path(limit).read_text().strip()) != "max":
+            found.append(int(text) - int(Path(usage).read_text()))
+    return min(found) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def require_memory(solver, n_players: int, needed: int) -> None:
+    """Raise ValueError when `needed` bytes are not there for `solver` to solve a problem of `n_players`."""
+    available = available_bytes()
+    if needed > available:
+        raise ValueError(
+            f"extract(v=...) has {n_players} players, for which {type(solver).__name__} needs "
+            f"{needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are there. Use fewer players, or "
+            "extract(solver=FirstOrder()), whose memory grows with 2**n_players."
+        )
