@@ -46,8 +46,8 @@ class FirstOrder:
     tolerance: float = 1e-2
     max_steps: int = 20_000
     optimizer: optax.GradientTransformation | None = None
-    steps_per_round: int = 50
-    width: float = 1e-2
+    steps_per_round: int = 10
+    width: float = 2e-3
     precision: Literal["float32", "float64"] = "float64"
     progress: Callable[[int, np.ndarray], None] | None = None
 

@@ -67,18 +67,18 @@ class InteriorPoint:
         scale = np.max(np.abs(problem.v), axis=-1)
         with jax.enable_x64(True):
             # One after the other: one factorisation already keeps the machine busy, and memory is for one.
-            points = [
-                solve_one(v, bound, weights, self.tolerance, self.max_steps)
+            answers = [
+                _answer(v, bound, weights, self.tolerance, self.max_steps)
                 for v, bound in zip(problem.v / scale[:, None], problem.noise_bound / scale, strict=True)
             ]
-            effects = [effects_of(point.best) for point in points]
-            return RawSolution(
-                and_effects=np.stack([and_ for and_, _, _ in effects]) * scale[:, None],
-                or_effects=np.stack([or_ for _, or_, _ in effects]) * scale[:, None],
-                dual_values=np.stack([correlations(point.best.u)[2] for point in points]),
-                steps=np.array([int(point.step) for point in points]),
-                advice=f"raise max_steps={self.max_steps} if they were used up, or ask for a larger tolerance",
-            )
+        and_effects, or_effects, dual_values, steps = (np.stack(of_all) for of_all in zip(*answers, strict=True))
+        return RawSolution(
+            and_effects=and_effects * scale[:, None],
+            or_effects=or_effects * scale[:, None],
+            dual_values=dual_values,
+            steps=steps,
+            advice=f"raise max_steps={self.max_steps} if they were used up, or ask for a larger tolerance",
+        )
 
 
 def tie_breaking(n_players: int, tie_break: float) -> np.ndarray:
@@ -101,6 +101,13 @@ def effects_of(iterate: Iterate) -> tuple[Float[Array, "s"], Float[Array, "s"], 
 
 
 @jax.jit
+def _answer(v, noise_bound, weights, tolerance, max_steps):
+    """(and_effects, or_effects, dual values, steps) of one problem."""
+    progress = solve_one(v, noise_bound, weights, tolerance, max_steps)
+    and_effects, or_effects, _ = effects_of(progress.best)
+    return and_effects, or_effects, correlations(progress.best.u)[2], progress.step
+
+
 def solve_one(
     v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "s"], tolerance, max_steps
 ) -> Progress:
