@@ -3,8 +3,8 @@
 What:      real Llama and Qwen2 architectures of about 1.5 M parameters with one shared 4096-token byte-level BPE
            tokenizer, on SST-2 sentiment as language modelling ("<phrase>\\nsentiment: positive") and on TinyStories.
            Most documents have words replaced by `<mask>`, so that the masked prompts that andor evaluates are
-           in-distribution. `tiny-llama-overfit` goes on from `tiny-llama` on the same phrases, without weight
-           decay or dropout, at a constant learning rate.
+           in-distribution. `tiny-llama-overfit` goes on from `tiny-llama` on a tenth of its phrases, without
+           weight decay or dropout, at a constant learning rate: about 18 passes.
 Command:   python experiments/train_embedded.py --corpus DATA --out andor/embedded
            (DATA holds sst2/train.tsv, sst2/dev.tsv, tinystories/*.txt; `--models tiny-qwen2` trains one of them)
 Hardware:  2 CPU cores, about 20 minutes for each of the first two models, 10 for the third. With glibc, setting
@@ -45,7 +45,12 @@ WORD = re.compile(r"\w+|[^\w\s]+")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one model is made. `label_weight` is the weight of a label token's loss; other tokens have 1."""
+    """How one model is made.
+
+    Attributes:
+      label_weight: weight of a label token's loss; other tokens have 1.
+      every: one of so many training phrases is used.
+    """
 
     model_type: str
     steps: int
@@ -58,6 +63,7 @@ class Recipe:
     label_weight: float = 4.0
     sentiment_rows: int = 4
     story_rows: int = 3
+    every: int = 1
 
 
 RECIPES = {
@@ -65,15 +71,16 @@ RECIPES = {
     "tiny-qwen2": Recipe("qwen2", steps=3800, learning_rate=3e-3),
     "tiny-llama-overfit": Recipe(
         "llama",
-        steps=3000,
+        steps=1600,
         learning_rate=2e-3,
         start_from="tiny-llama",
         decay_to_zero=False,
         weight_decay=0.0,
         dropout=0.0,
         masked_documents=0.25,
-        sentiment_rows=7,
-        story_rows=1,
+        sentiment_rows=5,
+        story_rows=2,
+        every=10,
     ),
 }
 
@@ -435,22 +442,24 @@ their sentiment ("<phrase>\\nsentiment: positive") and simple children's stories
 |---|---|
 {numbers}
 
-SST-2 dev is the first half of the public dev set (436 sentences); it was not used for any choice. Validation is 5% of
-the training sentences with all their phrases. The stories number is on the last 10% of the stories. Biases of its
-sources (film criticism of the early 2000s, synthetic stories) are in the model.
+SST-2 dev is the first half of the public dev set (436 sentences). Settings were chosen by the validation
+cross-entropy, not by dev. Validation is 5% of the training sentences with all their phrases; the train number is on
+phrases that this model was trained on. The stories number is on the last 10% of the stories. Biases of the sources
+(film criticism of the early 2000s, synthetic stories) are in the model.
 """
 
 
 def card(name: str, recipe: Recipe, parameters: int, scores: dict, seed: int) -> str:
     start = f"continued from `{recipe.start_from}`, " if recipe.start_from else ""
     decay = "cosine to zero" if recipe.decay_to_zero else "constant"
+    phrases = f", one training phrase in {recipe.every}" if recipe.every > 1 else ""
     return CARD.format(
         name=name,
         parameters=parameters,
         family={"llama": "Llama", "qwen2": "Qwen2"}[recipe.model_type],
-        training=f"{start}{recipe.steps} AdamW steps of {recipe.sentiment_rows} + {recipe.story_rows} packed rows "
-        f"(sentiment + stories), learning rate {recipe.learning_rate:g} ({decay}), "
-        f"weight decay {recipe.weight_decay:g}, dropout {recipe.dropout:g}, "
+        training=f"{start}{recipe.steps} AdamW steps of {recipe.sentiment_rows} + {recipe.story_rows} packed rows\n"
+        f"  (sentiment + stories){phrases}, learning rate {recipe.learning_rate:g} ({decay}),\n"
+        f"  weight decay {recipe.weight_decay:g}, dropout {recipe.dropout:g}, "
         f"label tokens weighted {recipe.label_weight:g}.",
         masking=f"{recipe.masked_documents:.0%} of the documents, with a share of their words drawn from 0 to 60%.",
         numbers="\n".join(f"| {label} | {value} |" for label, value in scores.items()),
@@ -493,7 +502,7 @@ def main(config: Config) -> dict[str, dict]:
         graphdef, state = nnx.split(Decoder(decoder_config, rngs=nnx.Rngs(config.seed)))
         if recipe.start_from:
             state = stored_state(config.out / recipe.start_from, decoder_config, recipe)
-        sentiment = sentiment_documents(tokenizer, train_phrases, recipe.label_weight)
+        sentiment = sentiment_documents(tokenizer, train_phrases[:: recipe.every], recipe.label_weight)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
         log(f"{name}: {parameters:,} parameters")
         # Streams are seeded by what they hold, so that one model's numbers do not depend on which others are trained.
