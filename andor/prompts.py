@@ -40,8 +40,9 @@ class Prompt:
       id: name of the prompt in a run, usable as a file name; None for a prompt that stands alone.
 
     Raises:
-      ValueError: empty text, player or target; a player not in the text after the one before it; overlapping spans or
-        spans outside the text; no player, or more than `MAX_PLAYERS`; an id that is no file name.
+      ValueError: a text, target or id that is no string; empty text, player or target; a player not in the text after
+        the one before it; overlapping spans or spans outside the text; no player, or more than `MAX_PLAYERS`; an id
+        that is no file name.
     """
 
     text: str
@@ -50,6 +51,10 @@ class Prompt:
     id: str | None = None
 
     def __post_init__(self):
+        for name in ("text", "target", "id"):
+            given = getattr(self, name)
+            if not isinstance(given, str) and (given is not None or name == "text"):
+                raise ValueError(f"Prompt({name}=...) must be a string; got {given!r}.")
         if not self.text.strip():
             raise ValueError(f"Prompt(text=...) must hold some text; got {self.text!r}. Give the words to explain.")
         _check_unicode("text", self.text)

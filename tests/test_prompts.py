@@ -365,6 +365,18 @@ def test_missing_and_empty_files(tmp_path):
         read_prompts(tmp_path / "empty.jsonl")
 
 
+def test_what_is_no_string_is_refused_by_name():
+    # In a process of its own: here annotations are checked, before Prompt can.
+    code = (
+        "from andor.prompts import Prompt\n"
+        "for name in ('text', 'target', 'id'):\n"
+        "    try: Prompt(**({'text': 'a film'} | {name: 3}))\n"
+        "    except ValueError as error: print(error)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert out.stdout.splitlines() == [f"Prompt({x}=...) must be a string; got 3." for x in ("text", "target", "id")]
+
+
 def test_default_prompts():
     prompts = read_prompts(DEFAULT_PROMPTS)
     assert [prompt.id for prompt in prompts] == [f"{k}-{i:02d}" for k in ("sentiment", "story") for i in range(1, 11)]
