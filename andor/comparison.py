@@ -22,7 +22,7 @@ import numpy as np
 
 import andor.models
 from andor import store
-from andor.evaluation import evaluate, predict_target
+from andor.evaluation import MATMUL_PRECISION, evaluate, predict_target
 from andor.interactions import Solution, Solver, extract
 from andor.memory import require_memory
 from andor.metrics import SALIENT
@@ -65,9 +65,9 @@ def compare(
       progress: called after every batch of masks and every batch of solutions.
 
     Raises:
-      ValueError: before any model runs: no model or one twice, an unknown model, no prompt or an id twice, a prompt
-        that one of the tokenizers cannot map, more players than memory allows, an `out` that is not empty, a negative
-        noise. Later: a model that cannot be read or gives nan.
+      ValueError: before any model runs: no model or one twice, an unknown model or one whose config.json is not
+        implemented, no prompt or an id twice, a prompt that one of the tokenizers cannot map, more players than memory
+        allows, an `out` that is not empty, a negative noise. Later: a model whose weights cannot be read, or nan.
       FileNotFoundError: a file of a model is missing.
     """
     start = time.perf_counter()
@@ -75,8 +75,8 @@ def compare(
     names = (models,) if isinstance(models, str) else tuple(models)
     prompts = _with_ids(read_prompts(DEFAULT_PROMPTS) if prompts is None else prompts)
     _check(names, noise)
-    solver_of_most = default_solver(max(prompt.n_players for prompt in prompts)) if solver is None else solver
-    _check_memory(solver_of_most, prompts)
+    solvers = {n: solver or default_solver(n) for n in sorted({prompt.n_players for prompt in prompts})}
+    _check_memory(solvers)
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
     _check_prompts(prompts, tokenizers)
     out = store.create_run(out)
@@ -91,8 +91,9 @@ def compare(
             for prompt in prompts
         ],
         "noise": noise,
-        "solver": {"name": type(solver_of_most).__name__, **dataclasses.asdict(solver_of_most)},
+        "solver": {str(n): {"name": type(each).__name__, **dataclasses.asdict(each)} for n, each in solvers.items()},
         "tau": SALIENT,
+        "matmul_precision": MATMUL_PRECISION,
         "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
@@ -126,7 +127,7 @@ def compare(
         # Two large models do not fit in memory together, and the solver can use the room too.
         del model
         gc.collect()
-        effects[name] = _extract_all(name, prompts, values[name], noise, solver, out, report)
+        effects[name] = _extract_all(name, prompts, values[name], noise, solvers, out, report)
 
     run = store.Run(path=out, settings=settings, summary={}, values=values, effects=effects)
     store.save_summary(out, summarise(run) | {"seconds": time.perf_counter() - start})
@@ -147,11 +148,17 @@ def _evaluate_all(
 
 
 def _extract_all(
-    name: str, prompts: Sequence[Prompt], values: dict[str, Values], noise: float, solver, out: Path, report: Progress
+    name: str,
+    prompts: Sequence[Prompt],
+    values: dict[str, Values],
+    noise: float,
+    solvers: dict[int, Solver],
+    out: Path,
+    report: Progress,
 ) -> dict[str, Solution]:
     results = {}
     for batch in _batches(prompts):
-        solutions = extract(np.stack([values[prompt.id].v for prompt in batch]), noise, solver)
+        solutions = extract(np.stack([values[prompt.id].v for prompt in batch]), noise, solvers[batch[0].n_players])
         for index, prompt in enumerate(batch):
             results[prompt.id] = solutions[index]
             store.save_effects(out, name, prompt.id, solutions[index])
@@ -201,8 +208,8 @@ def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object]) -> 
                 raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
 
 
-def _check_memory(solver: Solver, prompts: Sequence[Prompt]) -> None:
-    """What the solver would refuse after all masks are evaluated is refused before."""
-    n_players = max(prompt.n_players for prompt in prompts)
-    if isinstance(solver, InteriorPoint):
-        require_memory(solver, n_players, 3 * 8 * 4**n_players)
+def _check_memory(solvers: dict[int, Solver]) -> None:
+    """What a solver would refuse after all masks are evaluated is refused before."""
+    for n_players, solver in solvers.items():
+        if isinstance(solver, InteriorPoint):
+            require_memory(solver, n_players, 3 * 8 * 4**n_players)

@@ -20,8 +20,9 @@ settings.json
                 target (the exact text explained in all models, leading space included), target_from ("given", or the
                 name of the model whose prediction it is)
     noise       bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt
-    solver      name and settings of the solver
+    solver      number of players -> name and settings of the solver that prompts with so many players were given
     tau         an effect is salient above tau times the largest
+    matmul_precision   of the models' matrix products, as `jax.default_matmul_precision` names it
     device      what the models ran on
     versions    andor, python, jax, flax, numpy
     created     when, UTC
@@ -127,13 +128,16 @@ def create_run(path: str | Path) -> Path:
     """Make an empty run directory.
 
     Raises:
-      ValueError: the path is a file, holds something already, or cannot be written.
+      ValueError: the path is a file, holds something already (says so if that is an unfinished run), or cannot be
+        written.
     """
     path = Path(path).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
-            raise ValueError(f"the run directory {str(path)!r} is not empty. Name another with out, or move it away.")
+            unfinished = (path / "settings.json").exists() and not (path / "summary.json").exists()
+            what = "holds an unfinished run (no summary.json)" if unfinished else "is not empty"
+            raise ValueError(f"the run directory {str(path)!r} {what}. Name another with out, or move it away.")
         probe = path / ".writable"
         probe.touch()
         probe.unlink()

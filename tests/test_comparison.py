@@ -1,6 +1,7 @@
 import dataclasses
 import gc
 import json
+import shutil
 import weakref
 
 import numpy as np
@@ -13,6 +14,7 @@ from andor.comparison import compare
 from andor.interactions import extract
 from andor.lattice import or_sums, zeta
 from andor.prompts import Prompt
+from andor.solvers import FirstOrder, InteriorPoint
 from andor.summary import summarise
 from andor.values import Values
 
@@ -65,7 +67,8 @@ def test_what_is_on_disk_is_what_is_returned(run):
     for model in saved.settings["models"]:
         assert model["family"] in ("llama", "qwen2") and len(model["fingerprint"]) == 64
         assert model["baseline"] == "<mask>" and model["dtype"] == "float32" and model["parameters"] > 1000
-    assert saved.settings["noise"] == 0.05 and saved.settings["solver"]["name"] == "InteriorPoint"
+    assert saved.settings["noise"] == 0.05 and saved.settings["matmul_precision"] == "highest"
+    assert {n: solver["name"] for n, solver in saved.settings["solver"].items()} == dict.fromkeys("23", "InteriorPoint")
 
 
 def test_one_model_at_a_time_and_progress(models, tmp_path, monkeypatch):
@@ -82,6 +85,20 @@ def test_one_model_at_a_time_and_progress(models, tmp_path, monkeypatch):
     run = compare(models, PROMPTS[2:], out=tmp_path / "run", progress=lambda *call: calls.append(call))
     stages = [(stage, model) for stage, model, done, total in calls if done == total]
     assert stages == [(stage, model) for model in run.models for stage in ("load", "evaluate", "extract")]
+
+
+def test_the_solver_recorded_for_a_number_of_players_is_the_one_that_ran(models, tmp_path, monkeypatch):
+    ran = {}
+
+    def spy(v, noise, solver):
+        ran[str(int(np.log2(v.shape[-1])))] = type(solver).__name__
+        return extract(v, noise, solver)
+
+    monkeypatch.setattr(comparison, "default_solver", lambda n: InteriorPoint() if n <= 2 else FirstOrder())
+    monkeypatch.setattr(comparison, "extract", spy)
+    run = compare(models[:1], PROMPTS, out=tmp_path / "run")
+    recorded = {n: solver["name"] for n, solver in run.settings["solver"].items()}
+    assert recorded == ran == {"2": "InteriorPoint", "3": "FirstOrder"}
 
 
 def test_values_survive_a_failure_after_them(models, tmp_path, monkeypatch):
@@ -120,8 +137,30 @@ def test_bad_input_is_refused_before_any_model_is_loaded(models, tmp_path, monke
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model_type": "mamba"}, "model_type 'mamba'"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+    ],
+)
+def test_a_bad_second_model_is_refused_before_the_first_is_loaded(models, tmp_path, monkeypatch, change, message):
+    bad = tmp_path / "bad"
+    shutil.copytree(models[1], bad)
+    config = json.loads((bad / "config.json").read_text())
+    (bad / "config.json").write_text(json.dumps(config | change))
+
+    def load(*arguments, **settings):
+        raise AssertionError("loaded a model")
+
+    monkeypatch.setattr(andor.models, "load", load)
+    with pytest.raises(ValueError, match=message):
+        compare((models[0], str(bad)), PROMPTS, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_many_players_for_memory_are_refused_before_any_model_is_loaded(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("andor.solvers.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("andor.memory.available_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"3 players.*GB of memory"):
         compare(models, PROMPTS, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -172,6 +172,12 @@ def test_create_run_wants_an_empty_directory(tmp_path):
     (tmp_path / "full" / "x").touch()
     with pytest.raises(ValueError, match="not empty"):
         store.create_run(tmp_path / "full")
+    (tmp_path / "full" / "settings.json").touch()
+    with pytest.raises(ValueError, match=r"holds an unfinished run \(no summary\.json\)"):
+        store.create_run(tmp_path / "full")
+    (tmp_path / "full" / "summary.json").touch()
+    with pytest.raises(ValueError, match="not empty"):
+        store.create_run(tmp_path / "full")
     with pytest.raises(ValueError, match="cannot be made"):
         store.create_run(tmp_path / "full" / "x")
 
@@ -195,5 +201,6 @@ def test_labels_are_short_where_they_can_be():
 
 
 def test_importing_and_reading_needs_no_jax():
-    code = "import sys, andor.store, andor.summary; assert not {'jax', 'transformers', 'flax'} & set(sys.modules)"
+    heavy = "{'jax', 'transformers', 'flax', 'matplotlib'}"
+    code = f"import sys, andor.store, andor.summary; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
