@@ -12,23 +12,19 @@ v(∅). Prompts on which a model of the run has no effect at all are left out of
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from andor import metrics
-from andor.interactions import Solution, reconstruct
-from andor.lattice import moebius
+from andor import metrics, results
+from andor.interactions import reconstruct
+from andor.lattice import n_players_of
+from andor.results import SHARES, TOP_K, TRANSFER_K, mean_of_defined
 from andor.spindle import spindle_split
 from andor.store import Run
-from andor.values import Values
 
-TOP_K = 100
-TOP_SHARES = (0.03, 0.05)
-"""Published: the strongest 3 to 5% of the effects, about 100 of 2 * 2**10, give v (arXiv 2305.01939, 2401.16318)."""
-TRANSFER_K = (10, 50)
-
-KINDS = ("certified", "and_only")
+KINDS: dict[str, results.PairOf] = {"certified": results.optimum, "and_only": results.and_only}
+"""Name in the summary -> where the effects come from."""
 
 
 def summarise(run: Run) -> dict:
@@ -45,12 +41,7 @@ def summarise(run: Run) -> dict:
         record["id"]: {
             "target": record["target"],
             "n_players": len(record["players"]),
-            "models": {
-                name: _prompt_numbers(
-                    run.values[name][record["id"]], run.effects[name][record["id"]], run.settings["tau"]
-                )
-                for name in run.models
-            },
+            "models": {name: _prompt_numbers(run, name, record["id"]) for name in run.models},
             "pairs": [_pair_numbers(run, pair, record["id"]) for pair in itertools.combinations(run.models, 2)],
         }
         for record in run.settings["prompts"]
@@ -72,12 +63,13 @@ def summarise(run: Run) -> dict:
     }
 
 
-def _prompt_numbers(values: Values, solution: Solution, tau: float) -> dict:
+def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
     """Numbers of one prompt under one model.
 
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
     the range of v), status, steps, tokens, seconds (of the evaluation), certified and and_only (`_effect_numbers`).
     """
+    values, solution = run.values[name][prompt_id], run.effects[name][prompt_id]
     rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     error, spread = float(np.abs(values.v - rebuilt).max()), float(np.ptp(values.v))
     return {
@@ -89,41 +81,30 @@ def _prompt_numbers(values: Values, solution: Solution, tau: float) -> dict:
         "steps": int(solution.steps),
         "tokens": values.tokens_evaluated,
         "seconds": values.seconds,
-        **{kind: _effect_numbers(values.v, pair, tau) for kind, pair in _effects(values, solution).items()},
-    }
-
-
-def _effects(values: Values, solution: Solution) -> dict[str, metrics.Pair]:
-    return {
-        "certified": (solution.and_effects, solution.or_effects),
-        "and_only": (moebius(values.v), np.zeros_like(values.v)),
+        **{
+            kind: _effect_numbers(values.v, pair_of(run, name, prompt_id), run.settings["tau"])
+            for kind, pair_of in KINDS.items()
+        },
     }
 
 
 def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
-    """salient (number), strength (sum of |effects|, nats), r2_top_100, r2_top_3%, r2_top_5%, cancellation."""
-    n_effects = metrics.sparsity_curve(*pair).size
+    """salient (number), strength (sum of |effects|, nats), r2_top_1%, _3%, _5%, _10%, r2_top_100, cancellation (over
+    the effects of all orders together)."""
+    *counts, top = results.top_counts(n_players_of(v))
     return {
         "salient": metrics.salient_count(*pair, tau),
-        "strength": _strength(pair),
-        f"r2_top_{TOP_K}": metrics.matching(v, *pair, k=TOP_K).r2,
-        **{
-            f"r2_top_{share:.0%}": metrics.matching(v, *pair, k=int(np.ceil(share * n_effects))).r2
-            for share in TOP_SHARES
-        },
+        "strength": float(metrics.sparsity_curve(*pair).sum()),
+        f"r2_top_{TOP_K}": metrics.matching(v, *pair, k=top).r2,
+        **{f"r2_top_{share:.0%}": metrics.matching(v, *pair, k=k).r2 for share, k in zip(SHARES, counts, strict=True)},
         "cancellation": metrics.cancellation(metrics.order_strength(*pair)).overall,
     }
 
 
-def _strength(pair: metrics.Pair) -> float:
-    return float(metrics.sparsity_curve(*pair).sum())
-
-
 def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
     """overlap, and s_and and s_or at each k, of two models on one prompt."""
-    solutions = [run.effects[name][prompt_id] for name in pair]
-    first, second = ((solution.and_effects, solution.or_effects) for solution in solutions)
-    ranges = tuple(metrics.output_range(run.values[name][prompt_id].v) for name in pair)
+    first, second = (results.optimum(run, name, prompt_id) for name in pair)
+    ranges = tuple(results.value_range(run, name, prompt_id) for name in pair)
     transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]
     return {
         "models": list(pair),
@@ -142,42 +123,31 @@ def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
     certified), spindle_share and spindle_misfit.
     """
     numbers = [record["models"][name] for record in prompts.values()]
-    with_effects = [
-        prompt_id
-        for prompt_id, record in prompts.items()
-        if all(each["certified"]["strength"] > 0 for each in record["models"].values())
-    ]
     summary = {
         "prompts": len(numbers),
-        "without_effects": len(numbers) - len(with_effects),
+        "without_effects": len(numbers) - len(results.prompts_with_effects(run)),
         "without_unit": sum(each["rise"] == 0 for each in numbers),
-        "target_probability": _mean(each["target_probability"] for each in numbers),
-        "rise": _mean(each["rise"] for each in numbers),
+        "target_probability": mean_of_defined(each["target_probability"] for each in numbers),
+        "rise": mean_of_defined(each["rise"] for each in numbers),
         "worst_gap": max(each["gap"] for each in numbers),
         "worst_identity_error": max(each["identity_error"] for each in numbers),
         "tokens": sum(each["tokens"] for each in numbers),
         "seconds": sum(each["seconds"] for each in numbers),
     }
-    for kind in KINDS:
-        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run, name, kind, with_effects)
+    for kind, pair_of in KINDS.items():
+        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(results.profile(run, name, pair_of))
     return summary
 
 
-def _order_numbers(run: Run, name: str, kind: str, prompt_ids: Sequence[str]) -> dict:
-    if not prompt_ids:
+def _order_numbers(profile: results.Profile) -> dict:
+    if not profile.players:
         nan = float("nan")
         return {"positive": [], "negative": [], "relative_strength": nan, "spindle_share": nan, "spindle_misfit": nan}
-    strengths, units = [], []
-    for prompt_id in prompt_ids:
-        pairs = _effects(run.values[name][prompt_id], run.effects[name][prompt_id])
-        strengths.append(metrics.order_strength(*pairs[kind]))
-        units.append(_strength(pairs["certified"]))
-    pooled = metrics.pool(strengths, units)
-    split = spindle_split(pooled)
+    split = spindle_split(profile.mean)
     return {
-        "positive": pooled.positive.tolist(),
-        "negative": pooled.negative.tolist(),
-        "relative_strength": float(pooled.positive.sum() + pooled.negative.sum()),
+        "positive": profile.mean.positive.tolist(),
+        "negative": profile.mean.negative.tolist(),
+        "relative_strength": profile.total,
         "spindle_share": split.spindle_share,
         "spindle_misfit": split.misfit,
     }
@@ -193,9 +163,4 @@ def _worst(prompts: dict, what: str) -> dict:
 
 
 def _means(records: list[dict], skip: str | None = None) -> dict:
-    return {key: _mean(record[key] for record in records) for key in records[0] if key != skip}
-
-
-def _mean(values: Iterable[float]) -> float:
-    defined = [value for value in values if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else float("nan")
+    return {key: mean_of_defined(record[key] for record in records) for key in records[0] if key != skip}

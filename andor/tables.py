@@ -13,8 +13,8 @@ from rich.text import Text
 
 from andor import metrics
 from andor.prompts import PlayerRow
+from andor.results import TOP_K, TRANSFER_K
 from andor.store import Run
-from andor.summary import TOP_K, TRANSFER_K
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
@@ -69,7 +69,9 @@ def prompts(run: Run) -> RenderableType:
     if len(run.models) > 2:
         notes.append("overlap: of the first two models.")
     if len(records) > MOST_PROMPTS:
-        notes.append(f"{len(records) - MOST_PROMPTS} more prompts are in {run.path / 'summary.json'}.")
+        notes.append(
+            f"{len(records) - MOST_PROMPTS} of {len(records)} prompts are only in {run.path / 'summary.json'}."
+        )
     return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
 
 
@@ -91,8 +93,9 @@ def models(run: Run) -> RenderableType:
     table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
     table.add_row("R² of the top 3% of effects", *both("r2_top_3%", ".4f"))
     table.add_row("R² of the top 5% of effects", *both("r2_top_5%", ".4f"))
-    table.add_row("cancellation of positive and negative", *both("cancellation", ".3f"))
+    table.add_row("cancellation of + and -, over all orders", *both("cancellation", ".3f"))
     table.add_row("spindle share of the order profile", *both("spindle_share", ".3f"))
+    table.add_row("  misfit of the split into decay and spindle", *both("spindle_misfit", ".3f"))
     table.add_section()
     table.add_row("worst certified gap", *(_number(x["worst_gap"], ".1e") for x in summaries))
     table.add_row("worst identity error / range of v", *(_number(x["worst_identity_error"], ".1e") for x in summaries))
@@ -102,7 +105,7 @@ def models(run: Run) -> RenderableType:
     for label, x in zip(run.labels.values(), summaries, strict=True):
         if x["without_unit"]:
             notes += (
-                f" {label}: {x['without_unit']} of {x['prompts']} prompts have v(N) = v(∅), left out where it divides."
+                f" {label}: v(N) = v(∅) in {x['without_unit']} of {x['prompts']} prompts, left out where it divides."
             )
     return _titled("Models", table, notes)
 
@@ -130,7 +133,7 @@ def orders(run: Run) -> RenderableType:
     notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive, negative effects."
     left_out = run.summary["models"][run.models[0]]["without_effects"]
     if left_out:
-        notes += f" {left_out} prompts without effects are left out."
+        notes += f" Left out, without effects: {left_out} of {len(run.prompts)} prompts."
     return _titled(
         "Order profile: strength per order, % of the strength at the optimum, mean over prompts", table, notes
     )

@@ -8,8 +8,8 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor import figures, lattice, store
-from andor.figures import FIGURES, convergence, draw, effects, matching, orders, results, save, sparsity
+from andor import figures, lattice, results, store
+from andor.figures import FIGURES, convergence, draw, effects, matching, orders, save, sparsity
 from andor.figures.style import style
 from andor.interactions import Solution
 from andor.values import Values
@@ -177,9 +177,16 @@ def test_captions_quote_computed_numbers(run):
     assert f"top 100: {np.median([match[-1].r2 for match in top.values()]):.3f}" in matching.caption(run)
 
 
+@pytest.mark.parametrize("count, claim", [(1, "1 effect is salient"), (2, "2 effects are salient")])
+def test_one_effect_is_singular(tmp_path, monkeypatch, count, claim):
+    run = store.read_run(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
+    monkeypatch.setattr(sparsity, "salient_counts", lambda *arguments: np.array([count]))
+    assert claim in sparsity._claim(run)
+
+
 def test_top_counts_are_shares_of_all_effects():
     # 2**11 - 10 - 2 = 2036 effects of 10 players.
-    assert matching.top_counts(10) == (21, 62, 102, 204, 100)
+    assert results.top_counts(10) == (21, 62, 102, 204, 100)
 
 
 def test_the_prompt_shown_is_the_lower_median():
@@ -207,10 +214,10 @@ def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
 
 
 def test_order_profiles_weigh_every_prompt_alike(run):
-    ours = orders.profile(run, "tiny-llama", results.optimum)
+    ours = results.profile(run, "tiny-llama", results.optimum)
     np.testing.assert_allclose(ours.strengths.sum(axis=(1, 2)), 1)
     assert ours.players == (6, 5, 6, 5, 6, 5)
-    theirs = orders.profile(run, "tiny-llama", results.and_only)
+    theirs = results.profile(run, "tiny-llama", results.and_only)
     sums = [
         [sum(np.abs(x[1:]).sum() for x in pair_of(run, "tiny-llama", p)) for pair_of in orders.METHODS.values()]
         for p in results.prompt_ids(run)
@@ -221,7 +228,7 @@ def test_order_profiles_weigh_every_prompt_alike(run):
 def test_effects_cancel_within_a_prompt_only():
     # Order 1: +1 in one prompt, -1 in the other. Order 2: +1 and -1 in each. Order 3: next to nothing.
     strengths = np.array([[[1.0, 1.0, 1e-9], [0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
-    np.testing.assert_array_equal(orders.Profile(strengths, (3, 3)).cancellation, [0, 1, np.nan])
+    np.testing.assert_array_equal(results.Profile(strengths, (3, 3)).cancellation, [0, 1, np.nan])
 
 
 def test_and_only_adds_up_to_v_exactly(run):

@@ -71,6 +71,14 @@ def test_undefined_numbers_are_dashes():
     assert "– (" in line and "nan" not in line
 
 
+def test_the_misfit_stands_below_the_spindle_share():
+    run = planted_run(("one",))
+    run.summary["models"]["one"]["certified"] |= {"spindle_share": 0.125, "spindle_misfit": 0.625}
+    lines = printed(tables.models(run)).splitlines()
+    row = next(row for row, line in enumerate(lines) if line.startswith("spindle"))
+    assert "0.125 (" in lines[row] and "misfit" in lines[row + 1] and "0.625 (" in lines[row + 1]
+
+
 def test_orders_beyond_the_width_are_summed():
     run = planted_run(("one",))
     for kind in ("certified", "and_only"):
@@ -84,7 +92,7 @@ def test_orders_beyond_the_width_are_summed():
 def test_long_lists_of_prompts_are_cut():
     ids = tuple(f"prompt-{i:04d}" for i in range(50))
     text = printed(tables.prompts(planted_run(("one",), ids)))
-    assert "10 more prompts are in" in text and "prompt-0039" in text and "prompt-0040" not in text
+    assert "10 of 50 prompts are only in" in text and "prompt-0039" in text and "prompt-0040" not in text
 
 
 def test_effects_in_words_strongest_first():

@@ -10,16 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.transforms import blended_transform_factory
 
-from andor import metrics
-from andor.figures import results, style
+from andor import metrics, results
+from andor.figures import style
 from andor.figures.effects import effect_name
 from andor.store import Run
 
 TOP = 15
 """Effects drawn per prompt, at most."""
 
-TRANSFER_AT = 50
-"""k of the transfer, as published (arXiv 2401.16318)."""
+TRANSFER_AT = results.TRANSFER_K[-1]
 
 _AND_TRANSFER, _OR_TRANSFER = (f"{kind} transfer, k = {TRANSFER_AT}" for kind in ("AND", "OR"))
 _LONGEST = 38  # characters of an effect's name

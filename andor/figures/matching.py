@@ -4,40 +4,27 @@ Above, v on all masks of one prompt, sorted, with the logic model of the top eff
 effects match v over all prompts (arXiv 2305.01939, universal matching; 2401.16318, figure 6).
 """
 
-import math
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from andor import metrics
-from andor.figures import results, style
+from andor import metrics, results
+from andor.figures import style
+from andor.results import SHARES, TOP_K
 from andor.store import Run
-
-TOP = 100
-"""Effects of the logic model drawn above: "around 100" suffice (arXiv 2305.01939)."""
-
-SHARES = (0.01, 0.03, 0.05, 0.10)
-"""Shares of all effects whose match is reported below, next to the top 100."""
 
 _PER_ROW = 3  # panels of sorted values side by side
 
 
-def top_counts(n_players: int) -> tuple[int, ...]:
-    """Numbers of effects behind `SHARES` (rounded up, of 2**(n+1) - n - 2), then `TOP`."""
-    available = 2 ** (n_players + 1) - n_players - 2
-    return (*(math.ceil(share * available) for share in SHARES), TOP)
-
-
 def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
-    """Model -> prompt id -> the match at each of `top_counts`."""
+    """Model -> prompt id -> the match at each of `results.top_counts`."""
     return {
         model: {
             p.id: [
                 metrics.matching(run.values[model][p.id].v, *results.optimum(run, model, p.id), k)
-                for k in top_counts(p.n_players)
+                for k in results.top_counts(p.n_players)
             ]
             for p in run.prompts
         }
@@ -46,14 +33,15 @@ def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
 
 
 def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
-    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `top_counts`; nan where v is constant.
+    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `results.top_counts`.
 
-    In units of the spread of v: |v(N) - v(∅)|, the usual one, is near 0 on prompts whose words pull both ways.
+    nan where v is constant. In units of the spread of v: |v(N) - v(∅)|, the usual one, is near 0 on prompts whose
+    words pull both ways.
     """
     found = {}
     for p in run.prompts:
         v = run.values[model][p.id].v
-        tops = [metrics.logic_model(*results.optimum(run, model, p.id), k) for k in top_counts(p.n_players)]
+        tops = [metrics.logic_model(*results.optimum(run, model, p.id), k) for k in results.top_counts(p.n_players)]
         spread = np.ptp(v) or np.nan
         found[p.id] = [float(np.abs(v - top).mean() / spread) for top in tops]
     return found
@@ -114,21 +102,21 @@ def caption(run: Run) -> str:
         worst = min((p[-1].r2 for p in found[model].values() if not np.isnan(p[-1].r2)), default=np.nan)
         error = style.number(100 * results.median_of_defined(x[-1] for x in mean_errors(run, model).values()), 1)
         parts.append(
-            f"{run.labels[model]} {shares}, top {TOP}: {style.number(medians[-1], 3)} "
+            f"{run.labels[model]} {shares}, top {TOP_K}: {style.number(medians[-1], 3)} "
             f"(worst prompt {style.number(worst, 3)}; median mean |error| {error}% of max v − min v)"
         )
     return (
         f"Universal matching. Above: log-odds v of {target!r} on all {2**prompt.n_players:,} masked versions of "
         f"{_quoted(prompt.text)}, sorted (black), the bound on the noise around it (grey), and the logic model "
-        f"of the {TOP} strongest AND-OR effects (colour). The prompt is the one of median R² at the top {TOP}, R² "
-        f"averaged over the models. Below: match of the strongest 1, 3, 5 and 10% of all effects and of the top {TOP} "
-        f"over {_prompts(run)}; boxes: quartiles and median, dots: prompts. Median R²: {'; '.join(parts)}."
+        f"of the {TOP_K} strongest AND-OR effects (colour). The prompt is the one of median R² at the top {TOP_K}, "
+        f"R² averaged over the models. Below: match of the strongest 1, 3, 5 and 10% of all effects and of the top "
+        f"{TOP_K} over {_prompts(run)}; boxes: quartiles and median, dots: prompts. Median R²: {'; '.join(parts)}."
     )
 
 
 def _claim(found) -> str:
     medians = style.listed([_medians(prompts)[-1] for prompts in found.values()], ".3f")
-    return f"The top {TOP} effects match v on all masked prompts with a median R² of {medians}"
+    return f"The top {TOP_K} effects match v on all masked prompts with a median R² of {medians}"
 
 
 def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: float) -> None:
@@ -136,7 +124,7 @@ def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: floa
     bound = run.effects[model][prompt_id].noise_bound
     by_value = np.argsort(v, kind="stable")
     rank = np.arange(1, v.size + 1)
-    logic = metrics.logic_model(*results.optimum(run, model, prompt_id), TOP)
+    logic = metrics.logic_model(*results.optimum(run, model, prompt_id), TOP_K)
     ax.fill_between(rank, v[by_value] - bound, v[by_value] + bound, color=style.NOISE, alpha=0.45, lw=0)
     # Dots become one picture inside the PDF: tens of thousands of vector dots would make it slow to open.
     ax.plot(rank, logic[by_value], "o", ms=1.6, mew=0, color=colour, alpha=0.7, rasterized=True)
@@ -145,11 +133,10 @@ def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: floa
     ax.set_xlim(0, v.size + 1)
     ax.set_xlabel(f"all {v.size:,} masked prompts, sorted by v")
     ax.set_ylabel("v, log-odds of the target")
+    top = f"top {TOP_K} effects, R² = {style.number(r2, 3)}"
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v, the model"),
-        Line2D(
-            [], [], color=colour, marker="o", ms=3, mew=0, ls="", label=f"top {TOP} effects, R² = {style.number(r2, 3)}"
-        ),
+        Line2D([], [], color=colour, marker="o", ms=3, mew=0, ls="", label=top),
         Patch(color=style.NOISE, alpha=0.45, lw=0, label="v ± noise bound"),
     ]
     ax.legend(handles=handles, loc="upper left")
@@ -172,10 +159,10 @@ def _plot_spread(ax, run: Run, numbers: dict[str, list[list[float]]]) -> None:
             ax.bar(centre, upper - lower, 0.8 * width, bottom=lower, color=colour, alpha=0.35, lw=0)
             ax.hlines(median, centre - 0.4 * width, centre + 0.4 * width, color="black", lw=1.0)
             ax.plot(centre + 0.55 * width * style.aside(column.size), column, "o", ms=1.8, mew=0, color=colour)
-    counts = {top_counts(p.n_players) for p in run.prompts}
+    counts = {results.top_counts(p.n_players) for p in run.prompts}
     notes = [f"{min(k)}" if min(k) == max(k) else f"{min(k)}–{max(k)}" for k in zip(*counts, strict=True)]
     names = [f"{share:.0%}\n({note})" for share, note in zip(SHARES, notes, strict=False)]
-    ax.set_xticks(range(groups), [*names, f"top\n{TOP}"])
+    ax.set_xticks(range(groups), [*names, f"top\n{TOP_K}"])
     ax.set_xlim(-0.6, groups - 0.4)
     ax.set_xlabel("strongest effects used, share of all (number)")
     ax.grid(axis="y")

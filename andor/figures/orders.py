@@ -8,89 +8,19 @@ prompt counts the same. |v(N) - v(∅)|, the usual unit, is near 0 on prompts wh
 prompts would then show those prompts alone.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from andor import metrics
-from andor.figures import results, style
+from andor import metrics, results
+from andor.figures import style
 from andor.spindle import spindle_split
 from andor.store import Run
 
-PairOf = Callable[[Run, str, str], metrics.Pair]
-
-METHODS: dict[str, PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
-
-FAINT = 0.005
-"""Below this share of the total strength an order's cancellation is not drawn: it would be one of solver dust."""
-
+METHODS: dict[str, results.PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
 
 _WIDTH = 0.84  # of the bars of all models at one order
-
-
-@dataclass(frozen=True, eq=False)
-class Profile:
-    """Order strengths of one model by one method on every prompt, in units of the prompt's strength at the optimum.
-
-    Attributes:
-      strengths: `[prompts, 2, orders]`; positive, then negative (>= 0); entry o - 1 is order o.
-      players: number of players of each prompt.
-    """
-
-    strengths: Float[np.ndarray, "prompts 2 orders"]
-    players: tuple[int, ...]
-
-    @property
-    def mean(self) -> metrics.OrderStrength:
-        """Mean over prompts."""
-        return metrics.OrderStrength(*self.strengths.mean(axis=0), self.players)
-
-    @property
-    def standard_error(self) -> Float[np.ndarray, "2 orders"]:
-        """Standard error of the mean; nan for one prompt."""
-        prompts = len(self.strengths)
-        if prompts == 1:
-            return np.full(self.strengths.shape[1:], np.nan)
-        return self.strengths.std(axis=0, ddof=1) / np.sqrt(prompts)
-
-    @property
-    def total(self) -> float:
-        """Mean strength of all effects: 1 at the optimum."""
-        return float(self.strengths.sum(axis=(1, 2)).mean())
-
-    @property
-    def low_orders(self) -> float:
-        """Share of the mean strength that orders 1 and 2 carry."""
-        return float(self.strengths[:, :, :2].sum() / self.strengths.sum())
-
-    @property
-    def cancellation(self) -> Float[np.ndarray, "orders"]:
-        """Share of each order's strength that cancels within the same prompt; nan where there is next to none."""
-        positive, negative = self.strengths[:, 0], self.strengths[:, 1]
-        both = (positive + negative).sum(axis=0)
-        left = np.abs(positive - negative).sum(axis=0)
-        seen = both >= FAINT * both.sum()
-        return np.where(seen, 1 - left / np.where(seen, both, 1.0), np.nan)
-
-
-def profile(run: Run, model: str, pair_of: PairOf) -> Profile:
-    """Order strengths of one model on the prompts where every model of the run has effects at the optimum."""
-    ids = prompts_with_effects(run)
-    found = [metrics.order_strength(*pair_of(run, model, p)) for p in ids]
-    strengths = np.zeros((len(ids), 2, max((strength.positive.size for strength in found), default=0)))
-    for row, strength, p in zip(strengths, found, ids, strict=True):
-        row[:, : strength.positive.size] = np.stack([strength.positive, strength.negative]) / _total(run, model, p)
-    return Profile(strengths, tuple(strength.positive.size for strength in found))
-
-
-def prompts_with_effects(run: Run) -> tuple[str, ...]:
-    """Prompts where the noise bound alone explains v under none of the models."""
-    return tuple(p for p in results.prompt_ids(run) if all(_total(run, model, p) > 0 for model in run.models))
 
 
 def plot(run: Run) -> Figure:
@@ -98,11 +28,11 @@ def plot(run: Run) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 3.9)
     style.title(figure, _claim(run))
     axes = figure.subplots(2, 2, sharex=True, height_ratios=[2.6, 1])
-    if not prompts_with_effects(run):
+    if not results.prompts_with_effects(run):
         for ax in axes.ravel():
             style.empty(ax, "v is constant up to noise in every prompt")
         return figure
-    found = {name: [profile(run, model, pair_of) for model in run.models] for name, pair_of in METHODS.items()}
+    found = {name: [results.profile(run, model, pair_of) for model in run.models] for name, pair_of in METHODS.items()}
     for (name, profiles), (above, below) in zip(found.items(), axes.T, strict=True):
         for place, each in enumerate(profiles):
             _plot_bars(above, each, place, len(profiles))
@@ -123,13 +53,13 @@ def plot(run: Run) -> Figure:
 
 def caption(run: Run) -> str:
     """What the figure shows, and its numbers."""
-    ids = prompts_with_effects(run)
+    ids = results.prompts_with_effects(run)
     if not ids:
         return "Order distribution. Nothing to draw: v is constant up to noise in every prompt."
     parts = []
     for model in run.models:
         for name, pair_of in METHODS.items():
-            each = profile(run, model, pair_of)
+            each = results.profile(run, model, pair_of)
             split = spindle_split(each.mean)
             cancelled = results.mean_of_defined(
                 metrics.cancellation(metrics.order_strength(*pair_of(run, model, p))).overall for p in ids
@@ -146,27 +76,22 @@ def caption(run: Run) -> str:
         f"effects are divided by the strength of all its effects at the certified optimum (left); right, the AND "
         f"effects alone (Harsanyi dividends) of the same values in the same unit, on their own scale, with the optimum "
         f"outlined. Below: cancellation, 1 − |sum| / sum of strengths within a prompt, for orders with over "
-        f"{FAINT:.1%} of the strength. "
+        f"{results.FAINT:.1%} of the strength. "
         f"{'; '.join(parts)}."
     )
 
 
 def _claim(run: Run) -> str:
-    if not prompts_with_effects(run):
+    if not results.prompts_with_effects(run):
         return "No order carries strength"
     ours, theirs = (
-        style.listed([100 * profile(run, model, pair_of).low_orders for model in run.models], ".0f")
+        style.listed([100 * results.profile(run, model, pair_of).low_orders for model in run.models], ".0f")
         for pair_of in METHODS.values()
     )
     return f"Orders 1 and 2 carry {ours}% of the strength (AND effects alone: {theirs}%)"
 
 
-def _total(run: Run, model: str, prompt_id: str) -> float:
-    strength = metrics.order_strength(*results.optimum(run, model, prompt_id))
-    return float(strength.positive.sum() + strength.negative.sum())
-
-
-def _plot_bars(ax, each: Profile, place: int, models: int) -> None:
+def _plot_bars(ax, each: results.Profile, place: int, models: int) -> None:
     for side, heights, error in zip(
         (1, -1), (each.mean.positive, each.mean.negative), each.standard_error, strict=True
     ):
@@ -175,13 +100,13 @@ def _plot_bars(ax, each: Profile, place: int, models: int) -> None:
         ax.errorbar(x, side * heights, error, fmt="none", ecolor=style.MUTED, elinewidth=0.6, capsize=0)
 
 
-def _plot_cancellation(ax, each: Profile, place: int) -> None:
+def _plot_cancellation(ax, each: results.Profile, place: int) -> None:
     order = np.arange(1, each.cancellation.size + 1)
     marker = "osD^vP"[place % 6]
     ax.plot(order, each.cancellation, color=style.model_colour(place), marker=marker, ms=3.5, lw=1.0, clip_on=False)
 
 
-def _outline(ax, profiles: list[Profile]) -> None:
+def _outline(ax, profiles: list[results.Profile]) -> None:
     for place, each in enumerate(profiles):
         for heights in (each.mean.positive, -each.mean.negative):
             x = _places(heights.size, place, len(profiles))

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from andor import metrics
-from andor.figures import results, style
+from andor import metrics, results
+from andor.figures import style
 from andor.store import Run
 
 FLOOR = 1e-4
@@ -76,7 +76,7 @@ def _claim(run: Run) -> str:
         for how in (results.optimum, results.and_only)
     )
     return (
-        f"{style.listed(ours, 'g')} effects are salient in the median prompt; "
+        f"{style.listed(ours, 'g')} {'effect is' if set(ours) == {1} else 'effects are'} salient in the median prompt; "
         f"with AND effects alone {style.listed(theirs, 'g')}"
     )
 
