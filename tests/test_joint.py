@@ -43,7 +43,7 @@ def test_three_models():
 
 
 def test_one_model_alone_is_extract():
-    v = planted(4, 0)
+    v = planted(3, 0)
     joint, alone = extract_joint(v[None], 0.02), andor.extract(v, 0.02)
     assert joint.primal == pytest.approx(1.1 * alone.primal, rel=2e-6)  # max + 0.1 sum
     np.testing.assert_allclose(joint.and_effects[0], alone.and_effects, atol=1e-2)
@@ -78,8 +78,8 @@ def test_the_excess_is_exact():
 
 
 def test_models_share_more_when_extracted_together():
-    v = np.stack([planted(5, 0, sigma=0.1), planted(5, 0, sigma=0.12)])
-    v[1] += 0.05 * np.random.default_rng(5).normal(size=32)
+    v = planted(3, 0)
+    v = np.stack([v, v + 0.1 * np.random.default_rng(5).normal(size=8)])
 
     def shared_strength(solution):
         effects = np.concatenate([solution.and_effects[:, 1:], solution.or_effects[:, 1:]], axis=1)

@@ -13,7 +13,7 @@ from andor.solvers import FirstOrder, InteriorPoint, Published, default_solver
 from andor.solvers.cholesky import cholesky_solver
 
 
-@pytest.mark.parametrize("n_players", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("n_players", [1, 3, 6])
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
 @pytest.mark.parametrize("game", ["planted", "exact", "random"])
 def test_interior_point_reaches_the_optimum(n_players, noise, game):

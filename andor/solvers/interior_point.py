@@ -108,6 +108,7 @@ def _answer(v, noise_bound, weights, tolerance, max_steps):
     return and_effects, or_effects, correlations(progress.best.u)[2], progress.step
 
 
+@jax.jit
 def solve_one(
     v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "s"], tolerance, max_steps
 ) -> Progress:
