@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,6 +63,8 @@ class Compare:
             raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
         if self.prompt is None and (self.players or self.target is not None):
             raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
+        if self.prompt is not None and self.limit is not None:
+            raise ValueError("--limit cuts a list of prompts; got it with the one --prompt. Leave --limit out.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1; got {self.limit}.")
         from andor.prompts import DEFAULT_PROMPTS, read_prompts
@@ -112,6 +115,7 @@ class Extract:
 
         from andor import figures, tables
         from andor.figures import effects
+        from andor.results import TOP_K
 
         values, solution = run.values[self.model][prompt.id], run.effects[self.model][prompt.id]
         console = _console()
@@ -122,7 +126,8 @@ class Extract:
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
             f"{values.target_probability:.3f}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
-            f"{certified['salient']} effects are salient; the top 100 have R² {certified['r2_top_100']:.4f}."
+            f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
+            f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
         )
         console.print(tables.certificate(run))
         figure = effects.plot(
@@ -164,7 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _quiet_libraries()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # an encoding without ∅ is no reason to fail
+        # An encoding without ∅ is no reason to fail. The streams of a notebook or of a test cannot be reconfigured.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         command = _parse(arguments)
     except SystemExit as done:
@@ -247,7 +254,8 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
         tokenizers = {name: load_tokenizer(name) for name in names}
         console.print(tables.players(player_table(prompts[0], tokenizers), labels))
         console.print()
-    out = settings.out or Path("runs") / time.strftime("%Y-%m-%d_%H%M%S")
+    # To the microsecond: two runs that start in the same second do not want the same directory.
+    out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
     with _progress_bars(names) as progress:
         return compare(
             names,

@@ -1,3 +1,6 @@
+import contextlib
+import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +12,8 @@ from tiny_models import SETTINGS, random_decoder, save_checkpoint
 
 from andor import store
 from andor.cli import main
-from andor.models import embedded_models
+from andor.interactions import reconstruct
+from andor.prompts import DEFAULT_PROMPTS, read_prompts
 
 TEXT = "the film is not good , but it is never [dull] ."
 
@@ -35,20 +39,71 @@ def prompts(tmp_path_factory):
     return str(path)
 
 
-def test_compare_end_to_end(models, prompts, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory):
+    """`andor compare` as it is, once: both embedded models, all 20 prompts. The run, and what was printed."""
+    out, printed = tmp_path_factory.mktemp("default") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):  # which cannot be reconfigured, as in a notebook
+        assert main(["compare", "--out", str(out)]) == 0
+    return store.read_run(out), printed.getvalue()
+
+
+def test_the_default_run_is_certified(default_run):
+    run, _ = default_run
+    assert run.models == ("tiny-llama", "tiny-qwen2")
+    assert run.prompts == tuple(dataclasses.replace(p, target=None) for p in read_prompts(DEFAULT_PROMPTS))
+    assert len(run.prompts) == 20
+    assert run.summary["worst"]["gap"]["value"] < 1e-2
+    assert run.summary["worst"]["identity_error"]["value"] < 1e-6
+    assert run.summary["worst"]["not_converged"] == 0
+    for name in run.models:
+        for prompt in run.prompts:
+            values, solution = run.values[name][prompt.id], run.effects[name][prompt.id]
+            assert solution.status == "converged" and np.ptp(values.v) > 0.1
+            rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+            assert np.abs(values.v - rebuilt).max() < 1e-6 * np.ptp(values.v)
+
+
+def test_the_default_run_draws_all_figures(default_run):
+    run, printed = default_run
+    assert str(run.path / "figures") in printed
+    for name in ("matching", "sparsity", "convergence", "orders"):
+        for suffix in (".png", ".pdf"):
+            assert (run.path / "figures" / f"{name}{suffix}").stat().st_size > 5000
+
+
+def test_the_default_run_prints_its_tables(default_run):
+    _, printed = default_run
+    words = ("tiny-llama", "tiny-qwen2", "salient", "cancellation", "spindle", "misfit", "certified gap", "overlap")
+    for word in (*words, "identity error", "seconds", "* ", "predicted by tiny-llama"):
+        assert word in printed
+    assert max(map(len, printed.splitlines()[:-3])) <= 100, "reads well when piped"
+
+
+def test_compare_takes_directories_a_prompt_file_and_a_limit(models, prompts, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["compare", "--models", *models, "--prompts", prompts, "--limit", "2", "--out", str(out)]) == 0
     printed, progress = capsys.readouterr()
     run = store.read_run(out)
     assert [prompt.id for prompt in run.prompts] == ["one", "prompt-0002"]
     assert "' good'" in printed and "given" in printed, "the table says which target is explained"
-    for word in ("llama-gqa", "qwen2-gqa", "salient", "cancellation", "spindle", "certified gap", "overlap", "seconds"):
-        assert word in printed
-    assert str(out / "figures") in printed
-    assert {path.suffix for path in (out / "figures").iterdir()} >= {".png", ".pdf"}
-    assert max(map(len, printed.splitlines()[:-3])) <= 100, "reads well when piped"
+    assert "llama-gqa" in printed and "qwen2-gqa" in printed
     assert "Traceback" not in progress and "evaluate llama-gqa" in progress
     assert run.settings["command"].startswith("andor compare --models")
+
+
+def test_default_run_directories_of_one_second_differ(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def note(*arguments, out, **settings):
+        seen.append(out)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("andor.comparison.compare", note)
+    for _ in range(2):
+        assert main(["compare", "--models", models[0]]) == 2
+    assert len(set(seen)) == 2 and all(out.parent.name == "runs" for out in seen)
 
 
 def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys):
@@ -85,6 +140,7 @@ def test_figures_draws_again(models, tmp_path, capsys):
         (["compare", "--models", "LLAMA", "--prompts", "nowhere.jsonl"], "no file 'nowhere.jsonl'"),
         (["compare", "--models", "LLAMA", "--prompts", "PROMPTS", "--prompt", "x"], "Keep one"),
         (["compare", "--models", "LLAMA", "--players", "x"], "--players and --target belong to --prompt"),
+        (["compare", "--models", "LLAMA", "--prompt", TEXT, "--limit", "3"], "--limit cuts a list of prompts"),
         (["compare", "--models", "LLAMA", "--limit", "0"], "--limit must be at least 1"),
         (["compare", "--models", "LLAMA", "--noise", "-1"], "noise"),
         (["compare", "--models", "LLAMA", "--noise", "much"], "--noise"),
@@ -105,7 +161,7 @@ def test_figures_draws_again(models, tmp_path, capsys):
                 "--players",
                 *"abcdefghijklmnopqrstu",
             ],
-            "20",
+            "must name at most 20 players",
         ),
         (["extract", "LLAMA", "--prompt", TEXT, "--top", "0"], "--top must be at least 1"),
         (["figures", "nowhere"], "no run directory 'nowhere'"),
@@ -127,7 +183,7 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(models, prompts, tmp_path, 
 
 def test_more_players_than_memory_allows_get_one_line(models, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("andor.solvers.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("andor.memory.available_bytes", lambda: 1000)
     assert main(["extract", models[0], "--prompt", TEXT]) == 2
     errors = capfd.readouterr().err
     assert errors.startswith("andor: error: ") and errors.count("\n") == 1 and "memory" in errors
@@ -137,6 +193,16 @@ def test_debug_shows_the_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="unknown model"):
         main(["compare", "--models", "tiny-nothing", "--debug"])
+
+
+def test_a_device_without_memory_gets_one_line(monkeypatch, capsys):
+    def full(*arguments):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1099511627776 bytes.\n[tf-...]")
+
+    monkeypatch.setattr("andor.prompts.read_prompts", full)
+    assert main(["compare"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("andor: error: the device has no memory left. Use") and errors.count("\n") == 1
 
 
 def test_a_bug_is_called_unexpected(monkeypatch, capsys):
@@ -157,20 +223,3 @@ def test_help_is_fast_and_light():
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert "compare" in printed and "extract" in printed and "figures" in printed
     assert time.perf_counter() - start < 10  # 0.2 s on an idle machine
-
-
-@pytest.mark.skipif(
-    not {"tiny-llama", "tiny-qwen2"} <= set(embedded_models()), reason="embedded models not trained yet"
-)
-def test_embedded_models_end_to_end(tmp_path, capsys):
-    out = tmp_path / "run"
-    text = "the film is not good .\nsentiment:"
-    command = ["compare", "--prompt", text, "--players", "film", "not", "good", "--target", "negative"]
-    assert main([*command, "--out", str(out)]) == 0
-    run = store.read_run(out)
-    assert run.models == ("tiny-llama", "tiny-qwen2")
-    assert run.summary["worst"]["gap"]["value"] < 1e-2
-    assert run.summary["worst"]["identity_error"]["value"] < 1e-6
-    for name in run.models:
-        assert np.ptp(run.values[name]["prompt"].v) > 0.1
-    assert "tiny-qwen2" in capsys.readouterr().out
