@@ -47,6 +47,14 @@ def test_train_embedded(corpus, tmp_path):
         assert "SST-2 dev accuracy" in (tmp_path / name / "README.md").read_text()
 
 
+def test_parity():
+    pytest.importorskip("torch")
+    parity = experiment("parity")
+    (row,) = parity.main(parity.Config(smoke=True)).values()
+    assert row["logits float32"] < 1e-4
+    assert row["log-odds float32"] < 1e-4
+
+
 def test_phrases_are_split_by_parent_sentence():
     train = experiment("train_embedded")
     sentences = [f"word{i} is a thing number{i}" for i in range(200)]
