@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
-# Measured: below, the products are too small to be worth it, above, the leaves' loops are too slow.
-_LEAF = 64
-_LEAF_LARGE = 128
+
+def _leaf(size: int) -> int:
+    """Measured: below, the products are too small to be worth it; above, the leaves' loops are too slow."""
+    return 32 if size <= 256 else 64 if size <= 1024 else 128
 
 
 class _Split(NamedTuple):
@@ -40,8 +41,7 @@ def cholesky_solver(matrix: Float[Array, "m m"]):
     if jax.default_backend() != "cpu":
         factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
         return lambda r: cho_solve((factor, True), r)
-    leaf = _LEAF if matrix.shape[0] <= 1024 else _LEAF_LARGE
-    factor = _split(matrix, leaf)
+    factor = _split(matrix, _leaf(matrix.shape[0]))
     return lambda r: _backward(factor, _forward(factor, r))
 
 

@@ -96,12 +96,26 @@ class Multipliers(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A solution as it would be handed back, `[s]` each, and its certified relative gap."""
+    """Feasible effects with their primal, and feasible dual values with their bound; `[s]` arrays and scalars."""
 
-    and_effects: Float[Array, "s"]
-    or_effects: Float[Array, "s"]
-    dual_values: Float[Array, "s"]
-    gap: Float[Array, ""]
+    and_effects: Float[Array, "*p s"]
+    or_effects: Float[Array, "*p s"]
+    primal: Float[Array, "*p"]
+    dual_values: Float[Array, "*p s"]
+    dual: Float[Array, "*p"]
+
+    def gap(self) -> Float[Array, "*p"]:
+        return (self.primal - self.dual) / self.primal
+
+    def best_of(self, other: "Candidate") -> "Candidate":
+        """The better effects and the better dual values of two: each proves what it proves, whoever it came with."""
+
+        def choose(better, one, two):
+            return jnp.where(better.reshape(*better.shape, *[1] * (one.ndim - better.ndim)), one, two)
+
+        cheaper, higher = self.primal < other.primal, self.dual > other.dual  # False for NaN
+        effects = (choose(cheaper, one, two) for one, two in zip(self[:3], other[:3], strict=True))
+        return Candidate(*effects, *(choose(higher, one, two) for one, two in zip(self[3:], other[3:], strict=True)))
 
 
 @functools.partial(jax.jit, static_argnames="settings")
@@ -114,22 +128,19 @@ def _solve(
 
     def unfinished(state):
         _, _, best, step = state
-        return jnp.any(best.gap > settings.tolerance) & (step + settings.steps_per_round <= settings.max_steps)
+        return jnp.any(~(best.gap() <= settings.tolerance)) & (step + settings.steps_per_round <= settings.max_steps)
 
     def body(state):
         unknowns, multipliers, best, step = state
         unknowns, multipliers, candidate = round_(unknowns, multipliers, harsanyi, bound, weights)
-        better = candidate.gap < best.gap
-        best = jax.tree.map(
-            lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), candidate, best
-        )
+        best = candidate.best_of(best)
         step = step + settings.steps_per_round
         if settings.progress is not None:
-            jax.debug.callback(settings.progress, step, best.gap)
+            jax.debug.callback(settings.progress, step, best.gap())
         return unknowns, multipliers, best, step
 
     zero = jnp.zeros_like(harsanyi)
-    best = Candidate(zero, zero, zero, jnp.full_like(bound, jnp.inf))
+    best = Candidate(zero, zero, jnp.full_like(bound, jnp.inf), zero, jnp.zeros_like(bound))
     state = Unknowns(zero, zero), Multipliers(zero, zero, zero), best, jnp.zeros((), dtype=int)
     _, _, best, step = jax.lax.while_loop(unfinished, body, state)
     return best, step
@@ -187,9 +198,15 @@ def _candidate(unknowns, multipliers, harsanyi, bound, weights) -> Candidate:
     noise = jnp.clip(without_empty(unknowns.noise), -bound, bound)
     and_effects = and_effects + harsanyi - harsanyi_sum(and_effects, or_effects, noise)
     primal = jnp.sum(weights * (jnp.abs(and_effects) + jnp.abs(or_effects)))
-    u = without_empty(nearest_multipliers(multipliers.of_and, multipliers.of_or))
-    t_and, t_or, _ = correlations(u)
-    u = u / jnp.maximum(jnp.max(jnp.maximum(jnp.abs(t_and), jnp.abs(t_or)) / weights), 1e-30)
-    y = correlations(u)[2]
-    dual = u @ harsanyi - bound * jnp.sum(jnp.abs(without_empty(y)))
-    return Candidate(and_effects, or_effects, y, (primal - dual) / primal)
+
+    def with_dual(u):
+        t_and, t_or, _ = correlations(u)
+        u = u / jnp.maximum(jnp.max(jnp.maximum(jnp.abs(t_and), jnp.abs(t_or)) / weights), 1e-30)
+        y = correlations(u)[2]
+        dual = u @ harsanyi - bound * jnp.sum(jnp.abs(without_empty(y)))
+        return Candidate(and_effects, or_effects, primal, y, dual)
+
+    # At the optimum both are the dual solution; on the way there, now the one is nearer and now the other.
+    of_effects = without_empty(nearest_multipliers(multipliers.of_and, multipliers.of_or))
+    of_noise = without_empty(lattice.zeta_transposed(multipliers.of_noise))
+    return with_dual(of_effects).best_of(with_dual(of_noise))
