@@ -117,7 +117,7 @@ class Extract:
         from andor.figures import effects
         from andor.results import TOP_K
 
-        values, solution = run.values[self.model][prompt.id], run.effects[self.model][prompt.id]
+        values = run.values[self.model][prompt.id]
         console = _console()
         console.print(tables.effects(run, self.model, prompt.id, self.top, effects.effect_name))
         console.print()
@@ -125,23 +125,12 @@ class Extract:
         certified = numbers["certified"]
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
-            f"{values.target_probability:.3f}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
+            f"{values.target_probability:.3g}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
             f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
             f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
         )
         console.print(tables.certificate(run))
-        figure = effects.plot(
-            values.players,
-            solution.and_effects,
-            solution.or_effects,
-            target=values.target,
-            model=run.labels[self.model],
-            tau=run.settings["tau"],
-            top=self.top,
-        )
-        _print_files(
-            console, run.path, [*figures.save(figure, run.path / "figures" / "effects"), *figures.draw(run)], start
-        )
+        _print_files(console, run.path, figures.draw(run, top=self.top), start)
 
 
 @dataclasses.dataclass(frozen=True)

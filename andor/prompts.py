@@ -238,7 +238,9 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
             f"must be UTF-8; byte {error.start + 1} is not ({error.reason}). Save the file as UTF-8."
         ) from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"must be one JSON object; {error.msg} at column {error.colno}.") from error
+        raise ValueError(
+            f"must be one JSON object; {error.msg.removesuffix(' at')} at column {error.colno}."
+        ) from error
     if not isinstance(record, dict):
         raise ValueError(f"must be one JSON object; got {type(record).__name__}.")
     unknown = sorted(set(record) - set(_FIELDS))

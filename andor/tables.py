@@ -49,7 +49,7 @@ def prompts(run: Run) -> RenderableType:
     table.add_column("n", justify="right")
     table.add_column("target", no_wrap=True, max_width=20)
     for label in run.labels.values():
-        table.add_column(_text(label), justify="right", overflow="fold", max_width=14)
+        table.add_column(_text(label), justify="right", overflow="fold", max_width=18)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
     records = run.settings["prompts"]
@@ -113,7 +113,7 @@ def models(run: Run) -> RenderableType:
 def orders(run: Run) -> RenderableType:
     """Order profile: positive and negative strength per order, certified optimum and AND-only."""
     table = _table()
-    table.add_column("order", overflow="fold", max_width=16)
+    table.add_column("order", overflow="fold", max_width=20)
     table.add_column("effects")
     table.add_column("")
     highest = max(len(run.summary["models"][name]["certified"]["positive"]) for name in run.models)

@@ -128,7 +128,14 @@ def test_drawing_needs_no_jax_and_touches_no_global_state(run):
 def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", {"convergence": convergence, "sparsity": sparsity})
     files = draw(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
-    assert [file.name for file in files] == ["sparsity.png", "sparsity.pdf", "captions.md"]
+    # One model on one prompt, as `andor extract` makes it, has its effects drawn.
+    assert [file.name for file in files] == [
+        "effects.png",
+        "effects.pdf",
+        "sparsity.png",
+        "sparsity.pdf",
+        "captions.md",
+    ]
 
 
 @pytest.mark.parametrize(

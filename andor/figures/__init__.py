@@ -15,20 +15,22 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor.figures import convergence, matching, orders, sparsity
+from andor.figures import convergence, effects, matching, orders, sparsity
 from andor.figures.style import style
 from andor.store import Run, read_run
 
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
 
 
-def draw(run: str | Path | Run) -> list[Path]:
+def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
     """Draw every figure of a run into RUN/figures: .png (300 dpi) and .pdf, and the captions into captions.md.
 
-    A run of one model has no convergence figure. Same run, same files.
+    A run of one model has no convergence figure; one of one model and one prompt has a figure of its effects. Same run,
+    same files.
 
     Args:
       run: a run directory, or a run already read.
+      top: effects in the figure of effects.
 
     Returns:
       The files written: first .png and .pdf of each figure, then captions.md.
@@ -36,6 +38,9 @@ def draw(run: str | Path | Run) -> list[Path]:
     run = run if isinstance(run, Run) else read_run(run)
     drawn = {name: module for name, module in FIGURES.items() if name != "convergence" or len(run.models) > 1}
     written = []
+    if len(run.models) == len(run.prompts) == 1:
+        with rc_context(style()):
+            written += save(_effects_of(run, top), run.path / "figures" / "effects")
     for name, module in drawn.items():
         with rc_context(style()):
             written += save(module.plot(run), run.path / "figures" / name)
@@ -44,6 +49,21 @@ def draw(run: str | Path | Run) -> list[Path]:
         "\n\n".join(f"**{name}.** {module.caption(run)}" for name, module in drawn.items()) + "\n", encoding="utf-8"
     )
     return [*written, captions]
+
+
+def _effects_of(run: Run, top: int) -> Figure:
+    """The effects of the only prompt of the only model."""
+    (name,), (prompt_id,) = run.models, run.values[run.models[0]]
+    values, solution = run.values[name][prompt_id], run.effects[name][prompt_id]
+    return effects.plot(
+        values.players,
+        solution.and_effects,
+        solution.or_effects,
+        target=values.target,
+        model=run.labels[name],
+        tau=run.settings["tau"],
+        top=top,
+    )
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:

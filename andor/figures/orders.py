@@ -84,11 +84,13 @@ def caption(run: Run) -> str:
 def _claim(run: Run) -> str:
     if not results.prompts_with_effects(run):
         return "No order carries strength"
-    ours, theirs = (
-        style.listed([100 * results.profile(run, model, pair_of).low_orders for model in run.models], ".0f")
-        for pair_of in METHODS.values()
-    )
-    return f"Orders 1 and 2 carry {ours}% of the strength (AND effects alone: {theirs}%)"
+    shares = [
+        "{}: {:.0f}% ({:.0f}%)".format(
+            run.labels[model], *(100 * results.profile(run, model, pair_of).low_orders for pair_of in METHODS.values())
+        )
+        for model in run.models
+    ]
+    return "Strength in orders 1 and 2 (AND effects alone): " + ", ".join(shares)
 
 
 def _plot_bars(ax, each: results.Profile, place: int, models: int) -> None:
