@@ -37,8 +37,10 @@ class FirstOrder:
       max_steps: gradient steps at most.
       optimizer: any optax gradient transformation; by default L-BFGS, `optax.lbfgs()`. It starts afresh every round,
         so a learning rate schedule spans a round; effects and noise are in units of max |v - v(∅)|.
-      steps_per_round: gradient steps between updates of the multipliers and checks of the gap.
-      width: the smoothing, in units of max |v - v(∅)|: wider makes rounds easier and more of them.
+      steps_per_round: gradient steps between updates of the multipliers and checks of the gap; by default 10 without
+        noise and 20 with, which measured best on planted games of 8 and 10 players.
+      width: the smoothing, in units of max |v - v(∅)|: wider makes rounds easier and more of them; by default 2e-3
+        without noise and 5e-3 with.
       precision: "float64", or "float32" for accelerators without fast float64.
       progress: called as progress(step, gap) after every round, with the certified gap of each problem, `[p]`.
     """
@@ -46,20 +48,20 @@ class FirstOrder:
     tolerance: float = 1e-2
     max_steps: int = 20_000
     optimizer: optax.GradientTransformation | None = None
-    steps_per_round: int = 10
-    width: float = 2e-3
+    steps_per_round: int | None = None
+    width: float | None = None
     precision: Literal["float32", "float64"] = "float64"
     progress: Callable[[int, np.ndarray], None] | None = None
 
     def __post_init__(self):
         if not 0 < self.tolerance < 1:
             raise ValueError(f"FirstOrder(tolerance=...) must be between 0 and 1; got {self.tolerance}.")
-        if self.steps_per_round < 1 or self.max_steps < self.steps_per_round:
+        if not 1 <= (1 if self.steps_per_round is None else self.steps_per_round) <= self.max_steps:
             raise ValueError(
                 "FirstOrder(max_steps=..., steps_per_round=...) must be max_steps >= steps_per_round >= 1; got "
                 f"{self.max_steps} and {self.steps_per_round}."
             )
-        if self.width <= 0:
+        if self.width is not None and self.width <= 0:
             raise ValueError(f"FirstOrder(width=...) must be positive; got {self.width}.")
         if self.precision not in ("float32", "float64"):
             raise ValueError(f'FirstOrder(precision=...) must be "float32" or "float64"; got {self.precision!r}.')
@@ -67,16 +69,20 @@ class FirstOrder:
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
         scale = np.max(np.abs(problem.v), axis=-1)
+        noisy = bool(np.any(problem.noise_bound > 0))
+        rounds = (20 if noisy else 10) if self.steps_per_round is None else self.steps_per_round
+        width = (5e-3 if noisy else 2e-3) if self.width is None else self.width
+        settings = dataclasses.replace(self, steps_per_round=min(rounds, self.max_steps), width=width)
         with jax.enable_x64(self.precision == "float64"):
             harsanyi = without_empty(jnp.asarray(lattice.moebius(problem.v / scale[:, None]), self.precision))
             bound = jnp.asarray(problem.noise_bound / scale, self.precision)
-            best, step = _solve(harsanyi, bound, jnp.asarray(problem.weights, self.precision), self)
+            best, step = _solve(harsanyi, bound, jnp.asarray(problem.weights, self.precision), settings)
             return RawSolution(
                 and_effects=np.asarray(best.and_effects, np.float64) * scale[:, None],
                 or_effects=np.asarray(best.or_effects, np.float64) * scale[:, None],
                 dual_values=np.asarray(best.dual_values, np.float64),
                 steps=np.full(len(scale), int(step)),
-                advice=f"raise FirstOrder(max_steps={self.max_steps}), change its width, or use InteriorPoint",
+                advice=f"raise max_steps={self.max_steps}, change width={width}, or use InteriorPoint",
             )
 
 
