@@ -24,7 +24,6 @@ import andor.models
 from andor import store
 from andor.evaluation import MATMUL_PRECISION, evaluate, predict_target
 from andor.interactions import Solution, Solver, extract
-from andor.memory import require_memory
 from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
@@ -212,4 +211,4 @@ def _check_memory(solvers: dict[int, Solver]) -> None:
     """What a solver would refuse after all masks are evaluated is refused before."""
     for n_players, solver in solvers.items():
         if isinstance(solver, InteriorPoint):
-            require_memory(solver, n_players, 3 * 8 * 4**n_players)
+            solver.check_memory(n_players)

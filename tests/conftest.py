@@ -1,7 +1,20 @@
 """Settings of all tests: annotations are checked, and implicit rank promotion is an error."""
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("andor", "beartype.beartype")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Directories of two small random checkpoints, one of each family."""
+    from tiny_models import SETTINGS, random_decoder, save_checkpoint  # imports andor, so only behind the hook above
+
+    folder = tmp_path_factory.mktemp("models")
+    return tuple(
+        str(save_checkpoint(folder / name, SETTINGS[name], random_decoder(SETTINGS[name], seed)))
+        for seed, name in enumerate(("llama-gqa", "qwen2-gqa"))
+    )

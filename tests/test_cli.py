@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from tiny_models import SETTINGS, random_decoder, save_checkpoint
 
 from andor import store
 from andor.cli import main
@@ -16,15 +15,6 @@ from andor.interactions import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
 
 TEXT = "the film is not good , but it is never [dull] ."
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return tuple(
-        str(save_checkpoint(folder / name, SETTINGS[name], random_decoder(SETTINGS[name], seed)))
-        for seed, name in enumerate(("llama-gqa", "qwen2-gqa"))
-    )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import weakref
 
 import numpy as np
 import pytest
-from tiny_models import SETTINGS, random_decoder, save_checkpoint
 
 import andor.models
 from andor import comparison, store
@@ -23,15 +22,6 @@ PROMPTS = (
     Prompt("a good film is a film", players=["good", "is", "film"], id="own"),
     Prompt("the film is never dull", players=["film", "never"]),
 )
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return tuple(
-        str(save_checkpoint(folder / name, SETTINGS[name], random_decoder(SETTINGS[name], seed)))
-        for seed, name in enumerate(("llama-gqa", "qwen2-gqa"))
-    )
 
 
 @pytest.fixture(scope="module")

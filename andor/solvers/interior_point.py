@@ -58,10 +58,14 @@ class InteriorPoint:
                 f"costs up to that much of the gap; got {self.tie_break}."
             )
 
+    def check_memory(self, n_players: int) -> None:
+        """Raise ValueError when a problem of so many players does not fit in the memory there is."""
+        # The normal matrix, what is gathered into it, and its factor.
+        require_memory(self, n_players, 3 * 8 * 4**n_players)
+
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
-        # The normal matrix, what is gathered into it, and its factor.
-        require_memory(self, problem.n_players, 3 * 8 * 4**problem.n_players)
+        self.check_memory(problem.n_players)
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         # Unit scale per problem: start and barrier do not depend on the unit of v.
         scale = np.max(np.abs(problem.v), axis=-1)
