@@ -2,16 +2,17 @@
 
 For the log-odds v[T] of all 2**n_players masked prompts,
 
-    minimise    sum_S weights[S] (|and_effects[S]| + |or_effects[S]|)                                 over S ≠ ∅
+    minimise    sum_S P(and_effects[S]) + sum_S P(or_effects[S])                                      over S ≠ ∅
     such that   v = zeta(and_effects) + or_sums(or_effects) + noise,   |noise| <= noise_bound,   noise[∅] = 0
 
-(Li & Zhang, ICML 2023, arXiv 2302.13080; Chen et al., ICLR 2024, arXiv 2401.16318). This is a linear programme, so a
-solution can be proved optimal: with A and B the AND and OR dictionaries (`zeta`, `or_sums`), every y with
+with P(x) = weights[S] |x| (Li & Zhang, ICML 2023, arXiv 2302.13080), which is a linear programme, or another penalty of
+`andor.penalties`. The problem is convex, so a solution can be proved optimal: with A and B the AND and OR dictionaries
+(`zeta`, `or_sums`), every y with sum(y) = 0 bounds the minimum from below by
 
-    sum(y) = 0,   |A^T y|[S] <= weights[S]  and  |B^T y|[S] <= weights[S]  for all S ≠ ∅
+    v·y - noise_bound sum_{T ≠ ∅} |y[T]| - sum_S P*((A^T y)[S]) - sum_S P*((B^T y)[S])
 
-bounds the minimum from below by  v·y - noise_bound sum_{T ≠ ∅} |y[T]|.  Whatever the solver, `extract` computes that
-bound here, in NumPy, from the y the solver hands over, and reports gap = (primal - dual) / primal.
+where the conjugate P* of weights[S] |x| is 0 for |t| <= weights[S], and infinite beyond. Whatever the solver, that
+bound is computed here, in NumPy, from the y the solver hands over, and reported as gap = (primal - dual) / primal.
 
 Canonical form. and_effects[∅] is v(∅). A one-player OR is the same function as the one-player AND and is reported as
 the latter, so or_effects is 0 wherever |S| <= 1. Ties between different optima are common ({i} + {j} = AND{ij} +
@@ -19,29 +20,35 @@ OR{ij}, at the same cost); which optimum is returned is the solver's business, s
 """
 
 import dataclasses
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from andor import lattice
+from andor.penalties import L1, Penalty
 
 Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A batch of p AND-OR problems over the same number of players, as solvers receive it.
+    """A batch of g problems of m models each over the same number of players, as solvers receive it.
+
+    The penalty ties the models of a problem together; m is 1 but in `andor.joint`. Problems are independent.
 
     Attributes:
-      v: float64 `[p, s]`, log-odds above those of the empty set: v[:, 0] == 0.
-      noise_bound: float64 `[p]`, largest |noise| allowed, in log-odds.
-      weights: float64 `[s]`, positive price of a unit of effect per subset; weights[0] plays no part.
+      v: float64 `[g, m, s]`, log-odds above those of the empty set: v[..., 0] == 0.
+      noise_bound: float64 `[g, m]`, largest |noise| allowed, in log-odds.
+      weights: float64 `[s]`, positive factor on the penalty per subset, its `order_prices` included; weights[0] plays
+        no part.
+      penalty: price of the effects.
     """
 
-    v: Float[Array, "p s"]
-    noise_bound: Float[Array, "p"]
+    v: Float[Array, "g m s"]
+    noise_bound: Float[Array, "g m"]
     weights: Float[Array, "s"]
+    penalty: Penalty
 
     @property
     def n_players(self) -> int:
@@ -53,22 +60,29 @@ class RawSolution:
     """What a solver hands back: approximate effects and approximate dual values. `extract` makes both feasible.
 
     Attributes:
-      and_effects, or_effects, dual_values: float64 `[p, s]`.
-      steps: int `[p]`.
-      advice: what to change when the gap asked for was missed, a clause such as "raise max_steps".
+      and_effects, or_effects, dual_values: float64 `[g, m, s]`.
+      steps: int `[g]`.
+      advice: for each problem, why it stopped and what to change if the gap asked for was missed: a clause such as
+        "raise max_steps".
     """
 
-    and_effects: Float[Array, "p s"]
-    or_effects: Float[Array, "p s"]
-    dual_values: Float[Array, "p s"]
-    steps: np.ndarray
-    advice: str
+    and_effects: Float[Array, "g m s"]
+    or_effects: Float[Array, "g m s"]
+    dual_values: Float[Array, "g m s"]
+    steps: Int[Array, "g"]
+    advice: tuple[str, ...]
 
 
 @runtime_checkable
 class Solver(Protocol):
-    """A frozen dataclass holding a solver's settings."""
+    """A frozen dataclass holding a solver's settings.
 
+    Attributes:
+      penalties: classes of penalties it can solve for.
+      tolerance: certified relative gap that counts as converged.
+    """
+
+    penalties: ClassVar[tuple[type, ...]]
     tolerance: float
 
     def solve(self, problem: Problem) -> RawSolution: ...
@@ -78,6 +92,8 @@ class Solver(Protocol):
 class Solution:
     """AND-OR effects of one function v (`[s]` arrays) or of a batch (`[p, s]` arrays), with their certificate.
 
+    Of m models extracted together, effects, noise and dual values are `[m, s]`, noise_bound is `[m]`, the rest numbers.
+
     Attributes:
       and_effects: float64 `[..., s]`; entry 0 is v(∅), a constant and not an effect.
       or_effects: float64 `[..., s]`; 0 wherever |S| <= 1.
@@ -85,7 +101,7 @@ class Solution:
       dual_values: float64 `[..., s]`, the y of the certificate, feasible for the dual problem. Where the optimum is
         differentiable, this is its gradient with respect to v.
       noise_bound: float or `[p]`, in log-odds.
-      primal: float or `[p]`, sum of weights times |effects|.
+      primal: float or `[p]`, penalty of the effects; by default the sum of weights times |effects|.
       dual: float or `[p]`, a lower bound on the least possible primal.
       gap: float or `[p]`, (primal - dual) / primal, and 0 where primal is 0.
       steps: int or `[p]`, steps the solver took.
@@ -96,10 +112,10 @@ class Solution:
     or_effects: Float[Array, "*p s"]
     noise: Float[Array, "*p s"]
     dual_values: Float[Array, "*p s"]
-    noise_bound: float | Float[Array, "p"]
-    primal: float | Float[Array, "p"]
-    dual: float | Float[Array, "p"]
-    gap: float | Float[Array, "p"]
+    noise_bound: float | Float[Array, "*p"]
+    primal: float | Float[Array, "problems"]
+    dual: float | Float[Array, "problems"]
+    gap: float | Float[Array, "problems"]
     steps: int | np.ndarray
     status: str | tuple[str, ...]
 
@@ -122,10 +138,14 @@ def reconstruct(and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p 
 
 
 def objective(
-    and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p s"], weights: Float[Array, "s"]
-) -> float | Float[Array, "*p"]:
-    """Strength of the effects: sum over S ≠ ∅ of weights[S] (|and_effects[S]| + |or_effects[S]|)."""
-    return ((np.abs(and_effects) + np.abs(or_effects)) @ np.where(np.arange(weights.size) > 0, weights, 0.0))[()]
+    and_effects: Float[Array, "*g m s"],
+    or_effects: Float[Array, "*g m s"],
+    weights: Float[Array, "s"],
+    penalty: Penalty,
+) -> float | Float[Array, "*g"]:
+    """Penalty of the effects, over all S ≠ ∅. `weights` as in `Problem`."""
+    prices = penalty.price(and_effects, weights) + penalty.price(or_effects, weights)
+    return np.sum(prices[..., 1:], axis=-1)
 
 
 def canonical(
@@ -160,23 +180,54 @@ def feasible_primal(
     return and_effects, or_effects, noise
 
 
-def feasible_dual(dual_values: Float[Array, "*p s"], weights: Float[Array, "s"]) -> Float[Array, "*p s"]:
-    """The nearest multiple of the centred y that satisfies the dual constraints with equality somewhere (or y = 0)."""
-    orders = lattice.orders(lattice.n_players_of(dual_values))
+def feasible_dual(
+    v: Float[Array, "*g m s"],
+    noise_bound: Float[Array, "*g m"],
+    dual_values: Float[Array, "*g m s"],
+    weights: Float[Array, "s"],
+    penalty: Penalty,
+) -> Float[Array, "*g m s"]:
+    """The multiple of the centred y in the dual domain that proves most, exactly so where P* is 0 or quadratic."""
     y = dual_values.copy()
     y[..., 0] = -np.sum(y[..., 1:], axis=-1)
-    correlations = np.maximum(np.abs(lattice.zeta_transposed(y)), np.abs(lattice.or_sums_transposed(y)))
-    excess = np.max(np.where(orders >= 1, correlations, 0.0) / weights, axis=-1, keepdims=True)
-    return np.divide(y, excess, out=np.zeros_like(y), where=excess > 0)
+    of_and, of_or = _correlations(y)
+    excess = np.max(np.maximum(penalty.excess(of_and, weights), penalty.excess(of_or, weights)), axis=-1)
+    y = np.divide(y, excess[..., None, None], out=np.zeros_like(y), where=excess[..., None, None] > 0)
+    # c y proves c linear - c^2 conjugate, which is most at c = linear / (2 conjugate).
+    linear, conjugate = _linear(v, noise_bound, y), _conjugate(y, weights, penalty)
+    best = np.divide(linear, 2 * conjugate, out=np.where(linear > 0, np.inf, 0.0), where=conjugate > 0)
+    return np.clip(best, 0.0, 1.0)[..., None, None] * y
 
 
 def dual_bound(
-    v: Float[Array, "*p s"], noise_bound: Float[Array, "*p"], dual_values: Float[Array, "*p s"]
-) -> float | Float[Array, "*p"]:
-    """The lower bound v·y - noise_bound sum_{T ≠ ∅} |y[T]| that a feasible y proves on the strength of any solution."""
+    v: Float[Array, "*g m s"],
+    noise_bound: Float[Array, "*g m"],
+    dual_values: Float[Array, "*g m s"],
+    weights: Float[Array, "s"],
+    penalty: Penalty,
+) -> float | Float[Array, "*g"]:
+    """The lower bound that a feasible y proves on the penalty of any solution."""
+    return _linear(v, noise_bound, dual_values) - _conjugate(dual_values, weights, penalty)
+
+
+def _linear(v, noise_bound, y):
+    """v·y - noise_bound sum_{T ≠ ∅} |y[T]|, over the models of each problem."""
     # Differences to v(∅) because sum(y) = 0 holds to rounding only, and v(∅) may be large.
-    above_empty = v - v[..., :1]
-    return np.sum(above_empty * dual_values, axis=-1) - noise_bound * np.sum(np.abs(dual_values[..., 1:]), axis=-1)
+    each = np.sum((v - v[..., :1]) * y, axis=-1) - noise_bound * np.sum(np.abs(y[..., 1:]), axis=-1)
+    return np.sum(each, axis=-1)
+
+
+def _conjugate(y, weights, penalty):
+    """sum_S P*((A^T y)[S]) + P*((B^T y)[S])."""
+    of_and, of_or = _correlations(y)
+    return np.sum(penalty.conjugate(of_and, weights) + penalty.conjugate(of_or, weights), axis=-1)
+
+
+def _correlations(y):
+    """(A^T y, B^T y), 0 where there is no effect to go with them: see canonical form."""
+    orders = lattice.orders(lattice.n_players_of(y))
+    of_and, of_or = lattice.zeta_transposed(y), lattice.or_sums_transposed(y)
+    return np.where(orders >= 1, of_and, 0.0), np.where(orders >= 2, of_or, 0.0)
 
 
 def extract(
@@ -184,6 +235,7 @@ def extract(
     noise: float | Float[Array, "p"] = 0.02,
     solver: Solver | None = None,
     *,
+    penalty: Penalty | None = None,
     noise_unit: Literal["range", "log-odds"] = "range",
     weights: Float[Array, "s"] | None = None,
 ) -> Solution:
@@ -194,59 +246,83 @@ def extract(
         number of players; index as in `andor.lattice`.
       noise: how much of each v[T] may be left as noise: a multiple of |v(N) - v(∅)| (the published rule, 0.02 to 0.05
         of it) or, with `noise_unit="log-odds"`, the bound itself. One number, or one per problem of the batch.
-      solver: a solver of `andor.solvers`; by default the exact interior point, and the first-order solver where
-        there are too many players for it.
+      solver: a solver of `andor.solvers`; by default an exact one, and the first-order solver where there is none for
+        the penalty or there are too many players for it.
+      penalty: a penalty of `andor.penalties`; by default `L1()`, the sum of |effects|.
       noise_unit: "range" or "log-odds", the unit of `noise`.
-      weights: price of a unit of effect for every subset, positive, `[2**n_players]`; by default 1.
+      weights: factor on the penalty for every subset, positive, `[2**n_players]`; by default 1.
 
     Returns:
       A `Solution`. Check `status`: a solver that misses the gap it was asked for says so there.
 
     Raises:
-      ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is; before
-        any work.
+      ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is, or a
+        solver that does not know the penalty; before any work.
     """
     v, noise_bound, weights = checked("extract", v, noise, noise_unit, weights)
+    batch = np.atleast_2d(v)[:, None]
+    solution = solve("extract", batch, np.atleast_1d(noise_bound)[:, None], weights, penalty or L1(), solver)
+    per_model = ("and_effects", "or_effects", "noise", "dual_values", "noise_bound")
+    solution = dataclasses.replace(solution, **{name: getattr(solution, name)[:, 0] for name in per_model})
+    return solution if v.ndim == 2 else solution[0]
+
+
+def solve(
+    caller: str,
+    v: Float[Array, "g m s"],
+    noise_bound: Float[Array, "g m"],
+    weights: Float[Array, "s"],
+    penalty: Penalty,
+    solver: Solver | None,
+) -> Solution:
+    """Solve g problems of m models, make the answers feasible and certify them: a `Solution` with `[g, m, s]` arrays.
+
+    `extract` and `andor.joint.extract_joint`, whichever is named as `caller`, are the front doors, with checks.
+    """
     if solver is None:
         from andor.solvers import default_solver  # here, because the solvers import JAX and this module does not
 
-        solver = default_solver(lattice.n_players_of(v))
-    batch = np.atleast_2d(v)
-    bounds = np.atleast_1d(noise_bound)
-    problem = Problem(v=batch - batch[:, :1], noise_bound=bounds, weights=weights)
+        solver = default_solver(lattice.n_players_of(v), penalty, v.shape[1])
+    if not isinstance(penalty, solver.penalties):
+        able = " and ".join(kind.__name__ for kind in solver.penalties)
+        raise ValueError(
+            f"{caller}(penalty={penalty}, solver={type(solver).__name__}(...)) do not go together: this solver is for "
+            f"{able} alone. Use solver=FirstOrder(), which takes any penalty, or leave solver out."
+        )
+    orders = lattice.orders(lattice.n_players_of(v))
+    # Everything is done in differences to v(∅), which lose nothing, so that a large v(∅) does not drown the rest.
+    problem = Problem(v - v[..., :1], noise_bound, weights * penalty.order_prices(orders), penalty)
 
     # Where the noise alone explains v, the optimum is 0 and relative gaps mean nothing; nothing is left to solve.
-    trivial = np.all(np.abs(problem.v) <= bounds[:, None], axis=-1)
-    raw_and, raw_or, raw_dual = np.zeros((3, *batch.shape))
-    steps, advice = np.zeros(len(batch), dtype=np.int64), ""
-    if not trivial.all():
-        raw = solver.solve(
-            Problem(v=problem.v[~trivial], noise_bound=problem.noise_bound[~trivial], weights=problem.weights)
-        )
-        raw_and[~trivial], raw_or[~trivial], raw_dual[~trivial] = raw.and_effects, raw.or_effects, raw.dual_values
-        steps[~trivial], advice = raw.steps, raw.advice
+    open_ = np.any(np.abs(problem.v) > noise_bound[..., None], axis=(1, 2))
+    raw_and, raw_or, raw_dual = np.zeros((3, *v.shape))
+    steps, advice = np.zeros(len(v), dtype=np.int64), iter(())
+    if open_.any():
+        raw = solver.solve(dataclasses.replace(problem, v=problem.v[open_], noise_bound=noise_bound[open_]))
+        raw_and[open_], raw_or[open_], raw_dual[open_] = raw.and_effects, raw.or_effects, raw.dual_values
+        steps[open_], advice = raw.steps, iter(raw.advice)
 
-    and_effects, or_effects, residual = feasible_primal(batch, bounds, raw_and, raw_or)
-    dual_values = feasible_dual(raw_dual, weights)
-    primal = objective(and_effects, or_effects, weights)
-    dual = dual_bound(batch, bounds, dual_values)
-    useless = dual < 0  # y = 0 proves more
-    dual_values[useless], dual[useless] = 0.0, 0.0
+    and_effects, or_effects, residual = feasible_primal(problem.v, noise_bound, raw_and, raw_or)
+    certificate = problem.weights, penalty
+    dual_values = feasible_dual(problem.v, noise_bound, raw_dual, *certificate)
+    primal = objective(and_effects, or_effects, *certificate)
+    dual = dual_bound(problem.v, noise_bound, dual_values, *certificate)
     gap = np.divide(primal - dual, primal, out=np.zeros_like(primal), where=primal > 0)
-    status = tuple(describe(*of, solver.tolerance, advice) for of in zip(gap.tolist(), steps.tolist(), strict=True))
-    solution = Solution(
+    advice = [next(advice) if solved else "" for solved in open_]
+    status = tuple(map(describe, gap.tolist(), steps.tolist(), [solver.tolerance] * len(v), advice))
+    and_effects[..., 0] = v[..., 0]
+    return Solution(
         and_effects=and_effects,
         or_effects=or_effects,
         noise=residual,
         dual_values=dual_values,
-        noise_bound=bounds,
+        noise_bound=noise_bound,
         primal=primal,
         dual=dual,
         gap=gap,
         steps=steps,
         status=status,
     )
-    return solution if v.ndim == 2 else solution[0]
 
 
 def describe(gap: float, steps: int, tolerance: float, advice: str) -> str:

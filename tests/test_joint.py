@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 from games import highs_joint_optimum, planted
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import andor
 from andor import interactions, lattice
-from andor.joint import RowMax, extract_joint, joint_feasible_dual, joint_objective, shared_and_own
-from andor.solvers import JointInteriorPoint
+from andor.joint import extract_joint, shared_and_own
+from andor.penalties import L1, RowMax
+from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint
 
 PENALTIES = [RowMax(), RowMax(weighting="released"), RowMax(alpha=0.0), RowMax(alpha=1.0)]
 
@@ -49,32 +48,21 @@ def test_one_model_alone_is_extract():
     np.testing.assert_allclose(joint.and_effects[0], alone.and_effects, atol=1e-2)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(PENALTIES))
-def test_any_dual_values_bound_any_solution(seed, penalty):
-    rng = np.random.default_rng(seed)
-    v, bound = two_models(3, seed), np.array([0.1, 0.3])
-    weights = rng.uniform(0.5, 2, size=8)
-    y = joint_feasible_dual(rng.normal(size=(2, 8)), weights, penalty)
-    for correlations in (lattice.zeta_transposed(y), lattice.or_sums_transposed(y)):
-        paid_alone = np.maximum(np.abs(correlations) - penalty.own * weights, 0)
-        assert np.all(np.sum(paid_alone, axis=0)[1:] <= penalty.shared * weights[1:] * (1 + 1e-9) + 1e-12)
-    and_effects, or_effects, _ = interactions.feasible_primal(v, bound, *rng.normal(size=(2, 2, 8)))
-    proved = np.sum(interactions.dual_bound(v, bound, y))
-    assert proved <= joint_objective(and_effects, or_effects, weights, penalty)
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_the_first_order_solver_takes_the_same_road(noise):
+    v = two_models(5, 0)
+    solution, exact = (extract_joint(v, noise, solver=solver) for solver in (FirstOrder(tolerance=1e-3), None))
+    assert solution.status == "converged" and solution.gap <= 1e-3
+    assert exact.gap <= 1e-6
+    assert exact.dual <= solution.primal and solution.dual <= exact.primal
 
 
-def test_the_excess_is_exact():
-    """Against the definition: the least factor that makes the dual constraint hold, by bisection."""
-    rng = np.random.default_rng(0)
-    for penalty in PENALTIES:
-        correlations = rng.normal(size=(4, 10))
-        low, high = np.zeros(10), np.full(10, 100.0)
-        for _ in range(60):
-            middle = (low + high) / 2
-            paid = np.sum(np.maximum(middle * np.abs(correlations) - penalty.own, 0), axis=0)
-            low, high = np.where(paid <= penalty.shared, middle, low), np.where(paid <= penalty.shared, high, middle)
-        np.testing.assert_allclose(penalty.excess(correlations), 1 / low, rtol=1e-9)
+def test_a_penalty_that_ties_nothing_is_extraction_one_by_one():
+    v = np.concatenate([two_models(3, 0), np.full((1, 8), 2.0)])
+    joint, alone = extract_joint(v, 0.02, L1()), andor.extract(v, 0.02)
+    assert joint.primal == pytest.approx(np.sum(alone.primal), rel=1e-9)
+    np.testing.assert_allclose(joint.and_effects, alone.and_effects, atol=1e-9)
+    assert joint.status == "converged"
 
 
 def test_models_share_more_when_extracted_together():
@@ -115,3 +103,7 @@ def test_bad_input_is_refused():
         RowMax(alpha=1.0, weighting="released")
     with pytest.raises(ValueError, match="max_steps"):
         JointInteriorPoint(max_steps=0)
+    with pytest.raises(
+        ValueError, match=r"extract_joint\(penalty=RowMax.*InteriorPoint.* for L1 alone. Use solver=First"
+    ):
+        extract_joint(np.zeros((2, 8)), solver=InteriorPoint())

@@ -9,7 +9,8 @@ from games import highs_optimum, planted
 
 import andor
 from andor import lattice
-from andor.solvers import FirstOrder, InteriorPoint, Published, default_solver
+from andor.penalties import Huber, OrderWeightedL1, RowMax
+from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint, Published, default_solver
 from andor.solvers.cholesky import cholesky_solver
 
 
@@ -134,3 +135,7 @@ def test_published_depends_on_its_start_and_certifies_little():
 def test_default_solver():
     assert isinstance(default_solver(12), InteriorPoint)
     assert isinstance(default_solver(15), FirstOrder)
+    assert isinstance(default_solver(12, OrderWeightedL1(2.0)), InteriorPoint)
+    assert isinstance(default_solver(6, Huber(0.1)), FirstOrder)
+    assert isinstance(default_solver(12, RowMax(), 2), JointInteriorPoint)
+    assert isinstance(default_solver(12, RowMax(), 3), FirstOrder)

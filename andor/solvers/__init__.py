@@ -1,14 +1,15 @@
 """Solvers of the AND-OR problem, one algorithm per file. Pass one to `andor.extract(v, solver=...)`.
 
-    InteriorPoint       exact, certified to 1e-6 and better; the default up to 13 players
-    FirstOrder          any optax optimiser; the default beyond
+    InteriorPoint       exact for L1 penalties, certified to 1e-6 and better; the default up to 13 players
+    JointInteriorPoint  exact for the joint penalty of several models; the default while m 2**n_players is no more
+    FirstOrder          any optax optimiser, any penalty; the default beyond
     Published           the solver of the papers, to redraw their figures
-    JointInteriorPoint  exact, several models at once; for `andor.joint.extract_joint`
 
 `optimal_strength` and `optimal_effects` (`andor.solvers.differentiable`) are the exact solution as JAX functions with
 derivatives.
 """
 
+from andor.penalties import L1, Penalty, RowMax
 from andor.solvers.differentiable import optimal_effects as optimal_effects
 from andor.solvers.differentiable import optimal_strength as optimal_strength
 from andor.solvers.first_order import FirstOrder as FirstOrder
@@ -19,6 +20,18 @@ from andor.solvers.published import Published as Published
 _MOST_PLAYERS_EXACT = 13
 
 
-def default_solver(n_players: int) -> InteriorPoint | FirstOrder:
-    """The solver `andor.extract` uses when none is given: exact as far as that takes minutes, not hours."""
-    return InteriorPoint() if n_players <= _MOST_PLAYERS_EXACT else FirstOrder()
+def default_solver(
+    n_players: int, penalty: Penalty | None = None, n_models: int = 1
+) -> InteriorPoint | JointInteriorPoint | FirstOrder:
+    """The solver used when none is given: exact where there is one for the penalty and it takes minutes, not hours.
+
+    Args:
+      n_players: number of players.
+      penalty: by default `L1()`.
+      n_models: models extracted together.
+    """
+    if isinstance(penalty or L1(), L1) and n_players <= _MOST_PLAYERS_EXACT:
+        return InteriorPoint()
+    if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**_MOST_PLAYERS_EXACT:
+        return JointInteriorPoint()
+    return FirstOrder()

@@ -105,6 +105,13 @@ def follow(
     return jax.lax.while_loop(unfinished, body, fresh)
 
 
+def advice(steps: int, max_steps: int) -> str:
+    """Why the path ended where it did, and what to do if that is too early."""
+    if steps >= max_steps:
+        return f"raise max_steps={max_steps}"
+    return "rounding in float64 stopped the solver there, so ask for a larger tolerance"
+
+
 def predictor_corrector(
     iterate: Iterate,
     active: Bool[Array, "..."],

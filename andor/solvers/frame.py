@@ -26,21 +26,21 @@ def _spectral(eigenvalues, basis, function: Callable, x: Float[Array, "*p s"]) -
     orders = lattice.orders(n_players)
     spectrum = function(eigenvalues[0] ** (n_players - orders) * eigenvalues[1] ** orders)
     rotated = lattice.kron_power(basis.T, x)
-    return lattice.kron_power(basis, jnp.asarray(spectrum, x.dtype) * rotated)
+    return lattice.kron_power(basis, jnp.broadcast_to(jnp.asarray(spectrum, x.dtype), x.shape) * rotated)
 
 
-def cancelling_pair(z: Float[Array, "s"]) -> tuple[Float[Array, "s"], Float[Array, "s"]]:
+def cancelling_pair(z: Float[Array, "*m s"]) -> tuple[Float[Array, "*m s"], Float[Array, "*m s"]]:
     """(AND effects, OR effects) that add up to 0 beyond v(∅), an isometry from z with z[∅] = 0 up to entries ∅."""
     or_effects = _spectral(_COLUMNS, _COLUMN_BASIS, lambda t: (1 + t) ** -0.5, z)
     return lattice.kron_power(_MIRROR, or_effects), or_effects
 
 
-def least_norm_pair(harsanyi: Float[Array, "s"]) -> tuple[Float[Array, "s"], Float[Array, "s"]]:
+def least_norm_pair(harsanyi: Float[Array, "*m s"]) -> tuple[Float[Array, "*m s"], Float[Array, "*m s"]]:
     """(AND effects, OR effects) of least squared norm with the given Harsanyi effects: a - G b = harsanyi."""
     and_effects = _spectral(_ROWS, _ROW_BASIS, lambda t: 1 / (1 + t), harsanyi)
     return and_effects, -lattice.kron_power(_MIRROR.T, and_effects)
 
 
-def nearest_multipliers(of_and: Float[Array, "s"], of_or: Float[Array, "s"]) -> Float[Array, "s"]:
+def nearest_multipliers(of_and: Float[Array, "*m s"], of_or: Float[Array, "*m s"]) -> Float[Array, "*m s"]:
     """u whose correlations (u, -G^T u) are nearest to given ones in the sense of least squares."""
     return _spectral(_ROWS, _ROW_BASIS, lambda t: 1 / (1 + t), of_and - lattice.kron_power(_MIRROR, of_or))

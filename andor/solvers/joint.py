@@ -14,7 +14,7 @@ normal matrix is the one of `andor.solvers.interior_point` with m x m blocks:
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from andor import lattice
-from andor.interactions import RawSolution
-from andor.joint import RowMax
+from andor.interactions import Problem, RawSolution
 from andor.memory import require_memory
-from andor.solvers.central_path import START, Iterate, conjugate_gradients, follow, predictor_corrector
+from andor.penalties import RowMax
+from andor.solvers.central_path import START, Iterate, advice, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import tie_breaking
@@ -42,6 +42,8 @@ class JointInteriorPoint:
       tie_break: as for `andor.solvers.InteriorPoint`.
     """
 
+    penalties: ClassVar = (RowMax,)
+
     tolerance: float = 1e-6
     max_steps: int = 80
     tie_break: float = 2e-7
@@ -55,35 +57,35 @@ class JointInteriorPoint:
         if self.max_steps < 1:
             raise ValueError(f"JointInteriorPoint(max_steps=...) must be at least 1; got {self.max_steps}.")
 
-    def solve_joint(
-        self,
-        v: Float[np.ndarray, "m s"],
-        noise_bound: Float[np.ndarray, "m"],
-        weights: Float[np.ndarray, "s"],
-        penalty: RowMax,
-    ) -> RawSolution:
-        """Solve one joint problem with v[:, 0] == 0. `andor.joint.extract_joint` is the front door."""
-        n_players = lattice.n_players_of(v)
-        require_memory(self, n_players, 4 * 8 * v.size**2)
-        scale = np.max(np.abs(v))
+    def solve(self, problem: Problem) -> RawSolution:
+        """Solve a batch of problems. `andor.extract_joint` is the front door, with checks and certificate."""
+        groups, models, size = problem.v.shape
+        require_memory(self, problem.n_players, 4 * 8 * (models * size) ** 2)
+        weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
+        scale = np.max(np.abs(problem.v), axis=(1, 2))
         with jax.enable_x64(True):
-            progress = _solve(
-                jnp.asarray(v / scale),
-                jnp.asarray(noise_bound / scale),
-                jnp.asarray(weights * tie_breaking(n_players, self.tie_break)),
-                float(penalty.shared),
-                float(penalty.own),
-                self.tolerance,
-                self.max_steps,
-            )
-            effects, _ = _effects(progress.best)
-            return RawSolution(
-                and_effects=np.asarray(effects[:, 0]) * scale,
-                or_effects=np.asarray(effects[:, 1]) * scale,
-                dual_values=np.array(correlations(progress.best.u)[2]),
-                steps=np.asarray(progress.step),
-                advice=f"raise max_steps={self.max_steps} if they were used up, or ask for a larger tolerance",
-            )
+            # One after the other, as in `andor.solvers.interior_point`.
+            answers = [
+                _answer(
+                    jnp.asarray(problem.v[i] / scale[i]),
+                    jnp.asarray(problem.noise_bound[i] / scale[i]),
+                    jnp.asarray(weights),
+                    problem.penalty.shared,
+                    problem.penalty.own,
+                    self.tolerance,
+                    self.max_steps,
+                )
+                for i in range(groups)
+            ]
+        effects, dual_values, steps = (np.stack(of_all) for of_all in zip(*answers, strict=True))
+        effects *= scale[:, None, None, None]
+        return RawSolution(
+            and_effects=effects[:, :, 0],
+            or_effects=effects[:, :, 1],
+            dual_values=dual_values,
+            steps=steps,
+            advice=tuple(advice(taken, self.max_steps) for taken in steps.tolist()),
+        )
 
 
 # The entries of an `Iterate`, `[4, m, 2, s]`: plus, minus, room and noise. The axis of size 2 is (AND, OR) for the
@@ -98,7 +100,8 @@ def _effects(iterate: Iterate) -> tuple[Float[Array, "m 2 s"], Float[Array, "m s
 
 
 @jax.jit
-def _solve(v, noise_bound, weights, shared, own, tolerance, max_steps):
+def _answer(v, noise_bound, weights, shared, own, tolerance, max_steps):
+    """(effects with the axis (AND, OR), dual values, steps) of one problem, at unit scale and v[:, ∅] == 0."""
     m, size = v.shape
     orders = jnp.asarray(lattice.orders(lattice.n_players_of(v)))
     kinds = jnp.broadcast_to(jnp.stack([orders >= 1, orders >= 2])[None], (m, 2, size))
@@ -128,7 +131,8 @@ def _solve(v, noise_bound, weights, shared, own, tolerance, max_steps):
         ),
         u=jnp.zeros_like(v),
     )
-    return follow(start, active, functools.partial(_advance, target, active), gap, tolerance, max_steps)
+    progress = follow(start, active, functools.partial(_advance, target, active), gap, tolerance, max_steps)
+    return _effects(progress.best)[0], correlations(progress.best.u)[2], progress.step
 
 
 class _Blocks(NamedTuple):

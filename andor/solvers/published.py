@@ -11,6 +11,7 @@ The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ import optax
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.penalties import L1
 from andor.solvers.frame import nearest_multipliers
 from andor.solvers.harsanyi import correlations, without_empty
 
@@ -37,6 +39,8 @@ class Published:
       tolerance: certified relative gap that counts as converged; not a stopping rule, the number of steps is fixed.
     """
 
+    penalties: ClassVar = (L1,)
+
     steps: int = 50_000
     learning_rate: float = 1e-5
     momentum: float = 0.9
@@ -54,18 +58,20 @@ class Published:
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
         with jax.enable_x64(True):
-            noise = jax.random.normal(jax.random.key(self.seed), problem.v.shape)
-            scale = self.start * np.abs(problem.v[:, -1:])
+            # This penalty does not tie models together: each is a problem of its own.
+            v, bound = problem.v.reshape(-1, problem.v.shape[-1]), problem.noise_bound.ravel()
+            noise = jax.random.normal(jax.random.key(self.seed), v.shape)
+            scale = self.start * np.abs(v[:, -1:])
             descend = functools.partial(_descend, settings=self)
-            effects_and, effects_or, dual_values = jax.vmap(descend, in_axes=(0, 0, 0, None))(
-                problem.v, problem.noise_bound, noise * scale, problem.weights
-            )
+            answers = jax.vmap(descend, in_axes=(0, 0, 0, None))(v, bound, noise * scale, problem.weights)
+            and_effects, or_effects, dual_values = (np.array(x).reshape(problem.v.shape) for x in answers)
             return RawSolution(
-                and_effects=np.array(effects_and),
-                or_effects=np.array(effects_or),
-                dual_values=np.array(dual_values),
+                and_effects=and_effects,
+                or_effects=or_effects,
+                dual_values=dual_values,
                 steps=np.full(len(problem.v), self.steps),
-                advice="the published solver does not reach the optimum; use InteriorPoint, or FirstOrder",
+                advice=("the published solver does not reach the optimum; use InteriorPoint, or FirstOrder",)
+                * len(problem.v),
             )
 
 
