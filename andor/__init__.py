@@ -30,9 +30,13 @@ _EXPORTS = {
     "predict_target": "andor.evaluation",
     "Solution": "andor.interactions",
     "extract": "andor.interactions",
+    "extract_joint": "andor.joint",
+    "stability": "andor.remeasurement",
+    "optimal_strength": "andor.solvers",
+    "optimal_effects": "andor.solvers",
     "compare": "andor.comparison",
 }
-_MODULES = ("figures", "interactions", "lattice", "metrics", "solvers", "spindle", "store")
+_MODULES = ("figures", "interactions", "lattice", "metrics", "penalties", "solvers", "spindle", "store")
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 

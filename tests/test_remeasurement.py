@@ -5,7 +5,7 @@ import pytest
 from games import planted
 
 from andor import lattice
-from andor.stability import stability
+from andor.remeasurement import stability
 
 
 def test_without_error_everything_is_pinned_down():

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from andor.interactions import Array, Solution, Solver, extract
+from andor.penalties import Penalty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ def stability(
     noise: float = 0.02,
     solver: Solver | None = None,
     *,
+    penalty: Penalty | None = None,
     noise_unit: Literal["range", "log-odds"] = "range",
     weights: Float[Array, "s"] | None = None,
     k: int = 100,
@@ -56,7 +58,7 @@ def stability(
       v: log-odds of every masked prompt, `[2**n_players]`.
       measurement_error: standard deviation of the error of each v[T], in log-odds: about 1e-2 for a forward pass in
         bfloat16. A second run in another precision measures it.
-      noise, solver, noise_unit, weights: as for `andor.extract`.
+      noise, solver, penalty, noise_unit, weights: as for `andor.extract`.
       k: how many of the strongest effects to compare.
       repeats: re-measurements.
       seed: of the errors.
@@ -69,7 +71,9 @@ def stability(
         raise ValueError(f"stability(k=..., repeats=...) must be at least 1; got {k} and {repeats}.")
     v = np.asarray(v, dtype=np.float64)
     errors = measurement_error * np.random.default_rng(seed).normal(size=(repeats, v.size))
-    solutions = extract(np.concatenate([v[None], v + errors]), noise, solver, noise_unit=noise_unit, weights=weights)
+    solutions = extract(
+        np.concatenate([v[None], v + errors]), noise, solver, penalty=penalty, noise_unit=noise_unit, weights=weights
+    )
     first = solutions[0]
     top = _strongest(first, k)
     again = [_strongest(solutions[i], len(top)) for i in range(1, repeats + 1)]
