@@ -1,6 +1,7 @@
 """Every experiment runs in its smoke mode, so that scripts cannot rot."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_parity():
     (row,) = parity.main(parity.Config(smoke=True)).values()
     assert row["logits float32"] < 1e-4
     assert row["log-odds float32"] < 1e-4
+
+
+def test_solver_benchmark(tmp_path, capsys):
+    benchmark = experiment("solver_benchmark")
+    records = benchmark.main(benchmark.Config(smoke=True, out=tmp_path))
+    assert {record["solver"] for record in records} == set(benchmark.Config().solvers)
+    exact = [record for record in records if record["solver"] == "exact"]
+    assert len(exact) == 2 and all(record["gap"] <= 1e-6 for record in exact)
+    assert all(abs(record["objective"] - 1) < 1e-5 and record["agreement"] == 1 for record in exact)
+    assert len(json.loads((tmp_path / "results.json").read_text())) == len(records)
+    assert capsys.readouterr().out.count("| exact |") == 1
 
 
 def test_phrases_are_split_by_parent_sentence():
