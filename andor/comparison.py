@@ -7,7 +7,6 @@ One model is in memory at a time. What is on disk, and when, is said in `andor.s
 """
 
 import dataclasses
-import functools
 import gc
 import platform
 import time
@@ -22,7 +21,7 @@ import numpy as np
 
 import andor.models
 from andor import store
-from andor.evaluation import MATMUL_PRECISION, evaluate, predict_target
+from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
 from andor.interactions import Solution, Solver, extract
 from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
@@ -137,12 +136,16 @@ def compare(
 def _evaluate_all(
     model, prompts: Sequence[Prompt], targets: Sequence[str], out: Path, report: Progress
 ) -> dict[str, Values]:
-    total, done, results = sum(2**prompt.n_players for prompt in prompts), 0, {}
-    for prompt, target in zip(prompts, targets, strict=True):
-        masks_done = functools.partial(lambda before, now: report("evaluate", model.name, before + now, total), done)
-        results[prompt.id] = evaluate(model, prompt, target=target, progress=masks_done)
-        store.save_values(out, model.name, prompt.id, results[prompt.id])
-        done += 2**prompt.n_players
+    masks = [2**prompt.n_players for prompt in prompts]
+
+    def masks_done(index: int, of_prompt: int) -> None:
+        report("evaluate", model.name, sum(masks[:index]) + of_prompt, sum(masks))
+
+    results = {}
+    evaluated = evaluate_all(model, prompts, targets=targets, progress=masks_done)
+    for prompt, values in zip(prompts, evaluated, strict=True):
+        results[prompt.id] = values
+        store.save_values(out, model.name, prompt.id, values)
     return results
 
 

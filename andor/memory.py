@@ -12,11 +12,12 @@ _CGROUPS = (
 )
 
 
-def available_bytes() -> int:
-    """Bytes that are free in the memory that the default device computes in."""
-    statistics = jax.devices()[0].memory_stats()  # None on a CPU, whose memory is the host's
-    if statistics and "bytes_limit" in statistics:
-        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+def available_bytes(mesh: jax.sharding.Mesh | None = None) -> int:
+    """Bytes that are free in the memory of the devices of the mesh, or of the default device, together."""
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
+    statistics = [device.memory_stats() for device in devices]  # None on a CPU, whose memory is the host's
+    if all(each and "bytes_limit" in each for each in statistics):
+        return sum(each["bytes_limit"] - each["bytes_in_use"] for each in statistics)
     return _host_bytes()
 
 

@@ -34,7 +34,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from andor.models import FAMILIES
-from andor.models.decoder import Decoder, DecoderConfig
+from andor.models.decoder import Decoder, DecoderConfig, attend_before, rotation
 from andor.models.loading import hf_tensors, load_decoder
 
 BOS, EOS, MASK, PAD = "<s>", "</s>", "<mask>", "<pad>"
@@ -297,9 +297,10 @@ def hidden_with_dropout(decoder: Decoder, embeddings, positions, segments, key, 
         keep = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - rate, x.shape)
         return jnp.where(keep, x / (1 - rate), 0.0)
 
-    x = drop(embeddings, 0)
+    x, angles = drop(embeddings, 0), rotation(decoder.config, positions)
     for index, layer in enumerate(decoder.model.layers, start=1):
-        x = x + drop(layer(x, positions, segments) - x, index)
+        after, _ = layer(x, angles, functools.partial(attend_before, segments=segments))
+        x = x + drop(after - x, index)
     return decoder.model.norm(x)
 
 
@@ -308,7 +309,12 @@ def loss_fn(graphdef, state, batch, key, dropout: float):
     inputs, targets, weights, segments, positions = batch
     decoder = nnx.merge(graphdef, state)
     hidden = hidden_with_dropout(
-        decoder, decoder.embed(inputs.astype(jnp.int32)), positions.astype(jnp.int32), segments, key, dropout
+        decoder,
+        decoder.embed(inputs.astype(jnp.int32)),
+        positions.astype(jnp.int32),
+        segments.astype(jnp.int32),
+        key,
+        dropout,
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(decoder.logits(hidden), targets.astype(jnp.int32))
     return jnp.sum(losses * weights) / jnp.sum(weights)

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import andor
 from andor import lattice
-from andor.evaluation import log_odds
+from andor.evaluation import evaluate_all
+from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.prompts import tokenize
 
 TEXT = "the film is not good , but it is never dull ."
@@ -50,17 +51,35 @@ def test_values_equal_the_definition(model, target):
     assert values.players == ("film", "not good", "never")
     assert values.target == (expected_target if target is None else f" {target}")
     tokenized = tokenize(prompt, model.tokenizer, values.target)
-    assert values.tokens_evaluated == 8 * (len(tokenized.token_ids) + len(tokenized.target_ids) - 1)
+    length = len(tokenized.token_ids) + len(tokenized.target_ids) - 1
+    naive = andor.evaluate(model, prompt, method="naive")
+    assert_close(values.v, naive.v, 1e-4)
+    assert naive.tokens_evaluated == 8 * length
+    started = np.maximum.accumulate(tokenized.player_of_token) + 1
+    assert values.tokens_evaluated == np.sum(2**started) + 8 * (length - started.size)
     assert np.isclose(values.target_probability, 1 / (1 + np.exp(-values.v[-1])))
 
 
-def test_batches_do_not_change_values_and_report_progress(model):
+@pytest.mark.parametrize("method", ["tree", "naive"])
+def test_batches_do_not_change_values_and_report_progress(model, method):
     prompt = andor.Prompt(TEXT, players=["film", "not", "good", "never", "dull"], target="good")
     expected = andor.evaluate(model, prompt)
     done = []
-    batched = andor.evaluate(model, prompt, batch_size=7, progress=done.append)
+    batched = andor.evaluate(model, prompt, method=method, tokens_per_batch=64, progress=done.append)
     assert_close(batched.v, expected.v, 1e-5)
-    assert done == [7, 14, 21, 28, 32]
+    assert done == sorted(done) and done[-1] == 32 and len(done) > 3
+
+
+def test_many_prompts_are_evaluated_in_order_one_ahead_of_the_other(model):
+    prompts = [
+        andor.Prompt(TEXT, players=["film", "not", "good", "never", "dull"][:n], target="good") for n in (5, 1, 3, 2)
+    ]
+    done = []
+    values = list(evaluate_all(model, prompts, progress=lambda index, masks: done.append((index, masks))))
+    for prompt, each in zip(prompts, values, strict=True):
+        assert_close(each.v, andor.evaluate(model, prompt).v, 1e-5)
+    assert [index for index, _ in done] == sorted(index for index, _ in done)
+    assert {index: masks for index, masks in done} == {0: 32, 1: 2, 2: 8, 3: 4}
 
 
 def test_predicted_target_is_the_most_probable_token(model):
@@ -76,23 +95,46 @@ def test_predicted_target_is_the_most_probable_token(model):
     assert andor.predict_target(model, prompt) == texts[max(usable, key=lambda token: logits[token])]
 
 
+def log_odds_of_logits(logits, targets):
+    """v of one prompt whose target tokens have these logits."""
+    head = jnp.eye(logits.shape[1])
+    return log_odds(*(np.asarray(part)[:, None] for part in target_and_others(head, logits, jnp.asarray(targets))))[0]
+
+
 def test_log_odds_is_exact_at_both_ends():
-    target = jnp.array([0])
     # Probabilities within 1e-13 of one, where p and 1 - p lose all digits in float32.
-    assert np.isclose(log_odds(jnp.array([[30.0, 0.0, 0.0]]), target), 30 - np.log(2), rtol=1e-6)
-    assert np.isclose(log_odds(jnp.array([[-30.0, 0.0, 0.0]]), target), -30 - np.log(2), rtol=1e-6)
+    assert np.isclose(log_odds_of_logits(jnp.array([[30.0, 0.0, 0.0]]), [0]), 30 - np.log(2), rtol=1e-6)
+    assert np.isclose(log_odds_of_logits(jnp.array([[-30.0, 0.0, 0.0]]), [0]), -30 - np.log(2), rtol=1e-6)
+    # Where exp(others - target) underflows.
+    assert np.isclose(log_odds_of_logits(jnp.array([[300.0, 0.0, 0.0]]), [0]), 300 - np.log(2), rtol=1e-6)
 
 
 def test_log_odds_of_two_tokens_is_that_of_their_product():
     logits = jnp.array([[1.0, 0.2, -0.5], [0.3, 2.0, 0.1]])
     p = jax.nn.softmax(logits, axis=-1)
     product = float(p[0, 2] * p[1, 1])
-    assert np.isclose(log_odds(logits, jnp.array([2, 1])), np.log(product / (1 - product)), rtol=1e-5)
+    assert np.isclose(log_odds_of_logits(logits, [2, 1]), np.log(product / (1 - product)), rtol=1e-5)
 
 
-def test_bad_batch_size_is_refused(model):
-    with pytest.raises(ValueError, match=r"batch_size=\.\.\."):
-        andor.evaluate(model, andor.Prompt(TEXT, players=["film"]), batch_size=0)
+@pytest.mark.parametrize("vocab_size", [7, 64, 100, 300])
+def test_the_vocabulary_is_reduced_in_pieces(vocab_size, monkeypatch):
+    monkeypatch.setattr("andor.evaluation.log_odds.VOCABULARY_PIECE", 64)
+    rng = np.random.default_rng(vocab_size)
+    head, hidden = rng.normal(size=(vocab_size, 5)), rng.normal(size=(2, 6, 5))
+    targets = rng.integers(0, vocab_size, (2, 6))
+    targets[0, :2] = 0, vocab_size - 1
+    logits = hidden @ head.T
+    is_target = np.arange(vocab_size) == targets[..., None]
+    expected = np.log(np.sum(np.where(is_target, 0.0, np.exp(logits)), axis=-1))
+    target, others = target_and_others(jnp.float32(head), jnp.float32(hidden), jnp.asarray(targets))
+    assert_close(target, logits[is_target].reshape(2, 6), 1e-5)
+    assert_close(others, expected, 1e-5)
+
+
+@pytest.mark.parametrize("options", [{"tokens_per_batch": 0}])
+def test_bad_options_are_refused(model, options):
+    with pytest.raises(ValueError, match=rf"{next(iter(options))}=\.\.\."):
+        andor.evaluate(model, andor.Prompt(TEXT, players=["film"]), **options)
 
 
 def test_a_model_that_gives_nan_is_reported(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from andor.memory import available_bytes
 from andor.models import llama, qwen2
@@ -37,6 +38,7 @@ class LanguageModel:
       tokenizer: the HF fast tokenizer of the checkpoint.
       dtype: dtype of weights and activations.
       fingerprint: sha256 over config.json and the weight files (hex); equal fingerprints are equal models.
+      mesh: the devices it lies on, or None for the default device.
     """
 
     name: str
@@ -45,6 +47,7 @@ class LanguageModel:
     tokenizer: "PreTrainedTokenizerFast"
     dtype: jnp.dtype
     fingerprint: str
+    mesh: Mesh | None = None
 
     @property
     def parameters(self) -> int:
@@ -57,7 +60,7 @@ def embedded_models() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
 
 
-def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> LanguageModel:
+def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: Mesh | None = None) -> LanguageModel:
     """Load a model.
 
     Args:
@@ -65,10 +68,12 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
       revision: branch, tag or commit of a hub id.
       dtype: "float32", "bfloat16", "float16", or "auto": on an accelerator bfloat16 if the checkpoint is stored so, and
         float32 everywhere else (float16 is given up because its log-odds overflow).
+      mesh: devices to lie on (`andor.mesh.make_mesh`); `andor.evaluate` divides the masks among them. By default the
+        default device.
 
     Raises:
       ValueError: the name is none of the three, the family or a setting is not implemented, the weights do not fit the
-        config or the memory, or the dtype is unknown.
+        config, the mesh or the memory, or the dtype is unknown.
       FileNotFoundError: a file of the checkpoint is missing.
     """
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
@@ -79,13 +84,14 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
         stored = settings.get("dtype") or settings.get("torch_dtype")
         dtype = "bfloat16" if stored == "bfloat16" and jax.default_backend() != "cpu" else "float32"
     jax_dtype = jnp.dtype(dtype)
-    needed, available = count_parameters(config) * jax_dtype.itemsize, available_bytes()
+    copies = 1 if mesh is None else mesh.shape["data"]
+    needed, available = copies * count_parameters(config) * jax_dtype.itemsize, available_bytes(mesh)
     if needed > available:
         raise ValueError(
             f"the weights of {name!r} take {needed / 1e9:.1f} GB in {dtype}, and {available / 1e9:.1f} GB of memory "
             "are free. Use a smaller dtype (bfloat16), or another device."
         )
-    decoder = load_decoder(folder, config, family, jax_dtype)
+    decoder = load_decoder(folder, config, family, jax_dtype, mesh)
     return LanguageModel(
         name=str(name),
         family=family.model_type,
@@ -93,6 +99,7 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto") -> Lang
         tokenizer=_load_tokenizer(folder),
         dtype=jax_dtype,
         fingerprint=_fingerprint(folder),
+        mesh=mesh,
     )
 
 

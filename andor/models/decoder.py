@@ -8,13 +8,15 @@ are those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logi
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +85,19 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
     return (frequencies * (keep + (1 - keep) / scaling.factor)).astype(np.float32)
 
 
-def apply_rope(x: Float[Array, "b t *heads h"], positions: Int[Array, "b t"], frequencies: np.ndarray):
-    """Rotate each half-split pair (x_i, x_{i + h/2}) by position times frequency, in float32. Shape, dtype of `x`."""
-    angles = positions[..., None].astype(jnp.float32) * jnp.asarray(frequencies)[None, None, :]
-    angles = angles.reshape(*positions.shape, *(1,) * (x.ndim - 3), frequencies.size)
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
+Rotation = tuple[Float[Array, "b t r"], Float[Array, "b t r"]]
+"""Cosines and sines of the RoPE angles of r = h / 2 pairs; one for all layers."""
+
+
+def rotation(config: DecoderConfig, positions: Int[Array, "b t"]) -> Rotation:
+    """Cosines and sines of position times frequency, float32."""
+    angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rope_frequencies(config))[None, None, :]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def apply_rope(x: Float[Array, "b t *heads h"], angles: Rotation):
+    """Rotate each half-split pair (x_i, x_{i + h/2}), in float32. Shape, dtype of `x`."""
+    cos, sin = (each.reshape(*each.shape[:2], *(1,) * (x.ndim - 3), each.shape[2]) for each in angles)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
@@ -128,31 +138,43 @@ class RMSNorm(nnx.Module):
         return self.weight[...][None, None, :] * x32.astype(x.dtype)
 
 
+Attend = Callable[[Float[Array, "b t k g h"], Float[Array, "b t k h"], Float[Array, "b t k h"]], tuple]
+"""attend(queries, keys, values) -> (values mixed for every query `[b, t, k, g, h]`, what the caller wants to keep)."""
+
+
+def mixing_weights(scores: Float[Array, "..."], visible: Bool[Array, "..."], q) -> Float[Array, "..."]:
+    """Softmax over the last axis of the scores of the keys that are visible, in float32; dtype of the queries `q`."""
+    scores = jnp.where(visible, scores * q.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+
+
+def attend_before(q, k, v, *, segments: Int[Array, "b t"]):
+    """Attention to the tokens before and at each position, of its own segment; keeps the keys and values."""
+    t = q.shape[1]
+    visible = jnp.tril(jnp.ones((t, t), bool))[None] & (segments[:, :, None] == segments[:, None, :])
+    scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32)
+    weights = mixing_weights(scores, visible[:, None, None], q)
+    return jnp.einsum("bkgtu,bukh->btkgh", weights, v), (k, v)
+
+
 class Attention(nnx.Module):
-    """Causal grouped-query attention. Multi-head and multi-query attention are the cases g = 1 and k = 1."""
+    """Grouped-query attention; multi-head and multi-query attention are the cases g = 1 and k = 1."""
 
     def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
         size = config.axis_sizes()
         d, k, g, h = size["d"], size["k"], size["g"], size["h"]
-        self.config = config
         self.q_proj = Projection((k, g, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.k_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.v_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.o_proj = Weight((d, k, g, h), (k * g * h * 2 * config.num_layers) ** -0.5, dtype, rngs)
 
     @jax.named_scope("attention")
-    def __call__(self, x, positions, segments):
-        frequencies = rope_frequencies(self.config)
-        q = apply_rope(self.q_proj("btd,kghd->btkgh", x), positions, frequencies)
-        k = apply_rope(self.k_proj("btd,khd->btkh", x), positions, frequencies)
+    def __call__(self, x: Float[Array, "b t d"], angles: Rotation, attend: Attend):
+        q = apply_rope(self.q_proj("btd,kghd->btkgh", x), angles)
+        k = apply_rope(self.k_proj("btd,khd->btkh", x), angles)
         v = self.v_proj("btd,khd->btkh", x)
-        scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-        t = x.shape[1]
-        visible = jnp.tril(jnp.ones((t, t), bool))[None] & (segments[:, :, None] == segments[:, None, :])
-        scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores, axis=-1).astype(x.dtype)
-        mixed = jnp.einsum("bkgtu,bukh->btkgh", weights, v)
-        return jnp.einsum("btkgh,dkgh->btd", mixed, self.o_proj.weight[...])
+        mixed, kept = attend(q, k, v)
+        return jnp.einsum("btkgh,dkgh->btd", mixed, self.o_proj.weight[...]), kept
 
 
 class MLP(nnx.Module):
@@ -180,9 +202,11 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = RMSNorm(config, dtype=dtype)
         self.mlp = MLP(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, positions, segments):
-        x = x + self.self_attn(self.input_layernorm(x), positions, segments)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def __call__(self, x: Float[Array, "b t d"], angles: Rotation, attend: Attend):
+        """(x of the next layer, what `attend` kept)."""
+        mixed, kept = self.self_attn(self.input_layernorm(x), angles, attend)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), kept
 
 
 class Backbone(nnx.Module):
@@ -208,6 +232,11 @@ class Decoder(nnx.Module):
         self.model = Backbone(config, dtype=dtype, rngs=rngs)
         self.lm_head = None if config.tied_head else Weight((config.vocab_size, config.hidden_size), 0.02, dtype, rngs)
 
+    @property
+    def head(self) -> Float[Array, "v d"]:
+        """Weights of the output head."""
+        return (self.model.embed_tokens if self.lm_head is None else self.lm_head).weight[...]
+
     def embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
         """Input embeddings of token ids."""
         return self.model.embed_tokens.weight[...][tokens]
@@ -231,15 +260,14 @@ class Decoder(nnx.Module):
             positions = jnp.broadcast_to(jnp.arange(t)[None, :], (b, t))
         if segments is None:
             segments = jnp.zeros((b, t), jnp.int32)
-        x = embeddings
+        x, angles = embeddings, rotation(self.config, positions)
         for layer in self.model.layers:
-            x = layer(x, positions, segments)
+            x, _ = layer(x, angles, functools.partial(attend_before, segments=segments))
         return self.model.norm(x)
 
     def logits(self, hidden: Float[Array, "*rows d"]) -> Float[Array, "*rows v"]:
         """Next-token logits, float32."""
-        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        return jnp.einsum("...d,vd->...v", hidden, head.weight[...], preferred_element_type=jnp.float32)
+        return jnp.einsum("...d,vd->...v", hidden, self.head, preferred_element_type=jnp.float32)
 
     def __call__(self, tokens: Int[Array, "b t"], positions=None, segments=None) -> Float[Array, "b t v"]:
         """Logits at every position; see `hidden` for the arguments."""

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
 
+from andor.mesh import sharding
 from andor.models.decoder import Decoder, DecoderConfig, Llama3RopeScaling
 
 
@@ -37,9 +38,13 @@ class WeightRow:
         groups = re.findall(r"\(([^)]*)\)|(\S+)", self.axes)
         return tuple(math.prod(sizes[axis] for axis in (group or single).split()) for group, single in groups)
 
+    def letters(self) -> str:
+        """Axes of the parameter in the decoder."""
+        return re.sub(r"\W", "", self.axes)
+
     def our_shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of the parameter in the decoder."""
-        return tuple(sizes[axis] for axis in re.findall(r"\w", self.axes))
+        return tuple(sizes[axis] for axis in self.letters())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +177,10 @@ def count_parameters(config: DecoderConfig) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(abstract_decoder(config, jnp.bfloat16)[1]))
 
 
-def load_decoder(folder: Path, config: DecoderConfig, family: Family, dtype) -> Decoder:
-    """Fill a decoder from the safetensors files of `folder`, one tensor at a time.
+def load_decoder(
+    folder: Path, config: DecoderConfig, family: Family, dtype, mesh: jax.sharding.Mesh | None = None
+) -> Decoder:
+    """Fill a decoder from the safetensors files of `folder`, one tensor at a time, each onto the devices of the mesh.
 
     Raises:
       ValueError: tensors are unknown, missing, duplicated, mis-shaped or not floating point; one error lists them all.
@@ -212,7 +219,8 @@ def load_decoder(folder: Path, config: DecoderConfig, family: Family, dtype) -> 
                 if not jnp.issubdtype(value.dtype, jnp.floating):
                     problems.append(f"{name} has dtype {value.dtype}, expected a floating-point type")
                     continue
-                filled[name] = jnp.asarray(value.reshape(row.our_shape(sizes)), dtype)
+                value = value.reshape(row.our_shape(sizes)).astype(dtype, copy=False)
+                filled[name] = jax.device_put(value, sharding(mesh, row.letters(), sizes))
     problems += [f"missing tensor {name}" for name in table if name not in filled]
     if spare_head is not None and not problems:
         embedding = np.asarray(filled["model.embed_tokens.weight"])

@@ -1,0 +1,231 @@
+"""v(T) for all 2**n_players masks of a prompt: the log-odds of the target under every masked prompt.
+
+tree      tokens that masked prompts share are evaluated once (`prefix_tree` says which, `tree` evaluates them)
+naive     every masked prompt from scratch, as a reference
+log_odds  from hidden states to the log-odds of a target
+work      what a way of evaluating looks like from outside
+"""
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import jax
+import numpy as np
+from flax import nnx
+
+from andor.evaluation.naive import NaiveEvaluation
+from andor.evaluation.planning import default_tokens_per_batch, plan_tree
+from andor.evaluation.prefix_tree import bucket
+from andor.evaluation.tree import TreeEvaluation
+from andor.evaluation.work import Evaluation
+from andor.memory import available_bytes
+from andor.models import LanguageModel
+from andor.prompts import Prompt, TokenizedPrompt, continuation, tokenize
+from andor.values import Values
+
+Method = Literal["tree", "naive"]
+
+MATMUL_PRECISION = "highest"
+"""Otherwise accelerators multiply float32 in TF32 or bfloat16 passes, at errors of 1e-3 in v. No effect on bfloat16."""
+
+_AHEAD = 2
+"""Batches that are started before one is waited for, so that the device never waits for the host."""
+
+
+def evaluate(
+    model: LanguageModel,
+    prompt: Prompt,
+    *,
+    target: str | None = None,
+    method: Method = "tree",
+    tokens_per_batch: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Values:
+    """Evaluate a prompt under all 2**n_players masks.
+
+    Args:
+      model: from `andor.load`.
+      prompt: the text, its players and perhaps its target.
+      target: exact continuation to explain, leading space included; overrides the prompt's. Without either it is the
+        model's most probable next token on the full prompt.
+      method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which takes
+        about n_players / 2 times as long and gives the same values up to rounding.
+      tokens_per_batch: tokens in one forward pass; by default what suits the device.
+      progress: called with the number of masks done after every batch.
+
+    Raises:
+      ValueError: the method or the number of tokens is none, the prompt cannot be tokenised for this model or does not
+        fit in memory, or the model gave a value that is not finite.
+    """
+    report = None if progress is None else lambda _, masks: progress(masks)
+    return next(
+        evaluate_all(
+            model, [prompt], targets=[target], method=method, tokens_per_batch=tokens_per_batch, progress=report
+        )
+    )
+
+
+def evaluate_all(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    targets: Sequence[str | None] | None = None,
+    method: Method = "tree",
+    tokens_per_batch: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Values]:
+    """Values of one prompt after the other, each while the next one is already under way.
+
+    Args:
+      model, method, tokens_per_batch: as for `evaluate`.
+      prompts: any number.
+      targets: one per prompt, as for `evaluate`; by default each prompt's own.
+      progress: called as progress(index of the prompt, masks of it that are done) after every batch.
+
+    Raises:
+      ValueError: as `evaluate`, when the prompt's turn comes.
+    """
+    if method not in ("tree", "naive"):
+        raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
+    if tokens_per_batch is not None and tokens_per_batch < 1:
+        raise ValueError(f"evaluate(tokens_per_batch=...) must be at least 1; got {tokens_per_batch}.")
+    waiting: deque[tuple[jax.Array, Callable[[], Values | None]]] = deque()
+    finished, told = time.perf_counter(), (0, 0)
+
+    def tell(index, masks):
+        nonlocal told
+        if progress is not None and (index, masks) > told:
+            progress(index, masks)
+            told = (index, masks)
+
+    def finish(index, prompt, target, evaluation, start):
+        nonlocal finished
+        v = evaluation.values()
+        _check_finite(model, prompt, v)
+        # Prompts overlap; counted one after the other, their times add up.
+        start, finished = max(start, finished), time.perf_counter()
+        tell(index, len(v))
+        return Values(
+            v=v,
+            players=prompt.words,
+            target=target,
+            target_probability=float(1 / (1 + np.exp(-v[-1]))),
+            tokens_evaluated=evaluation.tokens,
+            seconds=finished - start,
+        )
+
+    def work() -> Iterator[tuple[jax.Array, Callable[[], Values | None]]]:
+        for index, (prompt, target) in enumerate(zip(prompts, targets or [None] * len(prompts), strict=True)):
+            start = time.perf_counter()
+            if target is None:
+                own = prompt.target
+                target = predict_target(model, prompt) if own is None else continuation(prompt.text, own)
+            evaluation = _evaluation(model, prompt, target, method, tokens_per_batch)
+            step = None
+            for step in evaluation.steps():
+                yield step.done, functools.partial(tell, index, step.masks)
+            yield step.done, functools.partial(finish, index, prompt, target, evaluation, start)
+
+    def settle():
+        done, then = waiting.popleft()
+        done.block_until_ready()
+        return then()
+
+    started = work()
+    while True:
+        with jax.default_matmul_precision(MATMUL_PRECISION):  # not across a yield: the caller's own stays as it is
+            item = next(started, None)
+        if item is not None:
+            waiting.append(item)
+        if len(waiting) > (0 if item is None else _AHEAD) and (values := settle()) is not None:
+            yield values
+        if item is None and not waiting:
+            return
+
+
+def _evaluation(
+    model: LanguageModel, prompt: Prompt, target: str, method: Method, tokens_per_batch: int | None
+) -> Evaluation:
+    tokenized = tokenize(prompt, model.tokenizer, target)
+    _check_fits(model, prompt, tokenized)
+    mesh, config = model.mesh, model.decoder.config
+    groups_players = 0 if mesh is None else mesh.shape["data"].bit_length() - 1
+    if groups_players > prompt.n_players:
+        raise ValueError(
+            f"prompt {prompt.id or prompt.text[:40]!r} has {prompt.n_players} players, whose {2**prompt.n_players} "
+            f"masks cannot be divided among data={mesh.shape['data']} of the mesh. Name more players, or use a smaller "
+            "mesh."
+        )
+    if method == "naive":
+        return NaiveEvaluation(model.decoder, tokenized, tokens_per_batch or default_tokens_per_batch(), mesh)
+    tree = plan_tree(
+        config,
+        model.dtype.itemsize,
+        tokenized,
+        tokens_per_batch,
+        groups_players=groups_players,
+        available=available_bytes(mesh),
+    )
+    return TreeEvaluation(model.decoder, tree, mesh)
+
+
+def _check_finite(model: LanguageModel, prompt: Prompt, v: np.ndarray) -> None:
+    if not np.all(np.isfinite(v)):
+        bad = int(np.flatnonzero(~np.isfinite(v))[0])
+        raise ValueError(
+            f"model {model.name!r} gave v = {v[bad]} on mask {bad} of prompt {prompt.id or prompt.text[:40]!r}: its "
+            f"logits overflow or hold NaN in {model.dtype}. Try dtype='float32', and check the weights."
+        )
+
+
+def predict_target(model: LanguageModel, prompt: Prompt) -> str:
+    """Exact text of the model's most probable next token on the full prompt, leading space included.
+
+    Special tokens (an end of text), pieces of a character, and tokens whose text this tokenizer writes with other
+    tokens are no text that can be explained, so the most probable of all other tokens is taken.
+    """
+    tokenized = tokenize(prompt, model.tokenizer)
+    _check_fits(model, prompt, tokenized)
+    length = len(tokenized.token_ids)
+    padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
+    with jax.default_matmul_precision(MATMUL_PRECISION):
+        logits = np.asarray(_last_logits(*nnx.split(model.decoder), padded, np.int32(length - 1)))
+    special = set(model.tokenizer.all_special_ids)
+    # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
+    before = model.tokenizer.decode(tokenized.token_ids, clean_up_tokenization_spaces=False)
+    for token in np.argsort(-logits, kind="stable"):
+        if token in special or token >= len(model.tokenizer):
+            continue
+        after = model.tokenizer.decode([*tokenized.token_ids, token], clean_up_tokenization_spaces=False)
+        text = after[len(before) :]
+        if not after.startswith(before) or not text or "\ufffd" in text:
+            continue
+        if tokenize(prompt, model.tokenizer, text).target_ids.tolist() == [token]:
+            return text
+    raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _last_logits(graphdef, state, token_ids, read_from):
+    decoder = nnx.merge(graphdef, state)
+    hidden = decoder.hidden(decoder.embed(token_ids[None, :]))
+    return decoder.logits(jax.lax.dynamic_index_in_dim(hidden[0], read_from, keepdims=False))
+
+
+def _check_fits(model: LanguageModel, prompt: Prompt, tokenized: TokenizedPrompt) -> None:
+    length = len(tokenized.token_ids) + max(len(tokenized.target_ids) - 1, 0)
+    if length > model.decoder.config.max_positions:
+        raise ValueError(
+            f"prompt {prompt.id or prompt.text[:40]!r} has {length} tokens, but {model.name!r} was made for at most "
+            f"{model.decoder.config.max_positions} (max_position_embeddings). Shorten the text."
+        )
+    # A gather beyond the embedding table would be clamped silently.
+    highest = int(max(tokenized.token_ids.max(), tokenized.baseline_id, *tokenized.target_ids))
+    if highest >= model.decoder.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer of {model.name!r} gave token id {highest}, but its vocab_size is "
+            f"{model.decoder.config.vocab_size}: tokenizer and weights do not belong together."
+        )

@@ -1,0 +1,99 @@
+"""Every masked prompt from scratch: the reference that the prefix tree is checked against.
+
+Masks are evaluated in batches of one fixed shape, and sequences are padded on the right, where a causal decoder never
+looks, so that prompts of similar length share one compilation.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.prefix_tree import bucket
+from andor.evaluation.work import Step
+from andor.mesh import sharding
+from andor.models.decoder import Decoder
+from andor.prompts import TokenizedPrompt
+
+
+class NaiveEvaluation:
+    """The masked prompts of one prompt, in batches.
+
+    Args:
+      decoder: the network.
+      prompt: with its target.
+      tokens_per_batch: tokens of one batch at most, padding included; but one prompt on every device at least.
+      mesh: the devices that the decoder lies on, or None.
+    """
+
+    def __init__(self, decoder: Decoder, prompt: TokenizedPrompt, tokens_per_batch: int, mesh: Mesh | None = None):
+        self._graphdef, self._state = nnx.split(decoder)
+        self._prompt, self._n_subsets = prompt, 2 ** (int(prompt.player_of_token.max()) + 1)
+        background = np.full(len(prompt.target_ids) - 1, -1)
+        # The last target token is predicted, never read.
+        self._token_ids = _padded(np.concatenate([prompt.token_ids, prompt.target_ids[:-1]]), 0)
+        self._player_of_token = _padded(np.concatenate([prompt.player_of_token, background]), -1)
+        self._mesh, lines = mesh, 1 if mesh is None else mesh.shape["data"]
+        self._batch_size = min(max(1, tokens_per_batch // len(self._token_ids) // lines) * lines, self._n_subsets)
+        self._results: list[tuple[int, tuple[Array, Array]]] = []
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the decoder, padding not counted."""
+        return self._n_subsets * (len(self._prompt.token_ids) + len(self._prompt.target_ids) - 1)
+
+    def steps(self) -> Iterator[Step]:
+        """Start the batches, one after the other."""
+        for first in range(0, self._n_subsets, self._batch_size):
+            last = min(first + self._batch_size, self._n_subsets)
+            # The last batch repeats its last subset, so that every batch has the same shape.
+            subsets = np.minimum(np.arange(first, first + self._batch_size, dtype=np.int32), self._n_subsets - 1)
+            result = _batch(
+                self._graphdef,
+                self._state,
+                jax.device_put(subsets, sharding(self._mesh, "b")),
+                self._token_ids,
+                self._player_of_token,
+                np.int32(self._prompt.baseline_id),
+                self._prompt.target_ids,
+                np.int32(len(self._prompt.token_ids) - 1),
+            )
+            self._results.append((last - first, result))
+            yield Step(done=result[0], masks=last)
+
+    def values(self) -> Float[np.ndarray, "s"]:
+        """v of every subset, after all steps."""
+        target, others = (
+            np.concatenate([np.asarray(result[part])[:count] for count, result in self._results]) for part in (0, 1)
+        )
+        return log_odds(target.T, others.T)
+
+
+def mask_tokens(
+    subset: Int[Array, ""], token_ids: Int[Array, "t"], player_of_token: Int[Array, "t"], baseline_id: Int[Array, ""]
+) -> Int[Array, "t"]:
+    """The prompt x_T: tokens of players outside the subset replaced by the baseline token, background kept."""
+    masked = (player_of_token >= 0) & ((subset >> jnp.maximum(player_of_token, 0)) & 1 == 0)
+    return jnp.where(masked, baseline_id, token_ids)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from):
+    """Logit of the target and logsumexp of the others, `[b, k]`; position `read_from` predicts the first target."""
+    decoder = nnx.merge(graphdef, state)
+    mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
+    hidden = decoder.hidden(decoder.embed(jax.vmap(mask)(subsets)))
+    # The head runs only where a target token is predicted.
+    hidden = jax.lax.dynamic_slice_in_dim(hidden, read_from, target_ids.shape[0], axis=1)
+    targets = jnp.broadcast_to(target_ids[None], hidden.shape[:2])
+    return target_and_others(decoder.head, hidden, targets)
+
+
+def _padded(tokens: np.ndarray, value: int) -> Int[np.ndarray, "t"]:
+    return np.pad(tokens, (0, bucket(len(tokens)) - len(tokens)), constant_values=value).astype(np.int32)

@@ -1,0 +1,180 @@
+"""Masked prompts that agree so far share everything so far: the prefix tree on the device.
+
+`andor.evaluation.prefix_tree` says which tokens go into which batch and what they attend to; here a batch goes through
+the decoder layer by layer. One compiled layer serves all layers, and all prompts whose shapes fall into the same
+buckets. Keys and values are written to the cache in place (its buffers are donated) before any is read.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.prefix_tree import PrefixTree, bucket
+from andor.evaluation.work import Step
+from andor.mesh import sharding
+from andor.models.decoder import Decoder, attend_before, mixing_weights, rotation
+
+Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
+"""Keys and values of one layer."""
+
+
+class TreeEvaluation:
+    """The prefix tree of one prompt, in batches.
+
+    Args:
+      decoder: the network.
+      tree: the prompt's tree and how it is walked; as many groups as the mesh has along `data`.
+      mesh: the devices that the decoder lies on, or None.
+    """
+
+    def __init__(self, decoder: Decoder, tree: PrefixTree, mesh: Mesh | None = None):
+        self._decoder, self._tree, self._mesh = decoder, tree, mesh
+        self._outcomes: list[np.ndarray] = []
+        self._results: list[tuple[Array, Array]] = []
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the decoder, padding not counted: sum_t 2**k(t) in every group."""
+        return self._tree.tokens
+
+    def steps(self) -> Iterator[Step]:
+        """Start the batches, one after the other."""
+        tree, decoder, mesh = self._tree, self._decoder, self._mesh
+        whole, layers = nnx.split(decoder), [nnx.split(layer) for layer in decoder.model.layers]
+        groups, dtype = 2**tree.groups_players, decoder.head.dtype
+        trunks = _prefill(decoder, tree.trunk_tokens(), mesh) if tree.trunk else [None] * len(layers)
+        shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
+        caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in layers]
+        visible = jnp.asarray(tree.visible)
+        # What the head will read, in order of evaluation: a small part of what the caches hold.
+        n_reads = -(-len(tree.prompt.target_ids) * 2**tree.n_players // tree.n_rows)
+        shape = (groups, n_reads * tree.n_rows, decoder.config.hidden_size)
+        final = jnp.zeros(shape, dtype, device=sharding(mesh, "btd"))
+        n_final, n_masks, n_steps = 0, groups * 2**tree.n_players, tree.n_batches + n_reads
+        for number, batch in enumerate(tree.batches(), start=1):
+            x, angles = _embed(*whole, jax.device_put(batch.tokens, sharding(mesh, "bt")), batch.positions)
+            where = np.int32(batch.first_slot), batch.keys, visible, batch.position_of_block
+            for index, (layer, trunk) in enumerate(zip(layers, trunks, strict=True)):
+                x, caches[index] = _layer(*layer, x, angles, trunk, np.int32(tree.trunk), caches[index], *where)
+            if len(batch.outcome):
+                places = np.where(batch.final, n_final + np.cumsum(batch.final) - 1, shape[1])
+                final = _keep(final, x, places.astype(np.int32))
+                n_final += len(batch.outcome)
+                self._outcomes.append(batch.outcome)
+            yield Step(done=x, masks=n_masks * number // n_steps)
+        targets = tree.prompt.target_ids[np.concatenate(self._outcomes) >> tree.n_players]
+        targets = np.pad(targets, (0, shape[1] - n_final)).reshape(n_reads, tree.n_rows)
+        for number in range(n_reads):
+            self._results.append(_read(*whole, final, np.int32(number * tree.n_rows), targets[number]))
+            yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)
+
+    def values(self) -> Float[np.ndarray, "s"]:
+        """v of every subset, after all steps."""
+        tree = self._tree
+        outcome = np.concatenate(self._outcomes)
+        groups, n_states = 2**tree.groups_players, 2**tree.n_players
+        parts = []
+        for part in (0, 1):
+            in_order = np.concatenate([np.asarray(result[part]) for result in self._results], axis=1)
+            by_outcome = np.empty((groups, len(outcome)))
+            by_outcome[:, outcome] = in_order[:, : len(outcome)]
+            # Group and state make one number whose highest bit is the first player; in a lattice it is the lowest.
+            by_state = np.moveaxis(by_outcome.reshape(groups, -1, n_states), 1, 0).reshape(-1, groups * n_states)
+            parts.append(by_state[:, bits_reversed(tree.groups_players + tree.n_players)])
+        return log_odds(*parts)
+
+
+def bits_reversed(n_bits: int) -> Int[np.ndarray, "s"]:
+    """The numbers 0, 1, ..., 2**n_bits - 1 with their bits in reverse."""
+    numbers = np.arange(2**n_bits)
+    return sum((((numbers >> bit) & 1) << (n_bits - 1 - bit) for bit in range(n_bits)), np.zeros_like(numbers))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(graphdef, state, tokens, positions):
+    decoder = nnx.merge(graphdef, state)
+    return decoder.embed(tokens), rotation(decoder.config, jnp.broadcast_to(positions[None], tokens.shape))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnames=("x", "cache"))
+def _layer(
+    graphdef,
+    state,
+    x: Float[Array, "b t d"],
+    angles,
+    trunk: Cache | None,
+    trunk_length: Int[Array, ""],
+    cache: Cache,
+    first_slot: Int[Array, ""],
+    keys: Int[Array, "n u"],
+    visible: Bool[Array, "positions w u"],
+    position_of_block: Int[Array, "n"],
+) -> tuple[Float[Array, "b t d"], Cache]:
+    """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache)."""
+    layer = nnx.merge(graphdef, state)
+
+    def attend(q, k, v):
+        written = tuple(
+            jax.lax.dynamic_update_slice_in_dim(old, new, first_slot, axis=1)
+            for old, new in zip(cache, (k, v), strict=True)
+        )
+        of_block_k, of_block_v = (each[:, keys] for each in written)
+        rows = q.reshape(q.shape[0], *keys.shape[:1], -1, *q.shape[2:])
+        score = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+        scores = score("bnwkgh,bnukh->bnkgwu", rows, of_block_k)
+        seen = visible[position_of_block][None, :, None, None]
+        if trunk is None:
+            mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, q), of_block_v)
+            return mixed.reshape(q.shape), written
+        trunk_k, trunk_v = trunk
+        of_trunk = score("bnwkgh,bukh->bnkgwu", rows, trunk_k)
+        in_trunk = (jnp.arange(trunk_k.shape[1]) < trunk_length)[None, None, None, None, None]
+        seen = [jnp.broadcast_to(in_trunk, of_trunk.shape), jnp.broadcast_to(seen, scores.shape)]
+        scores = jnp.concatenate([of_trunk, scores], axis=-1)
+        on_trunk, on_block = jnp.split(
+            mixing_weights(scores, jnp.concatenate(seen, axis=-1), q), [trunk_k.shape[1]], axis=-1
+        )
+        mixed = jnp.einsum("bnkgwu,bukh->bnwkgh", on_trunk, trunk_v)
+        mixed = mixed + jnp.einsum("bnkgwu,bnukh->bnwkgh", on_block, of_block_v)
+        return mixed.reshape(q.shape), written
+
+    return layer(x, angles, attend)
+
+
+def _prefill(decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None) -> list[Cache]:
+    """Keys and values of the trunk in every layer. Padded on the right, where nothing that counts can see it."""
+    tokens = np.pad(tokens, ((0, 0), (0, bucket(tokens.shape[1]) - tokens.shape[1])))
+    positions = np.arange(tokens.shape[1], dtype=np.int32)
+    x, angles = _embed(*nnx.split(decoder), jax.device_put(tokens, sharding(mesh, "bt")), positions)
+    trunks = []
+    for layer in decoder.model.layers:
+        x, trunk = _prefill_layer(*nnx.split(layer), x, angles)
+        trunks.append(trunk)
+    return trunks
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnames="x")
+def _prefill_layer(graphdef, state, x, angles):
+    one_segment = jnp.zeros(x.shape[:2], jnp.int32)
+    return nnx.merge(graphdef, state)(x, angles, functools.partial(attend_before, segments=one_segment))
+
+
+@functools.partial(jax.jit, donate_argnames="final")
+def _keep(final, x, places):
+    """Write rows of x to their places; places beyond the end are rows that nobody reads."""
+    return final.at[:, places].set(x, mode="drop")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(graphdef, state, final, first, targets):
+    """Logit of the target and logsumexp of the others for as many rows as there are targets, `[b, t]`."""
+    decoder = nnx.merge(graphdef, state)
+    hidden = decoder.model.norm(jax.lax.dynamic_slice_in_dim(final, first, targets.shape[0], axis=1))
+    return target_and_others(decoder.head, hidden, jnp.broadcast_to(targets[None], hidden.shape[:2]))

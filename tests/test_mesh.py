@@ -1,0 +1,59 @@
+"""Eight fake CPU devices give the same values as one. In a process of its own: devices are counted at the start."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from andor.mesh import make_mesh
+
+SCRIPT = """
+import json, jax, numpy as np, andor
+from andor.evaluation import tree
+from andor.mesh import make_mesh
+
+prompt = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "dull"], "never again")
+long = andor.Prompt("the film is good . " * 12 + prompt.text, ["is not", "good ,", "it", "dull"], target="good")
+reference = [andor.evaluate(andor.load("tiny-llama"), each).v for each in (prompt, long)]
+errors = {}
+for data, model in [(1, 1), (8, 1), (2, 2), (4, 2), (1, 2)]:
+    loaded = andor.load("tiny-llama", mesh=make_mesh(data=data, model=model))
+    weight = loaded.decoder.model.layers[0].mlp.gate_proj.weight[...]
+    assert len(weight.sharding.device_set) == data * model
+    assert weight.addressable_shards[0].data.shape[0] == weight.shape[0] // model
+    before = tree._layer._cache_size()
+    for method in ("tree", "naive"):
+        values = [andor.evaluate(loaded, each, method=method).v for each in (prompt, long)]
+        errors[f"{data} {model} {method}"] = max(float(abs(a - b).max()) for a, b in zip(values, reference))
+    assert tree._layer._cache_size() - before <= 4, "layers are compiled again and again"
+try:
+    andor.evaluate(andor.load("tiny-llama", mesh=make_mesh(data=8)), andor.Prompt("a good film", ["good"], "ever"))
+except ValueError as error:
+    errors["too few"] = str(error)
+try:
+    andor.load("tiny-llama", mesh=make_mesh(model=8))
+except ValueError as error:
+    errors["does not divide"] = str(error)
+print(json.dumps(errors))
+"""
+
+
+def test_eight_devices_give_the_values_of_one():
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    errors = json.loads(done.stdout.splitlines()[-1])
+    assert "cannot be divided among data=8" in errors.pop("too few")
+    assert "num_key_value_heads = 2 does not divide by model=8" in errors.pop("does not divide")
+    assert len(errors) == 10 and max(errors.values()) <= 1e-4, errors
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"data": 3}, "power of two"), ({"model": 0}, "at least 1"), ({"data": 1024}, "needs 1024 devices; there are")],
+)
+def test_bad_meshes_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(**sizes)
