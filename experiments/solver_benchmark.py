@@ -175,7 +175,7 @@ def solvers_of(config: Config, noise: float) -> dict[str, object]:
     every = {
         "published-20k": Published(steps=steps if config.smoke else 20_000, start=0.1),
         "published-50k": Published(steps=steps if config.smoke else 50_000, start=0.1),
-        "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps if config.smoke else 20_000),
+        "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps if config.smoke else 50_000),
         "exact": InteriorPoint(),
     }
     return {name: solver for name, solver in every.items() if name in config.solvers}

@@ -34,15 +34,19 @@ from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
 class FirstOrder:
     """Optax-driven solver for any penalty, O(n_players 2^n_players) a step: for more players than the exact solvers.
 
+    Of several optima it returns one that lies near its way there. In planted games of 8 players, two runs with the
+    players relabelled shared 97 to 100 of their top 100 effects at a tolerance of 1e-3 without noise, and 93 to 100 at
+    1e-4 with noise of 0.02; with the exact answer, which breaks ties, 72 to 100. Prefer an exact solver where it fits.
+
     Attributes:
       tolerance: certified relative gap to reach.
-      max_steps: gradient steps at most.
+      max_steps: gradient steps at most; 1,000 to 10,000 are usual at 8 to 10 players.
       optimizer: any optax gradient transformation; by default L-BFGS, `optax.lbfgs()`. It starts afresh every round,
         so a learning rate schedule spans a round; effects and noise are in units of max |v - v(∅)|.
       steps_per_round: gradient steps between updates of the multipliers and checks of the gap.
       width: the smoothing, in units of the mean |effect| of the split of v of least squared norm: wider makes rounds
-        easier and more of them. By default 0.05 without noise and 0.3 with, which reach the tolerance in the fewest
-        steps on planted and on random games of 6 to 10 players.
+        easier and more of them. By default 0.05 without noise and 0.5 with, which took few steps on planted and on
+        random games of 6 to 10 players alike.
       precision: "float64", or "float32" for accelerators without fast float64.
       progress: called as progress(step, gap) after every round, with the certified gap of each problem, `[p]`.
     """
@@ -50,7 +54,7 @@ class FirstOrder:
     penalties: ClassVar = (Penalty,)
 
     tolerance: float = 1e-2
-    max_steps: int = 20_000
+    max_steps: int = 50_000
     optimizer: optax.GradientTransformation | None = None
     steps_per_round: int = 20
     width: float | None = None
@@ -73,7 +77,7 @@ class FirstOrder:
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
         noisy = bool(np.any(problem.noise_bound > 0))
-        width = (0.3 if noisy else 0.05) if self.width is None else self.width
+        width = (0.5 if noisy else 0.05) if self.width is None else self.width
         with jax.enable_x64(self.precision == "float64"):
             best, step = _solve(
                 without_empty(jnp.asarray(lattice.moebius(problem.v), self.precision)),
