@@ -1,4 +1,4 @@
-"""The command line: `andor compare`, `andor extract`, `andor figures`.
+"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`.
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
 Results go to stdout, progress and errors to stderr. Bad input is one line, `andor: error: ...`, and exit code 2.
@@ -59,20 +59,7 @@ class Compare:
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
-        if self.prompts is not None and self.prompt is not None:
-            raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
-        if self.prompt is None and (self.players or self.target is not None):
-            raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
-        if self.prompt is not None and self.limit is not None:
-            raise ValueError("--limit cuts a list of prompts; got it with the one --prompt. Leave --limit out.")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"--limit must be at least 1; got {self.limit}.")
-        from andor.prompts import DEFAULT_PROMPTS, read_prompts
-
-        if self.prompt is not None:
-            prompts = [_one_prompt(self.prompt, self.players, self.target)]
-        else:
-            prompts = read_prompts(self.prompts or DEFAULT_PROMPTS)[: self.limit]
+        prompts = _prompts(self)
         run = _compare(self, self.models, prompts, command)
 
         from andor import figures, tables
@@ -150,7 +137,67 @@ class Figures:
         _print_files(_console(), self.directory, figures.draw(self.directory), start)
 
 
-COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures}
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What evaluating prompts under a model will take: tokens, operations, memory, time. Reads no weights."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """An embedded model, a directory in HF format, or a hub id."""
+    prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
+    """Prompts, as for andor compare. Default: the 20 of the package."""
+    prompt: Text = None
+    """One prompt, instead of a file."""
+    players: Words = ()
+    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after --prompt. Default: one token."""
+    limit: Annotated[int | None, _optional("N")] = None
+    """Only the first N prompts."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: what the run would choose on the device."""
+    memory: Annotated[float | None, _optional("GB")] = None
+    """Memory of an accelerator to plan for. Default: what is free on the device here."""
+    tflops: Annotated[float | None, _optional("RATE")] = None
+    """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
+    tokens_per_batch: Annotated[int | None, _optional("N")] = None
+    """Tokens in one forward pass. Default: what suits the device."""
+    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        if (self.memory is None) != (self.tflops is None):
+            raise ValueError("--memory and --tflops describe a device together; got one of them. Give both or neither.")
+        if self.memory is not None and min(self.memory, self.tflops) <= 0:
+            raise ValueError(f"--memory and --tflops must be positive; got {self.memory} and {self.tflops}.")
+        from andor import tables
+        from andor.evaluation import planning
+        from andor.memory import available_bytes
+        from andor.models import count_parameters, load_config, load_tokenizer
+        from andor.prompts import tokenize
+
+        prompts = _prompts(self)
+        elsewhere = self.memory is not None
+        config, dtype = load_config(self.model, dtype=self.dtype, backend="gpu" if elsewhere else None)
+        tokenizer = load_tokenizer(self.model)
+        weights = count_parameters(config) * dtype.itemsize
+        free = round(self.memory * 1e9) if elsewhere else available_bytes()
+        if weights > free:
+            raise ValueError(
+                f"the weights of {self.model!r} take {weights / 1e9:.1f} GB in {dtype}, and {free / 1e9:.1f} GB of "
+                "memory are there. Use a smaller dtype (bfloat16), or plan for a larger device (--memory, --tflops)."
+            )
+        rows = self.tokens_per_batch or (planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None)
+        plans = {}
+        for prompt in prompts:
+            tokenized = tokenize(prompt, tokenizer)
+            if not len(tokenized.target_ids):  # the model's prediction will be one token
+                tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
+            plans[prompt.id] = planning.plan(config, dtype.itemsize, tokenized, rows, available=free - weights)
+        rate = self.tflops * 1e12 if elsewhere else planning.matrix_rate(dtype)
+        _console().print(tables.plan(self.model, count_parameters(config), dtype, weights, free, plans, rate))
+
+
+COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -222,6 +269,22 @@ def _report(error: BaseException) -> int:
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
+
+
+def _prompts(settings: "Compare | Plan") -> list:
+    if settings.prompts is not None and settings.prompt is not None:
+        raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
+    if settings.prompt is None and (settings.players or settings.target is not None):
+        raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
+    if settings.prompt is not None and settings.limit is not None:
+        raise ValueError("--limit cuts a list of prompts; got it with the one --prompt. Leave --limit out.")
+    if settings.limit is not None and settings.limit < 1:
+        raise ValueError(f"--limit must be at least 1; got {settings.limit}.")
+    from andor.prompts import DEFAULT_PROMPTS, read_prompts
+
+    if settings.prompt is not None:
+        return [_one_prompt(settings.prompt, settings.players, settings.target)]
+    return read_prompts(settings.prompts or DEFAULT_PROMPTS)[: settings.limit]
 
 
 def _one_prompt(text: str, players: Sequence[str], target: str | None):

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from andor import metrics
+from andor.evaluation.planning import EFFICIENCY, Plan
 from andor.prompts import PlayerRow
 from andor.results import TOP_K, TRANSFER_K
 from andor.store import Run
@@ -34,6 +35,78 @@ def players(rows: Sequence[PlayerRow], labels: Mapping[str, str]) -> RenderableT
         table.add_row(_text(row.word), f"{row.span[0]} to {row.span[1]}", *ids)
     masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
     return _titled("Players", table, f"Each token of a masked player is replaced by {masks}.")
+
+
+def plan(
+    model: str,
+    parameters: int,
+    dtype,
+    weights: int,
+    free: int,
+    plans: Mapping[str, Plan],
+    rate: float,
+) -> RenderableType:
+    """What prompts will take under a model.
+
+    Args:
+      model: its name.
+      parameters, dtype, weights: their number, dtype and bytes.
+      free: bytes of memory to plan for.
+      plans: by prompt.
+      rate: of large matrix products, in operations per second.
+    """
+    table = _table()
+    table.add_column("prompt", no_wrap=True, max_width=20)
+    for title in (
+        "n",
+        "tokens",
+        "evaluated",
+        "from scratch",
+        "ratio",
+        "operations",
+        "cache",
+        "all but weights",
+        "time",
+    ):
+        table.add_column(title, justify="right")
+    for name, each in list(plans.items())[:MOST_PROMPTS]:
+        tree = each.tree
+        table.add_row(
+            _text(name),
+            str(tree.n_players + tree.groups_players),
+            str(len(tree.started)),
+            f"{each.tokens:,}",
+            f"{each.naive_tokens:,}",
+            f"{each.naive_tokens / each.tokens:.1f}",
+            f"{each.operations:.2g}",
+            _bytes(each.memory.cache),
+            _bytes(each.memory.total),
+            _seconds(each.operations / rate / EFFICIENCY),
+        )
+    tokens, naive = (sum(getattr(each, name) for each in plans.values()) for name in ("tokens", "naive_tokens"))
+    seconds = sum(each.operations for each in plans.values()) / rate / EFFICIENCY
+    most = max(each.memory.total for each in plans.values())
+    return Group(
+        _text(f"{model}: {parameters:,} parameters, {_bytes(weights)} in {dtype}"),
+        Text(),
+        table,
+        Text(),
+        _text(
+            f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), "
+            f"about {_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s, compilation not counted."
+        ),
+        _text(f"Memory: {_bytes(weights + most)} of {_bytes(free)}."),
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def comparison(run: Run) -> RenderableType:

@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -177,6 +178,41 @@ def test_more_players_than_memory_allows_get_one_line(models, tmp_path, monkeypa
     assert main(["extract", models[0], "--prompt", TEXT]) == 2
     errors = capfd.readouterr().err
     assert errors.startswith("andor: error: ") and errors.count("\n") == 1 and "memory" in errors
+
+
+def test_plan_says_what_a_run_will_take(capsys):
+    command = ["plan", "tiny-llama", "--prompt", "the film is not good .", "--players", "film", "not", "good"]
+    assert main(command) == 0
+    here = capsys.readouterr().out
+    # 1 BOS, then: the, film, is, not, good, "." in one token each.
+    assert "1,311,872 parameters, 5.2 MB in float32" in here
+    assert f"{1 + 1 + 2 + 2 + 4 + 8 + 8:,} tokens evaluated ({8 * 7:,} from scratch)" in here
+    assert main([*command, "--memory", "80", "--tflops", "700"]) == 0
+    there = capsys.readouterr().out
+    assert "50% of 700 TFLOP/s" in there and "of 80.00 GB" in there
+
+
+def test_plan_reads_prompt_files_and_no_weights(models, prompts, tmp_path, capsys):
+    folder = tmp_path / "without-weights"
+    shutil.copytree(models[0], folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert main(["plan", str(folder), "--prompts", prompts, "--limit", "2"]) == 0
+    assert "2 prompts:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--memory", "80"], "describe a device together"),
+        (["--memory", "0", "--tflops", "1"], "must be positive"),
+        (["--memory", "0.004", "--tflops", "1"], "the weights of 'tiny-llama' take 0.0 GB"),
+        (["--memory", "0.006", "--tflops", "1"], "masked prompts take"),
+        (["--players", "film"], "belong to --prompt"),
+    ],
+)
+def test_plan_refuses(capsys, arguments, message):
+    assert main(["plan", "tiny-llama", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 def test_debug_shows_the_traceback(tmp_path, monkeypatch):

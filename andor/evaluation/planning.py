@@ -1,21 +1,24 @@
 """What an evaluation will take, before it is begun: tokens, operations, memory; and how the masks are walked to fit."""
 
 import dataclasses
+import time
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from andor.evaluation.log_odds import VOCABULARY_PIECE
 from andor.evaluation.prefix_tree import PrefixTree, bucket
 from andor.models.decoder import DecoderConfig
 from andor.prompts import TokenizedPrompt
 
-_TOKENS_PER_BATCH = {"cpu": 1024}
-_TOKENS_PER_BATCH_ELSEWHERE = 8192
+TOKENS_PER_BATCH_CPU = 1024
+TOKENS_PER_BATCH_ACCELERATOR = 8192
 
 
 def default_tokens_per_batch() -> int:
     """Tokens in one forward pass, a power of two: as few as keep the device busy."""
-    return _TOKENS_PER_BATCH.get(jax.default_backend(), _TOKENS_PER_BATCH_ELSEWHERE)
+    return TOKENS_PER_BATCH_CPU if jax.default_backend() == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,20 +84,35 @@ def plan_tree(
     """
     rows = tokens_per_batch or default_tokens_per_batch()
     rows = 1 << (rows.bit_length() - 1)
+    least = rows if tokens_per_batch else min(rows, 64)
     while True:
         tree = _leanest(prompt, rows, groups_players)
         needed = memory(config, itemsize, tree).total
         if needed <= available:
             return tree
-        if tokens_per_batch is not None or rows <= 64:
+        if rows <= least:
             break
         rows //= 2
     n_players = tree.n_players + groups_players
-    raise ValueError(
-        f"the 2**{n_players} masked prompts take {needed / 1e9:.2f} GB beside the weights, in batches of {rows} "
-        f"tokens, and {available / 1e9:.2f} GB of memory are free. Name fewer players (each halves it), use a smaller "
-        "dtype, or free memory."
+    fewer = next(
+        (
+            n
+            for n in range(n_players - 1, groups_players, -1)
+            if memory(config, itemsize, _leanest(_without(prompt, n_players - n), least, groups_players)).total
+            <= available
+        ),
+        None,
     )
+    advice = "Not even one player would fit: free memory" if fewer is None else f"{fewer} players fit: name fewer"
+    raise ValueError(
+        f"the 2**{n_players} masked prompts take {needed / 1e9:.2f} GB beside the weights in batches of {rows} "
+        f"tokens, and {available / 1e9:.2f} GB of memory are free. {advice}, or use a smaller dtype or a larger device."
+    )
+
+
+def _without(prompt: TokenizedPrompt, count: int) -> TokenizedPrompt:
+    """The prompt with its first players as background."""
+    return dataclasses.replace(prompt, player_of_token=np.maximum(prompt.player_of_token - count, -1))
 
 
 def _leanest(prompt: TokenizedPrompt, rows: int, groups_players: int) -> PrefixTree:
@@ -102,3 +120,65 @@ def _leanest(prompt: TokenizedPrompt, rows: int, groups_players: int) -> PrefixT
     whole = PrefixTree(prompt, rows, groups_players)
     splits = range(max(1, whole.n_players - whole.width))
     return min((dataclasses.replace(whole, split=split) for split in splits), key=lambda tree: tree.n_slots)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What one prompt will take under one model, without its weights.
+
+    Attributes:
+      tree: how its masks are walked.
+      memory: bytes beside the weights.
+      tokens, naive_tokens: tokens through the decoder, by the tree and from scratch.
+      operations: floating-point operations of the tree, a multiplication and an addition counted as two.
+    """
+
+    tree: PrefixTree
+    memory: Memory
+    tokens: int
+    naive_tokens: int
+    operations: float
+
+
+def plan(
+    config: DecoderConfig,
+    itemsize: int,
+    prompt: TokenizedPrompt,
+    tokens_per_batch: int | None = None,
+    *,
+    groups_players: int = 0,
+    available: int,
+) -> Plan:
+    """What `andor.evaluate` will do with a prompt. Arguments and errors as for `plan_tree`."""
+    tree = plan_tree(config, itemsize, prompt, tokens_per_batch, groups_players=groups_players, available=available)
+    size = config.axis_sizes()
+    d, f, k, g, h, v = (size[letter] for letter in "dfkghv")
+    masks = 2 ** (tree.n_players + groups_players)
+    weights_per_token = config.num_layers * (d * h * k * (2 * g + 2) + 3 * d * f)
+    attention_per_token = config.num_layers * 2 * k * g * h * (tree.n_keys + tree.trunk)
+    return Plan(
+        tree=tree,
+        memory=memory(config, itemsize, tree),
+        tokens=tree.tokens,
+        naive_tokens=masks * len(tree.started),
+        operations=2.0 * (tree.tokens * (weights_per_token + attention_per_token))
+        + 2.0 * masks * len(prompt.target_ids) * v * d,
+    )
+
+
+EFFICIENCY = 0.5
+"""Share of the rate of large matrix products that an evaluation is taken to reach."""
+
+
+def matrix_rate(dtype) -> float:
+    """Operations per second of a large matrix product on the default device, measured now, in a second or so."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    product = jax.jit(jnp.matmul)
+    x = jnp.ones((size, size), dtype)
+    product(x, x).block_until_ready()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        product(x, x).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)

@@ -162,7 +162,9 @@ class PrefixTree:
         of_part = np.where(early, 0, states >> self.split)
         top, part = int(of_top.sum()), int(of_part.sum())
         total = top + (2**self.split if part else 0) * part
-        rows = min(self.rows, max(2**width, 1 << (total - 1).bit_length()))
+        # As many batches as must be, of equal size: the last one is not mostly padding.
+        of_batch = bucket(-(-total // -(-total // self.rows)))
+        rows = min(self.rows, -(-of_batch // 2**width) * 2**width)
         kept = -(-top // rows) * rows
         # A slot is used again after a part and a batch: by then all who read it are done.
         ring = -(-(part + rows) // rows) * rows if part else 0
@@ -182,7 +184,8 @@ class PrefixTree:
     @property
     def n_slots(self) -> int:
         """Tokens whose keys and values are held at a time, in each group, without the trunk."""
-        return bucket((self._layout.kept + self._layout.ring) // self.n_rows) * self.n_rows
+        batches = (self._layout.kept + self._layout.ring) // self.n_rows
+        return self.n_rows * (batches if batches < 8 else bucket(batches))
 
     def batches(self) -> Iterator[Batch]:
         """Rows in the order of evaluation. Nothing is said of rows of padding but that they disturb nobody."""

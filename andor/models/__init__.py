@@ -76,14 +76,9 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
         config, the mesh or the memory, or the dtype is unknown.
       FileNotFoundError: a file of the checkpoint is missing.
     """
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
     folder = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
     settings, family, config = _read_architecture(folder)
-    if dtype == "auto":
-        stored = settings.get("dtype") or settings.get("torch_dtype")
-        dtype = "bfloat16" if stored == "bfloat16" and jax.default_backend() != "cpu" else "float32"
-    jax_dtype = jnp.dtype(dtype)
+    jax_dtype = _dtype(settings, dtype, jax.default_backend())
     copies = 1 if mesh is None else mesh.shape["data"]
     needed, available = copies * count_parameters(config) * jax_dtype.itemsize, available_bytes(mesh)
     if needed > available:
@@ -103,6 +98,18 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
     )
 
 
+def load_config(
+    name: str, *, revision: str | None = None, dtype: str = "auto", backend: str | None = None
+) -> tuple[DecoderConfig, jnp.dtype]:
+    """Architecture of a model and the dtype that `load` would choose on a backend, without its weights.
+
+    Name, revision, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu"), by default the
+    present one.
+    """
+    settings, _, config = _read_architecture(_find(str(name), revision, WITHOUT_WEIGHTS))
+    return config, _dtype(settings, dtype, backend or jax.default_backend())
+
+
 def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model, without its weights.
 
@@ -111,6 +118,15 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedToke
     folder = _find(str(name), revision, WITHOUT_WEIGHTS)
     _read_architecture(folder)
     return _load_tokenizer(folder)
+
+
+def _dtype(settings: dict, dtype: str, backend: str) -> jnp.dtype:
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
+    if dtype == "auto":
+        stored = settings.get("dtype") or settings.get("torch_dtype")
+        dtype = "bfloat16" if stored == "bfloat16" and backend != "cpu" else "float32"
+    return jnp.dtype(dtype)
 
 
 def _find(name: str, revision: str | None, files: list[str]) -> Path:
