@@ -48,8 +48,8 @@ class Compare:
     """What to explain after --prompt. Default: what the first model predicts."""
     limit: Annotated[int | None, _optional("N")] = None
     """Only the first N prompts."""
-    noise: float = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    noise: float | Literal["measured"] = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
     out: Folder = None
@@ -84,8 +84,8 @@ class Extract:
     """What to explain after the text. Default: what the model predicts."""
     top: int = 12
     """Effects to show."""
-    noise: float = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    noise: float | Literal["measured"] = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
     out: Folder = None
@@ -116,6 +116,8 @@ class Extract:
             f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
             f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
         )
+        if self.noise == "measured":
+            console.print(tables.noise_floor(values))
         console.print(tables.certificate(run))
         _print_files(console, run.path, figures.draw(run, top=self.top), start)
 
@@ -327,12 +329,19 @@ def _progress_bars(names: Sequence[str]) -> Iterator:
 
     from andor.store import model_labels
 
-    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
+    class Rate(progress.ProgressColumn):
+        """Masks, or whatever the stage counts, per second."""
 
+        def render(self, task) -> str:
+            return "" if task.speed is None else f"{task.speed:.3g} {task.fields['unit']}/s"
+
+    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
+    units = {"load": "models", "evaluate": "masks", "extract": "prompts"}
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=30),
         progress.TaskProgressColumn(),
+        Rate(),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
@@ -343,7 +352,7 @@ def _progress_bars(names: Sequence[str]) -> Iterator:
     def report(stage: str, model: str, done: int, total: int) -> None:
         bars.start()  # not before there is a bar: bad input gets its one line and no more
         if (stage, model) not in tasks:
-            tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total)
+            tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total, unit=units[stage])
         bars.update(tasks[stage, model], completed=done)
 
     try:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -41,7 +42,7 @@ def compare(
     prompts: Sequence[Prompt] | None = None,
     *,
     out: str | Path,
-    noise: float = 0.02,
+    noise: float | Literal["measured"] = 0.02,
     solver: Solver | None = None,
     dtype: str = "auto",
     command: str = "andor.compare(...)",
@@ -56,7 +57,7 @@ def compare(
       prompts: with different ids; those without an id are called "prompt-0001", ... by their place. By default the 20
         prompts that ship with the package.
       out: the run directory, new or empty.
-      noise: bound on the noise, a multiple of |v(N) - v(∅)|, as for `andor.extract`.
+      noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
       solver: as for `andor.extract`.
       dtype: as for `andor.load`.
       command: what to record in the settings as the origin of the run.
@@ -121,7 +122,7 @@ def compare(
             for saved, prompt, target in zip(settings["prompts"], prompts, targets, strict=True):
                 saved |= {"target": target, "target_from": "given" if prompt.target else name}
         store.save_settings(out, settings)
-        values[name] = _evaluate_all(model, prompts, targets, out, report)
+        values[name] = _evaluate_all(model, prompts, targets, noise == "measured", out, report)
         # Two large models do not fit in memory together, and the solver can use the room too.
         del model
         gc.collect()
@@ -134,7 +135,7 @@ def compare(
 
 
 def _evaluate_all(
-    model, prompts: Sequence[Prompt], targets: Sequence[str], out: Path, report: Progress
+    model, prompts: Sequence[Prompt], targets: Sequence[str], measure_noise: bool, out: Path, report: Progress
 ) -> dict[str, Values]:
     masks = [2**prompt.n_players for prompt in prompts]
 
@@ -142,7 +143,7 @@ def _evaluate_all(
         report("evaluate", model.name, sum(masks[:index]) + of_prompt, sum(masks))
 
     results = {}
-    evaluated = evaluate_all(model, prompts, targets=targets, progress=masks_done)
+    evaluated = evaluate_all(model, prompts, targets=targets, measure_noise=measure_noise, progress=masks_done)
     for prompt, values in zip(prompts, evaluated, strict=True):
         results[prompt.id] = values
         store.save_values(out, model.name, prompt.id, values)
@@ -153,14 +154,19 @@ def _extract_all(
     name: str,
     prompts: Sequence[Prompt],
     values: dict[str, Values],
-    noise: float,
+    noise: float | Literal["measured"],
     solvers: dict[int, Solver],
     out: Path,
     report: Progress,
 ) -> dict[str, Solution]:
     results = {}
     for batch in _batches(prompts):
-        solutions = extract(np.stack([values[prompt.id].v for prompt in batch]), noise, solvers[batch[0].n_players])
+        of_batch = [values[prompt.id] for prompt in batch]
+        bounds, unit = noise, "range"
+        if noise == "measured":
+            bounds, unit = np.array([each.measured_noise for each in of_batch]), "log-odds"
+        solver = solvers[batch[0].n_players]
+        solutions = extract(np.stack([each.v for each in of_batch]), bounds, solver, noise_unit=unit)
         for index, prompt in enumerate(batch):
             results[prompt.id] = solutions[index]
             store.save_effects(out, name, prompt.id, solutions[index])
@@ -191,12 +197,13 @@ def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
     return prompts
 
 
-def _check(names: tuple[str, ...], noise: float) -> None:
+def _check(names: tuple[str, ...], noise: float | str) -> None:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"compare(models=...) must be different models, at least one; got {names}.")
-    if not (np.isfinite(noise) and noise >= 0):
+    if noise != "measured" and not (np.isfinite(noise) and noise >= 0):
         raise ValueError(
-            f"compare(noise=...) must be finite and not negative; got {noise}. The published rule is 0.02."
+            f"compare(noise=...) must be finite and not negative, or 'measured'; got {noise}. The published rule is "
+            "0.02."
         )
 
 

@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 
 from andor import lattice
 from andor.penalties import L1, Penalty
+from andor.values import Values
 
 Array = np.ndarray
 
@@ -231,8 +232,8 @@ def _correlations(y):
 
 
 def extract(
-    v: Float[Array, "*p s"],
-    noise: float | Float[Array, "p"] = 0.02,
+    v: Float[Array, "*p s"] | Values,
+    noise: float | Float[Array, "p"] | Literal["measured"] = 0.02,
     solver: Solver | None = None,
     *,
     penalty: Penalty | None = None,
@@ -243,9 +244,10 @@ def extract(
 
     Args:
       v: log-odds of every masked prompt, `[2**n_players]` or `[p, 2**n_players]` for p prompts or models over the same
-        number of players; index as in `andor.lattice`.
+        number of players; index as in `andor.lattice`. Or the `Values` of `andor.evaluate`.
       noise: how much of each v[T] may be left as noise: a multiple of |v(N) - v(∅)| (the published rule, 0.02 to 0.05
-        of it) or, with `noise_unit="log-odds"`, the bound itself. One number, or one per problem of the batch.
+        of it) or, with `noise_unit="log-odds"`, the bound itself. One number, or one per problem of the batch. Or
+        "measured": what evaluating again showed, `Values.measured_noise`.
       solver: a solver of `andor.solvers`; by default an exact one, and the first-order solver where there is none for
         the penalty or there are too many players for it.
       penalty: a penalty of `andor.penalties`; by default `L1()`, the sum of |effects|.
@@ -259,6 +261,14 @@ def extract(
       ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is, or a
         solver that does not know the penalty; before any work.
     """
+    if isinstance(noise, str):
+        if noise != "measured" or not isinstance(v, Values):
+            raise ValueError(
+                f"extract(noise={noise!r}) must be a number, or 'measured' where v is the Values of andor.evaluate; "
+                f"got v of type {type(v).__name__}."
+            )
+        noise, noise_unit = v.measured_noise, "log-odds"
+    v = v.v if isinstance(v, Values) else v
     v, noise_bound, weights = checked("extract", v, noise, noise_unit, weights)
     batch = np.atleast_2d(v)[:, None]
     solution = solve("extract", batch, np.atleast_1d(noise_bound)[:, None], weights, penalty or L1(), solver)

@@ -11,7 +11,7 @@
 empty set first (`andor.lattice`). Text is stored as unicode arrays; nothing is pickled.
 
 settings.json
-    format      1, the version of this layout
+    format      2, the version of this layout
     command     the command or call that made the run
     models      one object per model, in the order given: name, label (short and unique, for tables and figures),
                 folder, family, fingerprint (sha256 of config and weights), dtype, parameters, baseline (the token
@@ -19,7 +19,7 @@ settings.json
     prompts     one object per prompt, in order: id, text, players ([start, stop] characters each), words (their texts),
                 target (the exact text explained in all models, leading space included), target_from ("given", or the
                 name of the model whose prediction it is)
-    noise       bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt
+    noise       bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured"
     solver      number of players -> name and settings of the solver that prompts with so many players were given
     tau         an effect is salient above tau times the largest
     matmul_precision   of the models' matrix products, as `jax.default_matmul_precision` names it
@@ -38,6 +38,7 @@ values/<folder>/<prompt id>.npz
     target_probability   float64 [], on the full prompt
     tokens_evaluated     int64 []
     seconds              float64 []
+    forward_noise        float64 [], size of the noise of v, nats; NaN where it was not measured
 
 effects/<folder>/<prompt id>.npz
     and_effects, or_effects, noise, dual_values   float64 [2**n_players]; v = zeta(and) + or_sums(or) + noise
@@ -66,7 +67,7 @@ from andor.interactions import Solution
 from andor.prompts import Prompt
 from andor.values import Values
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,7 +246,7 @@ def _read_arrays(path: Path, kind: type, prompt: Prompt, per_subset: tuple[str, 
             raise ValueError(
                 f"{path}: {name} has shape {array.shape}; it must be {shape} for {prompt.n_players} players."
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and name != "forward_noise" and not np.isfinite(array).all():
             raise ValueError(f"{path}: {name} is not finite.")
     for name in per_subset:
         if arrays[name].dtype != np.float64:

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from andor import metrics
+from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Plan
 from andor.prompts import PlayerRow
 from andor.results import TOP_K, TRANSFER_K
 from andor.store import Run
+from andor.values import Values
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
@@ -261,6 +263,17 @@ def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> Rend
         )
     notes = "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of |v(N) - v(∅)|."
     return _titled(f"Strongest effects on the log-odds of {values.target!r}", table, notes)
+
+
+def noise_floor(values: Values) -> RenderableType:
+    """What the measured noise of v means for the effects of each order."""
+    size = values.forward_noise
+    orders = ", ".join(f"{size * 2 ** (order / 2):.1e}" for order in range(1, len(values.players) + 1))
+    return _text(
+        f"Forward noise of v: {size:.1e} nats on {min(SAMPLE, len(values.v))} masks evaluated again, bound "
+        f"{values.measured_noise:.1e} on all. "
+        f"AND-only effects of order 1, 2, ... are known to within {orders}."
+    )
 
 
 def certificate(run: Run) -> Text:

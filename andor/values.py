@@ -1,6 +1,7 @@
 """`Values`: v(T) of one prompt under one model, as `andor.evaluate` gives it and a run folder holds it. NumPy only."""
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Float64
@@ -18,6 +19,8 @@ class Values:
       target_probability: p on the full prompt.
       tokens_evaluated: tokens that went through the decoder, padding not counted.
       seconds: wall time, compilation included.
+      forward_noise: size of the noise of v, in nats, NaN where it was not measured
+        (`andor.evaluation.noise_floor.NoiseFloor.size`).
     """
 
     v: Float64[np.ndarray, "s"]
@@ -26,3 +29,18 @@ class Values:
     target_probability: float
     tokens_evaluated: int
     seconds: float
+    forward_noise: float = math.nan
+
+    @property
+    def measured_noise(self) -> float:
+        """Bound on the noise of all masks, in nats: of k normal numbers of size s the largest is s sqrt(2 log 2k).
+
+        Raises:
+          ValueError: the noise was not measured.
+        """
+        if math.isnan(self.forward_noise):
+            raise ValueError(
+                "the forward noise of these values was not measured. Use andor.evaluate(..., measure_noise=True), or "
+                "give a bound."
+            )
+        return self.forward_noise * math.sqrt(2 * math.log(2 * len(self.v)))

@@ -80,9 +80,9 @@ def test_one_model_at_a_time_and_progress(models, tmp_path, monkeypatch):
 def test_the_solver_recorded_for_a_number_of_players_is_the_one_that_ran(models, tmp_path, monkeypatch):
     ran = {}
 
-    def spy(v, noise, solver):
+    def spy(v, noise, solver, **options):
         ran[str(int(np.log2(v.shape[-1])))] = type(solver).__name__
-        return extract(v, noise, solver)
+        return extract(v, noise, solver, **options)
 
     monkeypatch.setattr(comparison, "default_solver", lambda n: InteriorPoint() if n <= 2 else FirstOrder())
     monkeypatch.setattr(comparison, "extract", spy)
@@ -92,7 +92,7 @@ def test_the_solver_recorded_for_a_number_of_players_is_the_one_that_ran(models,
 
 
 def test_values_survive_a_failure_after_them(models, tmp_path, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise RuntimeError("solver died")
 
     monkeypatch.setattr(comparison, "extract", fail)

@@ -7,6 +7,7 @@ work      what a way of evaluating looks like from outside
 """
 
 import functools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from andor.evaluation import noise_floor
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, plan_tree
 from andor.evaluation.prefix_tree import bucket
@@ -42,6 +44,7 @@ def evaluate(
     target: str | None = None,
     method: Method = "tree",
     tokens_per_batch: int | None = None,
+    measure_noise: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Values:
     """Evaluate a prompt under all 2**n_players masks.
@@ -54,6 +57,8 @@ def evaluate(
       method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which takes
         about n_players / 2 times as long and gives the same values up to rounding.
       tokens_per_batch: tokens in one forward pass; by default what suits the device.
+      measure_noise: evaluate a sample of masks again, in another batch shape and order and in float32, and keep how
+        far they are off as `Values.forward_noise`, for `andor.extract(values, noise="measured")`.
       progress: called with the number of masks done after every batch.
 
     Raises:
@@ -61,11 +66,8 @@ def evaluate(
         fit in memory, or the model gave a value that is not finite.
     """
     report = None if progress is None else lambda _, masks: progress(masks)
-    return next(
-        evaluate_all(
-            model, [prompt], targets=[target], method=method, tokens_per_batch=tokens_per_batch, progress=report
-        )
-    )
+    options = {"method": method, "tokens_per_batch": tokens_per_batch, "measure_noise": measure_noise}
+    return next(evaluate_all(model, [prompt], targets=[target], progress=report, **options))
 
 
 def evaluate_all(
@@ -75,12 +77,13 @@ def evaluate_all(
     targets: Sequence[str | None] | None = None,
     method: Method = "tree",
     tokens_per_batch: int | None = None,
+    measure_noise: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Values]:
     """Values of one prompt after the other, each while the next one is already under way.
 
     Args:
-      model, method, tokens_per_batch: as for `evaluate`.
+      model, method, tokens_per_batch, measure_noise: as for `evaluate`.
       prompts: any number.
       targets: one per prompt, as for `evaluate`; by default each prompt's own.
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
@@ -103,8 +106,12 @@ def evaluate_all(
 
     def finish(index, prompt, target, evaluation, start):
         nonlocal finished
-        v = evaluation.values()
+        v, forward_noise = evaluation.values(), math.nan
         _check_finite(model, prompt, v)
+        if measure_noise:
+            with jax.default_matmul_precision(MATMUL_PRECISION):
+                tokenized = tokenize(prompt, model.tokenizer, target)
+                forward_noise = noise_floor.measure(model.decoder, tokenized, v, model.mesh).size
         # Prompts overlap; counted one after the other, their times add up.
         start, finished = max(start, finished), time.perf_counter()
         tell(index, len(v))
@@ -115,6 +122,7 @@ def evaluate_all(
             target_probability=float(1 / (1 + np.exp(-v[-1]))),
             tokens_evaluated=evaluation.tokens,
             seconds=finished - start,
+            forward_noise=forward_noise,
         )
 
     def work() -> Iterator[tuple[jax.Array, Callable[[], Values | None]]]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Int32
 
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
@@ -30,30 +30,40 @@ class NaiveEvaluation:
       prompt: with its target.
       tokens_per_batch: tokens of one batch at most, padding included; but one prompt on every device at least.
       mesh: the devices that the decoder lies on, or None.
+      subsets: which masks; by default all, in order.
     """
 
-    def __init__(self, decoder: Decoder, prompt: TokenizedPrompt, tokens_per_batch: int, mesh: Mesh | None = None):
+    def __init__(
+        self,
+        decoder: Decoder,
+        prompt: TokenizedPrompt,
+        tokens_per_batch: int,
+        mesh: Mesh | None = None,
+        subsets: Int[np.ndarray, "k"] | None = None,
+    ):
         self._graphdef, self._state = nnx.split(decoder)
-        self._prompt, self._n_subsets = prompt, 2 ** (int(prompt.player_of_token.max()) + 1)
-        background = np.full(len(prompt.target_ids) - 1, -1)
-        # The last target token is predicted, never read.
-        self._token_ids = _padded(np.concatenate([prompt.token_ids, prompt.target_ids[:-1]]), 0)
-        self._player_of_token = _padded(np.concatenate([prompt.player_of_token, background]), -1)
-        self._mesh, lines = mesh, 1 if mesh is None else mesh.shape["data"]
-        self._batch_size = min(max(1, tokens_per_batch // len(self._token_ids) // lines) * lines, self._n_subsets)
+        self._prompt, self._mesh = prompt, mesh
+        self._subsets = np.arange(2 ** (int(prompt.player_of_token.max()) + 1)) if subsets is None else subsets
+        token_ids, player_of_token = read_tokens(prompt)
+        length = bucket(len(token_ids))
+        self._token_ids = np.pad(token_ids, (0, length - len(token_ids)))
+        self._player_of_token = np.pad(player_of_token, (0, length - len(token_ids)), constant_values=-1)
+        lines = 1 if mesh is None else mesh.shape["data"]
+        self._batch_size = lines * min(max(1, tokens_per_batch // length // lines), -(-len(self._subsets) // lines))
         self._results: list[tuple[int, tuple[Array, Array]]] = []
 
     @property
     def tokens(self) -> int:
         """Tokens that go through the decoder, padding not counted."""
-        return self._n_subsets * (len(self._prompt.token_ids) + len(self._prompt.target_ids) - 1)
+        return len(self._subsets) * (len(self._prompt.token_ids) + len(self._prompt.target_ids) - 1)
 
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
-        for first in range(0, self._n_subsets, self._batch_size):
-            last = min(first + self._batch_size, self._n_subsets)
+        count = len(self._subsets)
+        for first in range(0, count, self._batch_size):
+            last = min(first + self._batch_size, count)
             # The last batch repeats its last subset, so that every batch has the same shape.
-            subsets = np.minimum(np.arange(first, first + self._batch_size, dtype=np.int32), self._n_subsets - 1)
+            subsets = self._subsets[np.minimum(np.arange(first, first + self._batch_size), count - 1)].astype(np.int32)
             result = _batch(
                 self._graphdef,
                 self._state,
@@ -68,11 +78,20 @@ class NaiveEvaluation:
             yield Step(done=result[0], masks=last)
 
     def values(self) -> Float[np.ndarray, "s"]:
-        """v of every subset, after all steps."""
+        """v of every subset that was asked for, after all steps."""
         target, others = (
             np.concatenate([np.asarray(result[part])[:count] for count, result in self._results]) for part in (0, 1)
         )
         return log_odds(target.T, others.T)
+
+
+def read_tokens(prompt: TokenizedPrompt) -> tuple[Int32[np.ndarray, "t"], Int32[np.ndarray, "t"]]:
+    """(token ids, player of each token) of what is read: the prompt, and the target but for its last token."""
+    background = np.full(len(prompt.target_ids) - 1, -1, np.int32)
+    return (
+        np.concatenate([prompt.token_ids, prompt.target_ids[:-1]]),
+        np.concatenate([prompt.player_of_token, background]),
+    )
 
 
 def mask_tokens(
@@ -93,7 +112,3 @@ def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, ta
     hidden = jax.lax.dynamic_slice_in_dim(hidden, read_from, target_ids.shape[0], axis=1)
     targets = jnp.broadcast_to(target_ids[None], hidden.shape[:2])
     return target_and_others(decoder.head, hidden, targets)
-
-
-def _padded(tokens: np.ndarray, value: int) -> Int[np.ndarray, "t"]:
-    return np.pad(tokens, (0, bucket(len(tokens)) - len(tokens)), constant_values=value).astype(np.int32)

@@ -1,0 +1,110 @@
+"""How exactly v is known: a sample of masks evaluated again, in another batch shape and order, and in float32.
+
+Noise of size s in v becomes noise of size s 2^(|S| / 2) in the Harsanyi dividend of S, a signed sum of 2^|S| values
+of v (Chen et al., ICLR 2024, arXiv 2401.16318, appendix D): in low precision the effects of high order are rounding.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.naive import NaiveEvaluation, mask_tokens, read_tokens
+from andor.models.decoder import Decoder, attend_before, rotation
+from andor.prompts import TokenizedPrompt
+
+SAMPLE = 64
+"""Masks that are evaluated again."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NoiseFloor:
+    """Differences of v on a sample of masks, in nats.
+
+    Attributes:
+      subsets: the sample. int `[k]`.
+      batch: v less what another batch shape and order gives, in the model's own dtype. float64 `[k]`.
+      float32: v less what float32 gives, weights rounded to the model's dtype in both. float64 `[k]`.
+    """
+
+    subsets: Int[np.ndarray, "k"]
+    batch: Float[np.ndarray, "k"]
+    float32: Float[np.ndarray, "k"]
+
+    @property
+    def size(self) -> float:
+        """Size s of the noise: the root mean square of the larger differences, or more if the largest says so.
+
+        Of k normal numbers of standard deviation s the largest is about s sqrt(2 log 2k).
+        """
+        each = np.stack([self.batch, self.float32])
+        typical = np.max(np.sqrt(np.mean(each**2, axis=1)))
+        return float(max(typical, np.max(np.abs(each)) / np.sqrt(2 * np.log(2 * each.shape[1]))))
+
+
+def measure(
+    decoder: Decoder, prompt: TokenizedPrompt, v: Float[np.ndarray, "s"], mesh: Mesh | None = None, *, seed: int = 0
+) -> NoiseFloor:
+    """Evaluate a random sample of masks again.
+
+    Args:
+      decoder: the network that gave v.
+      prompt: with its target.
+      v: of all masks.
+      mesh: the devices that the decoder lies on, or None.
+      seed: of the sample.
+    """
+    rng = np.random.default_rng(seed)
+    subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
+    # Shapes that the values were not computed in: seven prompts from scratch.
+    again = NaiveEvaluation(decoder, prompt, 7 * (len(prompt.token_ids) + len(prompt.target_ids)), mesh, subsets)
+    for step in again.steps():
+        step.done.block_until_ready()
+    return NoiseFloor(
+        subsets=subsets,
+        batch=v[subsets] - again.values(),
+        float32=v[subsets] - _in_float32(decoder, prompt, subsets),
+    )
+
+
+def _in_float32(decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray) -> Float[np.ndarray, "k"]:
+    """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
+    whole = nnx.split(decoder)
+    x, angles = _embed(*whole, subsets, *read_tokens(prompt), np.int32(prompt.baseline_id))
+    for layer in decoder.model.layers:
+        x = _layer(*nnx.split(layer), x, angles)
+    x = x[:, len(prompt.token_ids) - 1 :]
+    target, others = _read(*whole, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
+    return log_odds(np.asarray(target).T, np.asarray(others).T)
+
+
+def _merged_in_float32(graphdef, state):
+    return nnx.merge(graphdef, jax.tree.map(lambda weight: weight.astype(jnp.float32), state))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(graphdef, state, subsets, token_ids, player_of_token, baseline_id):
+    decoder = nnx.merge(graphdef, state)
+    mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
+    tokens = jax.vmap(mask)(subsets)
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+    return decoder.embed(tokens).astype(jnp.float32), rotation(decoder.config, positions)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _layer(graphdef, state, x, angles):
+    one_segment = jnp.zeros(x.shape[:2], jnp.int32)
+    attend = functools.partial(attend_before, segments=one_segment)
+    return _merged_in_float32(graphdef, state)(x, angles, attend)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(graphdef, state, x, targets):
+    decoder = _merged_in_float32(graphdef, state)
+    return target_and_others(decoder.head, decoder.model.norm(x), targets)

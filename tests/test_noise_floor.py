@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+import andor
+from andor import store
+from andor.comparison import compare
+from andor.evaluation import noise_floor
+from andor.prompts import tokenize
+
+PROMPT = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "never"], "never again")
+
+
+@pytest.fixture(scope="module")
+def floats():
+    model = andor.load("tiny-qwen2")
+    return model, andor.evaluate(model, PROMPT, measure_noise=True)
+
+
+def test_float32_is_known_to_rounding(floats):
+    assert 0 < floats[1].forward_noise < 1e-4
+
+
+def test_half_precision_is_noisier_and_is_seen_to_be(floats):
+    values = andor.evaluate(andor.load("tiny-qwen2", dtype="bfloat16"), PROMPT, measure_noise=True)
+    assert 1e-3 < values.forward_noise < 0.3
+    # Weights are rounded too, which no evaluation of the rounded model can show.
+    assert np.max(np.abs(values.v - floats[1].v)) < 1.0
+
+
+def test_planted_noise_is_measured(floats):
+    model, values = floats
+    rng = np.random.default_rng(0)
+    prompt = tokenize(PROMPT, model.tokenizer, values.target)
+    floor = noise_floor.measure(model.decoder, prompt, values.v + 0.1 * rng.normal(size=16))
+    assert sorted(floor.subsets.tolist()) == list(range(16))
+    assert 0.05 < floor.size < 0.2
+    np.testing.assert_allclose(floor.batch, floor.float32, atol=1e-4)
+    outlier = values.v.copy()
+    outlier[3] += 5.0
+    assert noise_floor.measure(model.decoder, prompt, outlier).size == pytest.approx(5 / np.sqrt(2 * np.log(32)), 1e-3)
+
+
+def test_extract_takes_the_measured_noise(floats):
+    values = floats[1]
+    solution = andor.extract(values, noise="measured")
+    assert solution.noise_bound == values.measured_noise > values.forward_noise
+    assert solution.noise_bound == pytest.approx(values.forward_noise * np.sqrt(2 * np.log(32)))
+    assert np.max(np.abs(solution.noise)) <= solution.noise_bound and solution.converged
+    np.testing.assert_array_equal(andor.extract(values).and_effects, andor.extract(values.v).and_effects)
+
+
+def test_noise_that_was_not_measured_is_refused(floats):
+    with pytest.raises(ValueError, match=r"measure_noise=True"):
+        andor.extract(andor.evaluate(floats[0], PROMPT), noise="measured")
+    with pytest.raises(ValueError, match="where v is the Values"):
+        andor.extract(floats[1].v, noise="measured")
+
+
+def test_a_run_with_measured_noise(models, tmp_path):
+    run = compare(models[0], [PROMPT], noise="measured", out=tmp_path / "run")
+    prompt_id = next(iter(run.values[models[0]]))
+    values, solution = run.values[models[0]][prompt_id], run.effects[models[0]][prompt_id]
+    assert solution.noise_bound == values.measured_noise and run.settings["noise"] == "measured"
+    assert store.read_run(run.path).values[models[0]][prompt_id].forward_noise == values.forward_noise
