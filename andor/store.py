@@ -51,6 +51,7 @@ Files are replaced whole: written beside their place, synced, then renamed. So a
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -267,8 +268,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    # default: a setting that is an object (a solver's optimiser) is recorded as Python shows it.
-    text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
+    text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False, default=_described) + "\n"
     # Lists of numbers on one line each. Inside strings JSON has no line breaks, so text cannot match.
     text = re.sub(
         r"\[\n[-\d.,e+nul\s]*\]",
@@ -276,6 +276,17 @@ def _write_json(path: Path, content: dict) -> None:
         text,
     )
     _replace(path, lambda file: file.write(text.encode()))
+
+
+def _described(setting: object) -> object:
+    """A setting that JSON does not know; a function (optax optimisers are made of them) by name and what it holds."""
+    if not inspect.isfunction(setting):
+        return repr(setting)
+    try:
+        held = inspect.getclosurevars(setting).nonlocals
+    except ValueError:  # a variable that was never assigned
+        held = {}
+    return {"function": setting.__qualname__.split(".")[0]} | {name: held[name] for name in sorted(held)}
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, object]) -> None:

@@ -4,13 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import andor
 from andor import lattice
 from andor.evaluation import evaluate_all
+from andor.evaluation import tree as tree_module
 from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.naive import NaiveEvaluation
+from andor.evaluation.planning import plan_tree
+from andor.evaluation.tree import TreeEvaluation
 from andor.prompts import tokenize
 
 TEXT = "the film is not good , but it is never dull ."
@@ -58,6 +64,65 @@ def test_values_equal_the_definition(model, target):
     started = np.maximum.accumulate(tokenized.player_of_token) + 1
     assert values.tokens_evaluated == np.sum(2**started) + 8 * (length - started.size)
     assert np.isclose(values.target_probability, 1 / (1 + np.exp(-values.v[-1])))
+
+
+WORDS = TEXT.split()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=9), st.sampled_from([None, "good", "never again"]), st.data())
+def test_tree_equals_naive(model, widths, target, data):
+    """Players of 1 to 3 words anywhere: adjacent, first, last, the whole text."""
+    words = (WORDS * 3)[: max(sum(max(width, 1) for width in widths), 1)]
+    text, players, position = " ".join(words), [], 0
+    for width in widths:  # 0 is a word of background
+        start = len(" ".join(words[:position])) + (position > 0)
+        position += max(width, 1)
+        if width:
+            players.append((start, len(" ".join(words[:position]))))
+    if not players:
+        players = [(0, len(text))]
+    prompt = andor.Prompt(text, players, target=target or "dull")
+    tokens = data.draw(st.sampled_from([None, 1, 16, 100]))
+    tree = andor.evaluate(model, prompt, tokens_per_batch=tokens)
+    naive = andor.evaluate(model, prompt, method="naive")
+    assert_close(tree.v, naive.v, 1e-4)
+    assert tree.tokens_evaluated <= naive.tokens_evaluated
+
+
+@pytest.mark.parametrize("n_players", [1, 16])
+def test_tree_equals_naive_from_one_player_to_sixteen(model, n_players):
+    text = " ".join((WORDS * 2)[: n_players + 2])
+    tokenized = tokenize(andor.Prompt(text, text.split()[-n_players:], target="good"), model.tokenizer)
+    tree = plan_tree(model.decoder.config, 4, tokenized, None, available=10**9)
+    values = run(TreeEvaluation(model.decoder, tree))
+    sample = np.random.default_rng(0).integers(0, 2**n_players, 100)
+    assert_close(values[sample], run(NaiveEvaluation(model.decoder, tokenized, 1000, subsets=sample)), 1e-4)
+
+
+def run(evaluation):
+    for step in evaluation.steps():
+        step.done.block_until_ready()
+    return evaluation.values()
+
+
+def test_a_long_beginning_is_evaluated_once(model):
+    beginning = "a good film . " * 20
+    prompt = andor.Prompt(beginning + TEXT, players=["not good", "never", "dull"], target="good")
+    tree, naive = (andor.evaluate(model, prompt, method=method) for method in ("tree", "naive"))
+    assert_close(tree.v, naive.v, 1e-4)
+    assert tree.tokens_evaluated < 0.3 * naive.tokens_evaluated
+
+
+def test_prompts_of_a_size_share_their_compilations(model):
+    prompts = [
+        andor.Prompt(" ".join(WORDS[first:] + WORDS[:first]), players=WORDS[first : first + 3], target="good")
+        for first in range(5)
+    ]
+    andor.evaluate(model, prompts[0])
+    before = tree_module._layer._cache_size()
+    list(evaluate_all(model, prompts))
+    assert tree_module._layer._cache_size() <= before + 2
 
 
 @pytest.mark.parametrize("method", ["tree", "naive"])

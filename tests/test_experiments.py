@@ -67,6 +67,29 @@ def test_solver_benchmark(tmp_path, capsys):
     assert capsys.readouterr().out.count("| exact |") == 1
 
 
+def test_evaluation_benchmark(tmp_path, capsys):
+    benchmark = experiment("evaluation_benchmark")
+    methods = ("tree", "naive")
+    records = benchmark.main(benchmark.Config(smoke=True, methods=methods, out=tmp_path / "records.json"))
+    assert [(each["n"], each["method"]) for each in records] == [(n, method) for n in (3, 4) for method in methods]
+    for tree, naive in zip(records[::2], records[1::2], strict=True):
+        assert tree["tokens"] == tree["expected_tokens"] < naive["tokens"]
+        assert max(abs(a - b) for a, b in zip(tree["v"], naive["v"], strict=True)) < 1e-4
+        assert tree["compilations"] > 0 and tree["extra_bytes"] > 0
+    assert len(json.loads((tmp_path / "records.json").read_text())) == 4
+    printed = capsys.readouterr().out
+    assert printed.count("| tiny-llama |") == 4 and printed.count("a player more takes") == 2
+
+
+def test_noise_floor(tmp_path, capsys):
+    floor = experiment("noise_floor")
+    results = floor.main(floor.Config(smoke=True, figure=tmp_path / "precision.png"))
+    assert 1e-5 < results["tf32"]["size"] < results["bfloat16"]["size"] < 0.1
+    assert all(each["gap"] <= 1e-6 for each in results.values())
+    assert (tmp_path / "precision.png").stat().st_size > 10_000
+    assert "| tf32, noise alone |" in capsys.readouterr().out
+
+
 def test_phrases_are_split_by_parent_sentence():
     train = experiment("train_embedded")
     sentences = [f"word{i} is a thing number{i}" for i in range(200)]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from andor import store
 from andor.interactions import Solution
 from andor.lattice import moebius
 from andor.prompts import Prompt
+from andor.solvers import FirstOrder
 from andor.values import Values
 
 MODELS = ("tiny-llama", "Qwen/Qwen2.5-7B")
@@ -85,6 +87,16 @@ def test_layout_opens_without_the_package(run):
     ]
     with np.load(run / "values/tiny-llama/prompt-0002.npz", allow_pickle=False) as file:
         assert file["players"].tolist() == ["naïve", "🙂"] and file["v"].dtype == np.float64
+
+
+def test_an_optimiser_is_recorded_with_its_settings(tmp_path):
+    schedule = optax.cosine_decay_schedule(0.1, 100)
+    solver = dataclasses.asdict(FirstOrder(optimizer=optax.sgd(schedule, momentum=0.875)))
+    store.save_settings(tmp_path, {"solver": solver})
+    text = (tmp_path / "settings.json").read_text()
+    assert "0x" not in text  # an address in memory says nothing
+    for setting in ('"decay": 0.875', '"init_value": 0.1', '"decay_steps": 100', '"function": "cosine_decay_schedule"'):
+        assert setting in text
 
 
 def test_lists_of_numbers_take_one_line_and_text_is_left_alone(tmp_path):

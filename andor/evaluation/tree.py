@@ -22,7 +22,10 @@ from andor.mesh import sharding
 from andor.models.decoder import Decoder, attend_before, mixing_weights, rotation
 
 Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
-"""Keys and values of one layer."""
+"""Keys and values of one layer, in slots."""
+
+Trunk = tuple[Float[Array, "b trunk k h"], Float[Array, "b trunk k h"]]
+"""Keys and values of one layer that every row sees."""
 
 
 class TreeEvaluation:
@@ -109,7 +112,7 @@ def _layer(
     state,
     x: Float[Array, "b t d"],
     angles,
-    trunk: Cache | None,
+    trunk: Trunk | None,
     trunk_length: Int[Array, ""],
     cache: Cache,
     first_slot: Int[Array, ""],
@@ -148,7 +151,7 @@ def _layer(
     return layer(x, angles, attend)
 
 
-def _prefill(decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None) -> list[Cache]:
+def _prefill(decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None) -> list[Trunk]:
     """Keys and values of the trunk in every layer. Padded on the right, where nothing that counts can see it."""
     tokens = np.pad(tokens, ((0, 0), (0, bucket(tokens.shape[1]) - tokens.shape[1])))
     positions = np.arange(tokens.shape[1], dtype=np.int32)
