@@ -10,8 +10,8 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, plan_tree
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.tree import TreeEvaluation
-from andor.evaluation.work import Evaluation
+from andor.evaluation.work import Evaluation, Step
 from andor.memory import available_bytes
 from andor.models import LanguageModel
 from andor.prompts import Prompt, TokenizedPrompt, continuation, tokenize
@@ -95,70 +95,95 @@ def evaluate_all(
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
     if tokens_per_batch is not None and tokens_per_batch < 1:
         raise ValueError(f"evaluate(tokens_per_batch=...) must be at least 1; got {tokens_per_batch}.")
-    waiting: deque[tuple[jax.Array, Callable[[], Values | None]]] = deque()
-    finished, told = time.perf_counter(), (0, 0)
+    targets = [None] * len(prompts) if targets is None else targets
+    under_way = (
+        _begin(model, prompt, target, method, tokens_per_batch, index)
+        for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True))
+    )
+    return _finished(model, under_way, measure_noise, progress or (lambda index, masks: None))
 
-    def tell(index, masks):
-        nonlocal told
-        if progress is not None and (index, masks) > told:
-            progress(index, masks)
-            told = (index, masks)
 
-    def finish(index, prompt, target, evaluation, start):
+class _UnderWay(NamedTuple):
+    """A prompt whose evaluation has begun, at time `start`."""
+
+    index: int
+    prompt: Prompt
+    target: str
+    tokenized: TokenizedPrompt
+    evaluation: Evaluation
+    start: float
+
+
+def _begin(
+    model: LanguageModel, prompt: Prompt, target: str | None, method: Method, tokens_per_batch: int | None, index: int
+) -> _UnderWay:
+    start = time.perf_counter()
+    if target is None:
+        target = predict_target(model, prompt) if prompt.target is None else continuation(prompt.text, prompt.target)
+    tokenized = tokenize(prompt, model.tokenizer, target)
+    _check_fits(model, prompt, tokenized)
+    evaluation = _evaluation(model, prompt, tokenized, method, tokens_per_batch)
+    return _UnderWay(index, prompt, target, tokenized, evaluation, start)
+
+
+def _finished(
+    model: LanguageModel, under_way: Iterable[_UnderWay], measure_noise: bool, progress: Callable[[int, int], None]
+) -> Iterator[Values]:
+    """Values as they are finished, while batches of the same or the next prompt are already started."""
+    started: deque[tuple[_UnderWay, Step]] = deque()
+    finished = time.perf_counter()
+
+    def wait() -> Iterator[Values]:
         nonlocal finished
-        v, forward_noise = evaluation.values(), math.nan
-        _check_finite(model, prompt, v)
-        if measure_noise:
-            with jax.default_matmul_precision(MATMUL_PRECISION):
-                tokenized = tokenize(prompt, model.tokenizer, target)
-                forward_noise = noise_floor.measure(model.decoder, tokenized, v, model.mesh).size
-        # Prompts overlap; counted one after the other, their times add up.
-        start, finished = max(start, finished), time.perf_counter()
-        tell(index, len(v))
-        return Values(
-            v=v,
-            players=prompt.words,
-            target=target,
-            target_probability=float(1 / (1 + np.exp(-v[-1]))),
-            tokens_evaluated=evaluation.tokens,
-            seconds=finished - start,
-            forward_noise=forward_noise,
-        )
+        prompt, step = started.popleft()
+        step.done.block_until_ready()
+        if step.masks == 2**prompt.prompt.n_players:
+            # Prompts overlap; counted one after the other, their times add up.
+            values = _values(model, prompt, measure_noise, max(prompt.start, finished))
+            finished = time.perf_counter()
+            progress(prompt.index, step.masks)
+            yield values
+        else:
+            progress(prompt.index, step.masks)
 
-    def work() -> Iterator[tuple[jax.Array, Callable[[], Values | None]]]:
-        for index, (prompt, target) in enumerate(zip(prompts, targets or [None] * len(prompts), strict=True)):
-            start = time.perf_counter()
-            if target is None:
-                own = prompt.target
-                target = predict_target(model, prompt) if own is None else continuation(prompt.text, own)
-            evaluation = _evaluation(model, prompt, target, method, tokens_per_batch)
-            step = None
-            for step in evaluation.steps():
-                yield step.done, functools.partial(tell, index, step.masks)
-            yield step.done, functools.partial(finish, index, prompt, target, evaluation, start)
+    for prompt in under_way:
+        for step in _in_full_precision(prompt.evaluation.steps()):
+            started.append((prompt, step))
+            if len(started) > _AHEAD:
+                yield from wait()
+    while started:
+        yield from wait()
 
-    def settle():
-        done, then = waiting.popleft()
-        done.block_until_ready()
-        return then()
 
-    started = work()
+def _in_full_precision(steps: Iterator[Step]) -> Iterator[Step]:
     while True:
         with jax.default_matmul_precision(MATMUL_PRECISION):  # not across a yield: the caller's own stays as it is
-            item = next(started, None)
-        if item is not None:
-            waiting.append(item)
-        if len(waiting) > (0 if item is None else _AHEAD) and (values := settle()) is not None:
-            yield values
-        if item is None and not waiting:
+            step = next(steps, None)
+        if step is None:
             return
+        yield step
+
+
+def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: float) -> Values:
+    v, forward_noise = done.evaluation.values(), math.nan
+    _check_finite(model, done.prompt, v)
+    if measure_noise:
+        with jax.default_matmul_precision(MATMUL_PRECISION):
+            forward_noise = noise_floor.measure(model.decoder, done.tokenized, v, model.mesh).size
+    return Values(
+        v=v,
+        players=done.prompt.words,
+        target=done.target,
+        target_probability=float(1 / (1 + np.exp(-v[-1]))),
+        tokens_evaluated=done.evaluation.tokens,
+        seconds=time.perf_counter() - start,
+        forward_noise=forward_noise,
+    )
 
 
 def _evaluation(
-    model: LanguageModel, prompt: Prompt, target: str, method: Method, tokens_per_batch: int | None
+    model: LanguageModel, prompt: Prompt, tokenized: TokenizedPrompt, method: Method, tokens_per_batch: int | None
 ) -> Evaluation:
-    tokenized = tokenize(prompt, model.tokenizer, target)
-    _check_fits(model, prompt, tokenized)
     mesh, config = model.mesh, model.decoder.config
     groups_players = 0 if mesh is None else mesh.shape["data"].bit_length() - 1
     if groups_players > prompt.n_players:

@@ -12,7 +12,7 @@ class Step(NamedTuple):
 
     Attributes:
       done: an array that is ready when the batch is done.
-      masks: masked prompts that the work done by then amounts to.
+      masks: masked prompts that the work done by then amounts to; all of them with the last step, and not before.
     """
 
     done: Array
