@@ -52,6 +52,8 @@ class Compare:
     """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
     """The run directory, new or empty. Default: a new one under runs/."""
     debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
@@ -88,6 +90,8 @@ class Extract:
     """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
     """The run directory, new or empty. Default: a new one under runs/."""
     debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
@@ -299,6 +303,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
     from andor import store, tables
     from andor.comparison import compare
+    from andor.mesh import read_mesh
     from andor.models import load_tokenizer
     from andor.prompts import player_table
 
@@ -317,6 +322,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
             out=out,
             noise=settings.noise,
             dtype=settings.dtype,
+            mesh=None if settings.mesh is None else read_mesh(settings.mesh),
             command=command,
             progress=progress,
         )

@@ -19,6 +19,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 import andor.models
 from andor import store
@@ -45,6 +46,7 @@ def compare(
     noise: float | Literal["measured"] = 0.02,
     solver: Solver | None = None,
     dtype: str = "auto",
+    mesh: Mesh | None = None,
     command: str = "andor.compare(...)",
     progress: Progress | None = None,
 ) -> store.Run:
@@ -59,7 +61,7 @@ def compare(
       out: the run directory, new or empty.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
       solver: as for `andor.extract`.
-      dtype: as for `andor.load`.
+      dtype, mesh: as for `andor.load`.
       command: what to record in the settings as the origin of the run.
       progress: called after every batch of masks and every batch of solutions.
 
@@ -94,6 +96,7 @@ def compare(
         "tau": SALIENT,
         "matmul_precision": MATMUL_PRECISION,
         "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
+        "mesh": None if mesh is None else dict(mesh.shape),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,7 +108,7 @@ def compare(
     effects: dict[str, dict[str, Solution]] = {}
     for name, record in zip(names, settings["models"], strict=True):
         report("load", name, 0, 1)
-        model = andor.models.load(name, dtype=dtype)
+        model = andor.models.load(name, dtype=dtype, mesh=mesh)
         report("load", name, 1, 1)
         record |= {
             "family": model.family,

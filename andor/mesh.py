@@ -5,6 +5,7 @@ it, by `jax.jit`, on one device as on many. A model along several devices exchan
 that is for models too large for one device; masks divided among devices share nothing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -37,6 +38,18 @@ def make_mesh(*, data: int = 1, model: int = 1, devices: Sequence[jax.Device] | 
             f"({devices[0].platform}). Use fewer, or start where there are more."
         )
     return Mesh(np.array(devices[: data * model]).reshape(data, model), ("data", "model"))
+
+
+def read_mesh(text: str) -> Mesh:
+    """The mesh that "data=4,model=2" describes; either may be left out.
+
+    Raises:
+      ValueError: the text is not of that form, or `make_mesh` refuses.
+    """
+    sizes = dict(re.findall(r"(?:^|,)\s*(data|model)\s*=\s*(\d+)\s*(?=,|$)", text))
+    if not sizes or text.count(",") + 1 != len(sizes):
+        raise ValueError(f"a mesh is written like data=4,model=2; got {text!r}.")
+    return make_mesh(**{name: int(size) for name, size in sizes.items()})
 
 
 def sharding(mesh: Mesh | None, letters: str, sizes: Mapping[str, int] | None = None) -> NamedSharding | None:

@@ -24,6 +24,7 @@ settings.json
     tau         an effect is salient above tau times the largest
     matmul_precision   of the models' matrix products, as `jax.default_matmul_precision` names it
     device      what the models ran on
+    mesh        devices along "data" (masks) and "model" (weights), or null for one device
     versions    andor, python, jax, flax, numpy
     created     when, UTC
 

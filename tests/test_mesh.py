@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from andor.mesh import make_mesh
+from andor.mesh import make_mesh, read_mesh
 
 SCRIPT = """
-import json, jax, numpy as np, andor
+import json, sys, andor
+from andor.cli import main
 from andor.evaluation import tree
 from andor.mesh import make_mesh
 
@@ -36,18 +37,33 @@ try:
     andor.load("tiny-llama", mesh=make_mesh(model=8))
 except ValueError as error:
     errors["does not divide"] = str(error)
+command = ["extract", "tiny-llama", "--prompt", "a good film", "--target", "ever", "--mesh", "data=2,model=2"]
+assert main([*command, "--out", sys.argv[1]]) == 0
+errors["settings"] = json.load(open(sys.argv[1] + "/settings.json"))["mesh"]
 print(json.dumps(errors))
 """
 
 
-def test_eight_devices_give_the_values_of_one():
+def test_eight_devices_give_the_values_of_one(tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout.splitlines()[-1])
     assert "cannot be divided among data=8" in errors.pop("too few")
     assert "num_key_value_heads = 2 does not divide by model=8" in errors.pop("does not divide")
+    assert errors.pop("settings") == {"data": 2, "model": 2}
     assert len(errors) == 10 and max(errors.values()) <= 1e-4, errors
+
+
+def test_meshes_are_read():
+    assert dict(read_mesh("data=1, model=1").shape) == dict(read_mesh("model=1").shape) == {"data": 1, "model": 1}
+
+
+@pytest.mark.parametrize("text", ["", "4", "data", "data=4;model=2", "data=x", "data=1,data=1", "rows=2", "data=1,"])
+def test_meshes_that_cannot_be_read(text):
+    with pytest.raises(ValueError, match="written like data=4,model=2"):
+        read_mesh(text)
 
 
 @pytest.mark.parametrize(
