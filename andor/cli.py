@@ -29,6 +29,7 @@ def _optional(metavar: str):
 
 Words = Annotated[tuple[str, ...], _optional("WORD ...")]
 Text = Annotated[str | None, _optional("TEXT")]
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Folder = Annotated[Path | None, _optional("DIR")]
 
 
@@ -46,23 +47,30 @@ class Compare:
     """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
     target: Text = None
     """What to explain after --prompt. Default: what the first model predicts."""
+    own_targets: Flag = False
+    """Where no target is given, explain each model's own prediction, not the first model's."""
     limit: Annotated[int | None, _optional("N")] = None
     """Only the first N prompts."""
     noise: float | Literal["measured"] = 0.02
     """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
+    baseline: str = "auto"
+    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
+    token of the vocabulary."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
     """The run directory, new or empty. Default: a new one under runs/."""
-    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
         prompts = _prompts(self)
-        run = _compare(self, self.models, prompts, command)
+        run = _compare(self, self.models, prompts, command, own_targets=self.own_targets)
 
         from andor import figures, tables
 
@@ -88,20 +96,25 @@ class Extract:
     """Effects to show."""
     noise: float | Literal["measured"] = 0.02
     """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
+    baseline: str = "auto"
+    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
+    token of the vocabulary."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
     """The run directory, new or empty. Default: a new one under runs/."""
-    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
         if self.top < 1:
             raise ValueError(f"--top must be at least 1; got {self.top}.")
-        prompt = _one_prompt(self.prompt, self.players, self.target)
+        prompt = _one_prompt(self)
         run = _compare(self, (self.model,), [prompt], command)
 
         from andor import figures, tables
@@ -132,7 +145,7 @@ class Figures:
 
     directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run directory."""
-    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
@@ -157,6 +170,8 @@ class Plan:
     """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
     target: Text = None
     """What to explain after --prompt. Default: one token."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
     limit: Annotated[int | None, _optional("N")] = None
     """Only the first N prompts."""
     dtype: Dtype = "auto"
@@ -167,7 +182,7 @@ class Plan:
     """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
     tokens_per_batch: Annotated[int | None, _optional("N")] = None
     """Tokens in one forward pass. Default: what suits the device."""
-    debug: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
@@ -289,17 +304,21 @@ def _prompts(settings: "Compare | Plan") -> list:
     from andor.prompts import DEFAULT_PROMPTS, read_prompts
 
     if settings.prompt is not None:
-        return [_one_prompt(settings.prompt, settings.players, settings.target)]
-    return read_prompts(settings.prompts or DEFAULT_PROMPTS)[: settings.limit]
+        return [_one_prompt(settings)]
+    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS)[: settings.limit]
+    return [dataclasses.replace(prompt, chat=True) for prompt in prompts] if settings.chat else prompts
 
 
-def _one_prompt(text: str, players: Sequence[str], target: str | None):
+def _one_prompt(settings):
     from andor.prompts import Prompt
 
-    return Prompt(text, players=players or None, target=target, id="prompt")
+    players, target = settings.players or None, settings.target
+    return Prompt(settings.prompt, players=players, target=target, id="prompt", chat=settings.chat)
 
 
-def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str):
+def _compare(
+    settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, own_targets: bool = False
+):
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
     from andor import store, tables
     from andor.comparison import compare
@@ -311,7 +330,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
         labels = dict(zip(names, store.model_labels(tuple(names)), strict=True))
         console = _console()
         tokenizers = {name: load_tokenizer(name) for name in names}
-        console.print(tables.players(player_table(prompts[0], tokenizers), labels))
+        console.print(tables.players(player_table(prompts[0], tokenizers, settings.baseline), labels))
         console.print()
     # To the microsecond: two runs that start in the same second do not want the same directory.
     out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
@@ -321,6 +340,8 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
             prompts,
             out=out,
             noise=settings.noise,
+            baseline=settings.baseline,
+            own_targets=own_targets,
             dtype=settings.dtype,
             mesh=None if settings.mesh is None else read_mesh(settings.mesh),
             command=command,

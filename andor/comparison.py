@@ -26,7 +26,7 @@ from andor import store
 from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
 from andor.interactions import Solution, Solver, extract
 from andor.metrics import SALIENT
-from andor.prompts import DEFAULT_PROMPTS, Prompt, continuation, read_prompts, tokenize
+from andor.prompts import DEFAULT_PROMPTS, Prompt, baseline_name, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
 from andor.summary import summarise
 from andor.values import Values
@@ -44,6 +44,8 @@ def compare(
     *,
     out: str | Path,
     noise: float | Literal["measured"] = 0.02,
+    baseline: str = "auto",
+    own_targets: bool = False,
     solver: Solver | None = None,
     dtype: str = "auto",
     mesh: Mesh | None = None,
@@ -52,7 +54,8 @@ def compare(
 ) -> store.Run:
     """Extract the AND-OR effects of every model on every prompt, and save them with a summary.
 
-    All models explain the same exact target text of a prompt: the prompt's own, else what the first model predicts.
+    All models explain the same exact target text of a prompt: the prompt's own, else what the first model predicts
+    (with `own_targets`, what each model itself predicts).
 
     Args:
       models: names as for `andor.load`, one or more, all different; a single one may be given by itself.
@@ -60,6 +63,8 @@ def compare(
         prompts that ship with the package.
       out: the run directory, new or empty.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
+      baseline: what replaces masked tokens, as for `andor.evaluate`.
+      own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
       solver: as for `andor.extract`.
       dtype, mesh: as for `andor.load`.
       command: what to record in the settings as the origin of the run.
@@ -79,7 +84,7 @@ def compare(
     solvers = {n: solver or default_solver(n) for n in sorted({prompt.n_players for prompt in prompts})}
     _check_memory(solvers)
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
-    _check_prompts(prompts, tokenizers)
+    _check_prompts(prompts, tokenizers, baseline)
     out = store.create_run(out)
     settings = {
         "command": command,
@@ -88,7 +93,13 @@ def compare(
             for name, label in zip(names, store.model_labels(names), strict=True)
         ],
         "prompts": [
-            {"id": prompt.id, "text": prompt.text, "players": prompt.players, "words": prompt.words}
+            {
+                "id": prompt.id,
+                "text": prompt.text,
+                "chat": prompt.chat,
+                "players": prompt.players,
+                "words": prompt.words,
+            }
             for prompt in prompts
         ],
         "noise": noise,
@@ -115,17 +126,19 @@ def compare(
             "fingerprint": model.fingerprint,
             "dtype": str(model.dtype),
             "parameters": model.parameters,
-            "baseline": model.tokenizer.convert_ids_to_tokens(tokenize(prompts[0], model.tokenizer).baseline_id),
+            "baseline": baseline_name(model.tokenizer, baseline),
         }
-        if not targets:
+        if own_targets or not targets:
             targets = [
-                predict_target(model, prompt) if prompt.target is None else continuation(prompt.text, prompt.target)
-                for prompt in prompts
+                predict_target(model, prompt) if prompt.target is None else prompt.continuation for prompt in prompts
             ]
             for saved, prompt, target in zip(settings["prompts"], prompts, targets, strict=True):
-                saved |= {"target": target, "target_from": "given" if prompt.target else name}
+                predicted = (
+                    {"target": None, "target_from": "own"} if own_targets else {"target": target, "target_from": name}
+                )
+                saved |= predicted if prompt.target is None else {"target": target, "target_from": "given"}
         store.save_settings(out, settings)
-        values[name] = _evaluate_all(model, prompts, targets, noise == "measured", out, report)
+        values[name] = _evaluate_all(model, prompts, targets, baseline, noise == "measured", out, report)
         # Two large models do not fit in memory together, and the solver can use the room too.
         del model
         gc.collect()
@@ -138,7 +151,13 @@ def compare(
 
 
 def _evaluate_all(
-    model, prompts: Sequence[Prompt], targets: Sequence[str], measure_noise: bool, out: Path, report: Progress
+    model,
+    prompts: Sequence[Prompt],
+    targets: Sequence[str],
+    baseline: str,
+    measure_noise: bool,
+    out: Path,
+    report: Progress,
 ) -> dict[str, Values]:
     masks = [2**prompt.n_players for prompt in prompts]
 
@@ -146,7 +165,9 @@ def _evaluate_all(
         report("evaluate", model.name, sum(masks[:index]) + of_prompt, sum(masks))
 
     results = {}
-    evaluated = evaluate_all(model, prompts, targets=targets, measure_noise=measure_noise, progress=masks_done)
+    evaluated = evaluate_all(
+        model, prompts, targets=targets, baseline=baseline, measure_noise=measure_noise, progress=masks_done
+    )
     for prompt, values in zip(prompts, evaluated, strict=True):
         results[prompt.id] = values
         store.save_values(out, model.name, prompt.id, values)
@@ -210,12 +231,12 @@ def _check(names: tuple[str, ...], noise: float | str) -> None:
         )
 
 
-def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object]) -> None:
+def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object], baseline: str) -> None:
     """Whether every tokenizer can map every prompt and given target, so that no hour-long run ends at the last one."""
     for prompt in prompts:
         for name, tokenizer in tokenizers.items():
             try:
-                tokenize(prompt, tokenizer)
+                tokenize(prompt, tokenizer, baseline=baseline)
             except ValueError as error:
                 raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
 

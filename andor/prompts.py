@@ -3,7 +3,7 @@
 Players are character spans of the text, so that models with different tokenizers share them. A tokenizer then maps
 them to tokens by offsets: a token with any character of a player belongs to that player, every other token is
 background and is never masked. A masked player keeps its positions: each of its tokens is replaced by one baseline
-token (`baseline_id`).
+token (`baseline_id`), or by an embedding that is no token's.
 
 NumPy only: importing this module imports neither jax nor transformers. Tokenizers are Hugging Face fast tokenizers.
 """
@@ -20,7 +20,15 @@ from jaxtyping import Int32
 from andor.players import player_spans
 
 DEFAULT_PROMPTS = Path(__file__).parent / "embedded" / "prompts.jsonl"
-_FIELDS = ("id", "text", "players", "target", "next_word")
+_FIELDS = ("id", "text", "players", "target", "next_word", "chat")
+
+EMBEDDING_BASELINES = ("mean", "zero")
+"""Baselines that are no token: the mean of all input embeddings, and the embedding 0."""
+
+NO_TOKEN = -1
+"""`TokenizedPrompt.baseline_id` of such a baseline."""
+
+_PLACE = "\N{SYMBOL FOR UNIT SEPARATOR}text\N{SYMBOL FOR UNIT SEPARATOR}"
 # Scripts written without spaces between words, by the beginning of their characters' Unicode names.
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
@@ -38,17 +46,20 @@ class Prompt:
         last word followed by a colon is an answer label, "sentiment:", and stays background).
       target: text to explain, or None for the model's own prediction. See `continuation` for the space before it.
       id: name of the prompt in a run, usable as a file name; None for a prompt that stands alone.
+      chat: whether the text is a user's message, to be wrapped with each model's own chat template. What the template
+        adds is background, and the target is the beginning of the answer, taken exactly.
 
     Raises:
-      ValueError: a text, target or id that is no string; empty text, player or target; a player not in the text after
-        the one before it; overlapping spans or spans outside the text; no player, or more than `MAX_PLAYERS`; an id
-        that is no file name.
+      ValueError: a text, target or id that is no string, or a chat that is no bool; empty text, player or target; a
+        player not in the text after the one before it; overlapping spans or spans outside the text; no player, or more
+        than `MAX_PLAYERS`; an id that is no file name.
     """
 
     text: str
     players: Sequence | None = None
     target: str | None = None
     id: str | None = None
+    chat: bool = False
 
     def __post_init__(self):
         for name in ("text", "target", "id"):
@@ -67,7 +78,14 @@ class Prompt:
             _check_unicode("target", self.target)
         if self.id is not None:
             _check_id(self.id)
+        if not isinstance(self.chat, bool):
+            raise ValueError(f"Prompt(chat=...) must be true or false; got {self.chat!r}.")
         object.__setattr__(self, "players", player_spans(self.text, self.players))
+
+    @property
+    def continuation(self) -> str | None:
+        """The exact text of the target as it follows the prompt, if there is a target."""
+        return self.target if self.target is None or self.chat else continuation(self.text, self.target)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -84,10 +102,10 @@ class TokenizedPrompt:
     """A prompt under one tokenizer.
 
     Attributes:
-      token_ids: the whole prompt, with what the tokenizer puts before it (BOS). int32 `[t]`.
+      token_ids: the whole prompt, with what the tokenizer (BOS) or the chat template put around it. int32 `[t]`.
       player_of_token: player of each token, -1 for background. int32 `[t]`.
       target_ids: the target as the continuation of the prompt; empty while no target is known. int32 `[k]`.
-      baseline_id: token that replaces every token of a masked player.
+      baseline_id: token that replaces every token of a masked player; `NO_TOKEN` for an embedding.
     """
 
     token_ids: Int32[np.ndarray, "t"]
@@ -104,7 +122,7 @@ class PlayerRow:
       word: text of the player.
       span: its characters, `(start, stop)`.
       token_ids: model name -> ids of its tokens.
-      replaced_by: model name -> the baseline token, as text.
+      replaced_by: model name -> the baseline token, as text, or the name of an embedding.
     """
 
     word: str
@@ -113,10 +131,10 @@ class PlayerRow:
     replaced_by: Mapping[str, str]
 
 
-def player_table(prompt: Prompt, tokenizers: Mapping[str, object]) -> list[PlayerRow]:
+def player_table(prompt: Prompt, tokenizers: Mapping[str, object], baseline: str = "auto") -> list[PlayerRow]:
     """What masking each player does in each model: `tokenizers` maps a model's name to its tokenizer."""
-    tokenized = {name: tokenize(prompt, tokenizer) for name, tokenizer in tokenizers.items()}
-    baselines = {name: tokenizers[name].convert_ids_to_tokens(tokenized[name].baseline_id) for name in tokenized}
+    tokenized = {name: tokenize(prompt, tokenizer, baseline=baseline) for name, tokenizer in tokenizers.items()}
+    baselines = {name: baseline_name(tokenizer, baseline) for name, tokenizer in tokenizers.items()}
     return [
         PlayerRow(
             word=word,
@@ -130,7 +148,7 @@ def player_table(prompt: Prompt, tokenizers: Mapping[str, object]) -> list[Playe
     ]
 
 
-def tokenize(prompt: Prompt, tokenizer, target: str | None = None) -> TokenizedPrompt:
+def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: str = "auto") -> TokenizedPrompt:
     """Map a prompt's players to a model's tokens, by character offsets.
 
     Byte-level pieces inside one character all belong to that character's player; a token that holds characters of a
@@ -139,35 +157,68 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None) -> TokenizedP
     next.
 
     Args:
-      prompt: text and players; its target, when it has one, is placed by `continuation`.
+      prompt: text and players; its target, when it has one, is placed by `Prompt.continuation`.
       tokenizer: Hugging Face fast tokenizer.
       target: exact text that follows the prompt, leading space included (" Lily", "ing", "!"), as a model predicts it.
         Overrides the prompt's target.
+      baseline: what replaces masked tokens: "auto" (`baseline_id`), "mean" or "zero" (embeddings), or a token of the
+        vocabulary, as it stands there ("<unk>", "Ġthe").
 
     Returns:
       The tokens, their players and the target's tokens. The target is tokenised together with the text; when the two
       would merge into one token ("play" + "ing") it is tokenised by itself, so that the prompt's tokens never change.
 
     Raises:
-      ValueError: a token shared by two players, a player without tokens, an empty target, a slow tokenizer, or a
-        tokenizer with no token to mask with.
+      ValueError: a token shared by two players, a player without tokens, an empty target, a slow tokenizer, a
+        tokenizer with no token to mask with or no such token, or, for a chat, without a template that keeps the text.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
             f"tokenize(tokenizer=...) must be a Hugging Face fast tokenizer, which knows character offsets; "
             f"got {type(tokenizer).__name__}. Load it from a directory with a tokenizer.json."
         )
-    token_ids, offsets = _encode(tokenizer, prompt.text)
+    before, after = chat_template(tokenizer, prompt.text) if prompt.chat else ("", "")
+    text = before + prompt.text + after
+    token_ids, offsets = _encode(tokenizer, text, whole=prompt.chat)
+    offsets = [(start - len(before), stop - len(before)) for start, stop in offsets]
     player_of_token = _players_of_tokens(prompt, tokenizer, token_ids, offsets)
-    if target is None and prompt.target is not None:
-        target = continuation(prompt.text, prompt.target)
-    target_ids = [] if target is None else _target_ids(tokenizer, prompt.text, token_ids, target)
+    target = prompt.continuation if target is None else target
+    target_ids = [] if target is None else _target_ids(tokenizer, text, token_ids, target, whole=prompt.chat)
     return TokenizedPrompt(
         token_ids=np.asarray(token_ids, np.int32),
         player_of_token=player_of_token,
         target_ids=np.asarray(target_ids, np.int32),
-        baseline_id=baseline_id(tokenizer),
+        baseline_id=_baseline(tokenizer, baseline),
     )
+
+
+def chat_template(tokenizer, text: str) -> tuple[str, str]:
+    """What a tokenizer's chat template puts before and after a user's message, up to where the answer begins.
+
+    A template that opens the model's thoughts ("<think>", DeepSeek-R1 and its distillations) is closed again, so that
+    the target is the beginning of the answer and not of the thoughts.
+
+    Raises:
+      ValueError: there is no template, or it changes the text.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(
+            f"Prompt(chat=True) needs a chat template, and tokenizer {tokenizer.name_or_path!r} has none. Leave chat "
+            "out, or write the template's text into the prompt."
+        )
+
+    def rendered(content: str) -> str:
+        message = [{"role": "user", "content": content}]
+        return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+
+    before, *rest = rendered(_PLACE).split(_PLACE)
+    if len(rest) != 1 or before + text + rest[0] != rendered(text):
+        raise ValueError(
+            f"Prompt(chat=True): the chat template of {tokenizer.name_or_path!r} does not keep the text {text[:40]!r} "
+            "as it is (many strip the space around it). Strip it, or leave chat out."
+        )
+    after = rest[0]
+    return before, f"{after.rstrip()}\n\n</think>\n\n" if after.rstrip().endswith("<think>") else after
 
 
 def baseline_id(tokenizer) -> int:
@@ -180,6 +231,26 @@ def baseline_id(tokenizer) -> int:
         "baseline_id(tokenizer=...) must have a mask, unk, pad or eos token to mask words with; got none of them. "
         "Set one, for example tokenizer.pad_token = '<pad>' for a token of its vocabulary."
     )
+
+
+def baseline_name(tokenizer, baseline: str = "auto") -> str:
+    """The token that replaces masked words, as text, or the name of an embedding ("mean embedding")."""
+    token = _baseline(tokenizer, baseline)
+    return f"{baseline} embedding" if token == NO_TOKEN else tokenizer.convert_ids_to_tokens(token)
+
+
+def _baseline(tokenizer, baseline: str) -> int:
+    if baseline == "auto":
+        return baseline_id(tokenizer)
+    if baseline in EMBEDDING_BASELINES:
+        return NO_TOKEN
+    vocabulary = tokenizer.get_vocab()
+    if baseline not in vocabulary:
+        raise ValueError(
+            f"baseline={baseline!r} must be auto, {', '.join(EMBEDDING_BASELINES)} or one token of "
+            f"{tokenizer.name_or_path!r} as its vocabulary writes it; it has no such token."
+        )
+    return int(vocabulary[baseline])
 
 
 def continuation(text: str, target: str) -> str:
@@ -199,9 +270,10 @@ def continuation(text: str, target: str) -> str:
 def read_prompts(path: str | Path) -> list[Prompt]:
     """Read prompts from a JSONL file: one object per line, blank lines skipped.
 
-    Fields: `text` (needed), `id` (default "prompt-0001", counted from the top), `players` (strings in order of
-    appearance, or [start, stop] character spans), `target`, or `next_word` in its place: the target as the next word
-    whatever it starts with, so a space always comes before it. null is the same as leaving a field out.
+    Fields: `text` (needed), `chat` (true or false), `id` (default "prompt-0001", counted from the top), `players`
+    (strings in order of appearance, or [start, stop] character spans), `target`, or `next_word` in its place: the
+    target as the next word whatever it starts with, so a space always comes before it. null is the same as leaving a
+    field out.
 
     Raises:
       FileNotFoundError: no such file.
@@ -259,12 +331,17 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
     text, target = record["text"], record.get("target", record.get("next_word"))
     if record.get("next_word", "")[:1].strip() and not text[-1:].isspace():
         target = f" {target}"
-    return Prompt(text, players=record.get("players"), target=target, id=record.get("id", default_id))
+    id_, chat = record.get("id", default_id), record.get("chat", False)
+    return Prompt(text, players=record.get("players"), target=target, id=id_, chat=chat)
 
 
-def _encode(tokenizer, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    encoding = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+def _encode(tokenizer, text: str, *, whole: bool = False) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokens of a text; `whole` if it has its special tokens written out already."""
+    options = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "add_special_tokens": not whole}
+    encoding = tokenizer(text, **options)
     ids, offsets, special = (list(encoding[k]) for k in ("input_ids", "offset_mapping", "special_tokens_mask"))
+    if whole:
+        return ids, [tuple(offset) for offset in offsets]
     # The mask marks what the tokenizer adds, not a special token that is written out in the text.
     while ids and special[-1]:
         ids, offsets, special = ids[:-1], offsets[:-1], special[:-1]
@@ -277,12 +354,13 @@ def _players_of_tokens(prompt: Prompt, tokenizer, token_ids, offsets) -> Int32[n
         player_of_character[start:stop] = player
     player_of_token = np.full(len(token_ids), -1, np.int32)
     for token, (start, stop) in enumerate(offsets):
-        players = sorted(set(player_of_character[start:stop].tolist()) - {-1})
+        players = sorted(set(player_of_character[max(start, 0) : max(stop, 0)].tolist()) - {-1})
         if len(players) > 1:
             names = " and ".join(repr(prompt.words[player]) for player in players)
             raise ValueError(
-                f"tokenize(prompt=...): the players {names} share the token {prompt.text[start:stop]!r} (characters "
-                f"{start} to {stop}) of tokenizer {tokenizer.name_or_path!r}. Make them one player, or choose others."
+                f"tokenize(prompt=...): the players {names} share the token {prompt.text[max(start, 0) : stop]!r} "
+                f"(characters {start} to {stop}) of tokenizer {tokenizer.name_or_path!r}. Make them one player, or "
+                "choose others."
             )
         if players:
             player_of_token[token] = players[0]
@@ -305,10 +383,10 @@ def _encode_inside(tokenizer, text: str) -> list[int]:
     return ids[first:]
 
 
-def _target_ids(tokenizer, text: str, token_ids: list[int], target: str) -> list[int]:
+def _target_ids(tokenizer, text: str, token_ids: list[int], target: str, *, whole: bool) -> list[int]:
     if not target:
         raise ValueError("tokenize(target=...) must hold some text; got ''. Leave it out while no target is known.")
-    joint, _ = _encode(tokenizer, text + target)
+    joint, _ = _encode(tokenizer, text + target, whole=whole)
     if joint[: len(token_ids)] == token_ids:
         target_ids = joint[len(token_ids) :]
     else:

@@ -16,9 +16,10 @@ settings.json
     models      one object per model, in the order given: name, label (short and unique, for tables and figures),
                 folder, family, fingerprint (sha256 of config and weights), dtype, parameters, baseline (the token
                 that replaces masked words)
-    prompts     one object per prompt, in order: id, text, players ([start, stop] characters each), words (their texts),
-                target (the exact text explained in all models, leading space included), target_from ("given", or the
-                name of the model whose prediction it is)
+    prompts     one object per prompt, in order: id, text, chat (whether each model's chat template is around it),
+                players ([start, stop] characters each), words (their texts), target (the exact text explained in all
+                models, leading space included, or null where each model explains its own prediction), target_from
+                ("given", "own", or the name of the model whose prediction it is)
     noise       bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured"
     solver      number of players -> name and settings of the solver that prompts with so many players were given
     tau         an effect is salient above tau times the largest
@@ -224,7 +225,8 @@ def read_effects(path: Path, prompt: Prompt) -> Solution:
 
 def _prompt(record: dict) -> Prompt:
     # Prompt checks the id, which becomes part of a path, and that the players lie in the text.
-    prompt = Prompt(record["text"], players=record["players"], id=record["id"])
+    chat = record.get("chat", False)
+    prompt = Prompt(record["text"], players=record["players"], id=record["id"], chat=chat)
     if prompt.id is None:
         raise ValueError("a prompt has no id.")
     return prompt

@@ -134,12 +134,12 @@ def prompts(run: Run) -> RenderableType:
         table.add_row(
             _text(record["id"]),
             str(numbers["n_players"]),
-            _text(repr(record["target"]) + ("" if record["target_from"] == "given" else " *")),
+            _text(_target(record)),
             *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
-    predicted = {record["target_from"] for record in records} - {"given"}
+    predicted = {record["target_from"] for record in records} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
         notes.append("overlap: of the first two models.")
@@ -148,6 +148,12 @@ def prompts(run: Run) -> RenderableType:
             f"{len(records) - MOST_PROMPTS} of {len(records)} prompts are only in {run.path / 'summary.json'}."
         )
     return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
+
+
+def _target(record: Mapping) -> str:
+    if record["target_from"] == "own":
+        return "each model's own"
+    return repr(record["target"]) + ("" if record["target_from"] == "given" else " *")
 
 
 def models(run: Run) -> RenderableType:

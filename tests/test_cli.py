@@ -113,6 +113,20 @@ def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys)
     assert (out / "figures" / "effects.png").exists()
 
 
+def test_a_chat_needs_a_template(models, tmp_path, capsys):
+    command = ["extract", models[0], "--prompt", "a good film", "--chat", "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "needs a chat template" in capsys.readouterr().err
+    folder = tmp_path / "with-template"
+    shutil.copytree(models[0], folder)
+    (folder / "chat_template.jinja").write_text("<|user|>{{ messages[0].content }}<|assistant|>")
+    command[1] = str(folder)
+    assert main([*command, "--target", "Yes", "--baseline", "zero"]) == 0
+    assert "zero embedding" in capsys.readouterr().out
+    (record,) = store.read_run(tmp_path / "run").settings["prompts"]
+    assert record["chat"] is True and record["target"] == "Yes"
+
+
 def test_figures_draws_again(models, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0

@@ -1,14 +1,16 @@
 import dataclasses
 import gc
+import io
 import json
 import shutil
 import weakref
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import andor.models
-from andor import comparison, store
+from andor import comparison, store, tables
 from andor.comparison import compare
 from andor.interactions import extract
 from andor.lattice import or_sums, zeta
@@ -241,3 +243,18 @@ def test_batches_hold_equal_players_and_nearly_equal_sizes():
     assert sorted(prompt.id for batch in batches for prompt in batch) == sorted(prompt.id for prompt in prompts)
     assert all(len({prompt.n_players for prompt in batch}) == 1 for batch in batches)
     assert sorted(len(batch) for batch in batches) == [5, 6, 6, 6]
+
+
+def test_each_model_explains_its_own_prediction(models, tmp_path):
+    prompts = [Prompt("a good film", players=["good"], id="open"), Prompt("a good", players=["good"], target="film")]
+    run = compare(models, prompts, own_targets=True, baseline="mean", out=tmp_path / "run")
+    for name in models:
+        expected = andor.predict_target(andor.load(name), prompts[0])
+        assert run.values[name]["open"].target == expected
+        assert run.values[name]["prompt-0002"].target == " film"
+    records = run.settings["prompts"]
+    assert [(record["target"], record["target_from"]) for record in records] == [(None, "own"), (" film", "given")]
+    assert {model["baseline"] for model in run.settings["models"]} == {"mean embedding"}
+    with io.StringIO() as printed:
+        Console(file=printed, width=120).print(tables.prompts(run))
+        assert "each model's own" in printed.getvalue()

@@ -106,6 +106,23 @@ def run(evaluation):
     return evaluation.values()
 
 
+@pytest.mark.parametrize("baseline", ["mean", "zero", "Ġfilm"])
+def test_baselines_other_than_the_mask(model, baseline):
+    prompt = andor.Prompt(TEXT, players=["film", "not", "dull"], target="good")
+    tree, naive = (andor.evaluate(model, prompt, baseline=baseline, method=each) for each in ("tree", "naive"))
+    assert_close(tree.v, naive.v, 1e-4)
+    tokenized = tokenize(prompt, model.tokenizer)
+    tokens = jnp.asarray(tokenized.token_ids)[None]
+    embeddings = model.decoder.embed(tokens)
+    every = model.decoder.embed(jnp.arange(300)[None])[0]
+    film = model.tokenizer.convert_tokens_to_ids("Ġfilm")
+    instead = {"mean": every.mean(axis=0), "zero": jnp.zeros(32), "Ġfilm": every[film]}[baseline]
+    masked = jnp.where((tokenized.player_of_token >= 0)[None, :, None], instead[None, None], embeddings)
+    logits = model.decoder.logits(model.decoder.hidden(masked))[:, -1]
+    assert np.isclose(tree.v[0], log_odds_of_logits(logits, tokenized.target_ids), atol=1e-4)
+    assert np.isclose(tree.v[-1], andor.evaluate(model, prompt).v[-1], atol=1e-4)
+
+
 def test_a_long_beginning_is_evaluated_once(model):
     beginning = "a good film . " * 20
     prompt = andor.Prompt(beginning + TEXT, players=["not good", "never", "dull"], target="good")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,8 +14,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from andor.prompts import (
     DEFAULT_PROMPTS,
+    NO_TOKEN,
     Prompt,
     baseline_id,
+    baseline_name,
+    chat_template,
     continuation,
     player_table,
     read_prompts,
@@ -392,6 +396,63 @@ def test_import_is_light():
     assert out.stdout.strip() == "set()"
 
 
+TEMPLATE = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+
+
+def chat_tokenizer(template: str = TEMPLATE):
+    """The tokenizer of an embedded model with a chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(DEFAULT_PROMPTS.parent / "tiny-llama")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_a_chat_is_wrapped_with_the_template_which_is_background():
+    tokenizer = chat_tokenizer()
+    plain = Prompt("the film is not good .", players=["film", "not", "good"], target="Yes")
+    chat = Prompt(plain.text, players=plain.players, target="Yes", chat=True)
+    tokenized = tokenize(chat, tokenizer)
+    whole = tokenizer("<|user|>the film is not good .<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
+    assert tokenized.token_ids.tolist() == whole
+    for player, word in enumerate(chat.words):
+        assert decode(tokenizer, tokenized.token_ids[tokenized.player_of_token == player]).strip() == word
+    first, last = np.flatnonzero(tokenized.player_of_token >= 0)[[0, -1]]
+    assert first > 4 and last < len(whole) - 4  # the template stands before and behind
+    assert chat.continuation == "Yes" and plain.continuation == " Yes"
+    assert decode(tokenizer, tokenized.target_ids) == "Yes"
+
+
+def test_opened_thoughts_are_closed():
+    tokenizer = chat_tokenizer(TEMPLATE + "<think>\n")
+    before, after = chat_template(tokenizer, "a film")
+    assert before == "<|user|>" and after == "<|end|><|assistant|><think>\n\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "message"),
+    [
+        (None, "a film", "has none"),
+        ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", " a film", "does not keep the text"),
+        ("{{ messages[0].content }}{{ messages[0].content }}", "a film", "does not keep the text"),
+        ("hello", "a film", "does not keep the text"),
+    ],
+)
+def test_templates_that_do_not_keep_the_text_are_refused(template, text, message):
+    with pytest.raises(ValueError, match=message):
+        tokenize(Prompt(text, players=["film"], chat=True), chat_tokenizer(template))
+
+
+def test_baselines():
+    tokenizer = chat_tokenizer()
+    prompt = Prompt("the film is good", players=["film"])
+    assert tokenize(prompt, tokenizer, baseline="mean").baseline_id == NO_TOKEN
+    assert baseline_name(tokenizer, "zero") == "zero embedding"
+    assert baseline_name(tokenizer) == "<mask>"
+    token = tokenize(prompt, tokenizer, baseline="Ġgood").baseline_id
+    assert tokenizer.convert_ids_to_tokens(token) == "Ġgood"
+    with pytest.raises(ValueError, match=r"baseline='good word' must be auto, mean, zero or one token"):
+        tokenize(prompt, tokenizer, baseline="good word")
+
+
 # Real tokenizers and prompts, where a copy is at hand: ANDOR_DATA names a folder with tokenizers/ and squad_next_word/.
 
 DATA = Path(os.environ.get("ANDOR_DATA", "no-data"))
@@ -416,3 +477,32 @@ def test_real_tokenizers_on_squad_prompts(name, n_bos, baseline):
         for player, word in enumerate(prompt.words):
             assert word in decode(tokenizer, tokenized.token_ids[tokenized.player_of_token == player])
     assert tokenizer.convert_ids_to_tokens(baseline_id(tokenizer)) == baseline
+
+
+@pytest.mark.skipif(not (DATA / "tokenizers").is_dir(), reason="ANDOR_DATA names no folder with tokenizers/")
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        (
+            "qwen2.5",
+            "You are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+            "<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            "deepseek-r1-distill-llama-8b",
+            "<｜begin▁of▁sentence｜><｜User｜>",
+            "<｜Assistant｜><think>\n\n</think>\n\n",
+        ),
+    ],
+)
+def test_real_chat_templates_on_squad_prompts(name, before, after):
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers" / name, local_files_only=True)
+    for prompt in read_prompts(DATA / "squad_next_word" / "first_700.jsonl")[:200]:
+        chat = dataclasses.replace(prompt, chat=True)
+        tokenized = tokenize(chat, tokenizer)
+        whole = decode(tokenizer, tokenized.token_ids)
+        assert whole.endswith(before + prompt.text + after)
+        assert tokenized.token_ids.tolist().count(tokenizer.bos_token_id) == (before[0] == "<")
+        assert decode(tokenizer, tokenized.target_ids) == chat.continuation
+        for player, word in enumerate(prompt.words):
+            assert word in decode(tokenizer, tokenized.token_ids[tokenized.player_of_token == player])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -25,7 +26,7 @@ from andor.evaluation.tree import TreeEvaluation
 from andor.evaluation.work import Evaluation, Step
 from andor.memory import available_bytes
 from andor.models import LanguageModel
-from andor.prompts import Prompt, TokenizedPrompt, continuation, tokenize
+from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, tokenize
 from andor.values import Values
 
 Method = Literal["tree", "naive"]
@@ -42,6 +43,7 @@ def evaluate(
     prompt: Prompt,
     *,
     target: str | None = None,
+    baseline: str = "auto",
     method: Method = "tree",
     tokens_per_batch: int | None = None,
     measure_noise: bool = False,
@@ -54,6 +56,8 @@ def evaluate(
       prompt: the text, its players and perhaps its target.
       target: exact continuation to explain, leading space included; overrides the prompt's. Without either it is the
         model's most probable next token on the full prompt.
+      baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
+        token), "mean" or "zero" (embeddings), or a token of the vocabulary.
       method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which takes
         about n_players / 2 times as long and gives the same values up to rounding.
       tokens_per_batch: tokens in one forward pass; by default what suits the device.
@@ -66,8 +70,10 @@ def evaluate(
         fit in memory, or the model gave a value that is not finite.
     """
     report = None if progress is None else lambda _, masks: progress(masks)
-    options = {"method": method, "tokens_per_batch": tokens_per_batch, "measure_noise": measure_noise}
-    return next(evaluate_all(model, [prompt], targets=[target], progress=report, **options))
+    options = {"baseline": baseline, "method": method, "tokens_per_batch": tokens_per_batch}
+    return next(
+        evaluate_all(model, [prompt], targets=[target], measure_noise=measure_noise, progress=report, **options)
+    )
 
 
 def evaluate_all(
@@ -75,6 +81,7 @@ def evaluate_all(
     prompts: Sequence[Prompt],
     *,
     targets: Sequence[str | None] | None = None,
+    baseline: str = "auto",
     method: Method = "tree",
     tokens_per_batch: int | None = None,
     measure_noise: bool = False,
@@ -83,7 +90,7 @@ def evaluate_all(
     """Values of one prompt after the other, each while the next one is already under way.
 
     Args:
-      model, method, tokens_per_batch, measure_noise: as for `evaluate`.
+      model, baseline, method, tokens_per_batch, measure_noise: as for `evaluate`.
       prompts: any number.
       targets: one per prompt, as for `evaluate`; by default each prompt's own.
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
@@ -97,7 +104,7 @@ def evaluate_all(
         raise ValueError(f"evaluate(tokens_per_batch=...) must be at least 1; got {tokens_per_batch}.")
     targets = [None] * len(prompts) if targets is None else targets
     under_way = (
-        _begin(model, prompt, target, method, tokens_per_batch, index)
+        _begin(model, index, prompt, target, baseline, method, tokens_per_batch)
         for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True))
     )
     return _finished(model, under_way, measure_noise, progress or (lambda index, masks: None))
@@ -110,20 +117,37 @@ class _UnderWay(NamedTuple):
     prompt: Prompt
     target: str
     tokenized: TokenizedPrompt
+    baseline: jax.Array | None
     evaluation: Evaluation
     start: float
 
 
 def _begin(
-    model: LanguageModel, prompt: Prompt, target: str | None, method: Method, tokens_per_batch: int | None, index: int
+    model: LanguageModel,
+    index: int,
+    prompt: Prompt,
+    target: str | None,
+    baseline: str,
+    method: Method,
+    tokens_per_batch: int | None,
 ) -> _UnderWay:
     start = time.perf_counter()
     if target is None:
-        target = predict_target(model, prompt) if prompt.target is None else continuation(prompt.text, prompt.target)
-    tokenized = tokenize(prompt, model.tokenizer, target)
+        target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
+    tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
     _check_fits(model, prompt, tokenized)
-    evaluation = _evaluation(model, prompt, tokenized, method, tokens_per_batch)
-    return _UnderWay(index, prompt, target, tokenized, evaluation, start)
+    embedding = None
+    if tokenized.baseline_id == NO_TOKEN:
+        embedding = _baseline_embedding(*nnx.split(model.decoder), baseline)
+    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch)
+    return _UnderWay(index, prompt, target, tokenized, embedding, evaluation, start)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _baseline_embedding(graphdef, state, baseline: str):
+    embeddings = nnx.merge(graphdef, state).model.embed_tokens.weight[...]
+    mean = jnp.mean(embeddings, axis=0, dtype=jnp.float32).astype(embeddings.dtype)
+    return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
 
 
 def _finished(
@@ -169,7 +193,7 @@ def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: f
     _check_finite(model, done.prompt, v)
     if measure_noise:
         with jax.default_matmul_precision(MATMUL_PRECISION):
-            forward_noise = noise_floor.measure(model.decoder, done.tokenized, v, model.mesh).size
+            forward_noise = noise_floor.measure(model.decoder, done.tokenized, v, model.mesh, done.baseline).size
     return Values(
         v=v,
         players=done.prompt.words,
@@ -182,7 +206,12 @@ def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: f
 
 
 def _evaluation(
-    model: LanguageModel, prompt: Prompt, tokenized: TokenizedPrompt, method: Method, tokens_per_batch: int | None
+    model: LanguageModel,
+    prompt: Prompt,
+    tokenized: TokenizedPrompt,
+    baseline: jax.Array | None,
+    method: Method,
+    tokens_per_batch: int | None,
 ) -> Evaluation:
     mesh, config = model.mesh, model.decoder.config
     groups_players = 0 if mesh is None else mesh.shape["data"].bit_length() - 1
@@ -193,7 +222,8 @@ def _evaluation(
             "mesh."
         )
     if method == "naive":
-        return NaiveEvaluation(model.decoder, tokenized, tokens_per_batch or default_tokens_per_batch(), mesh)
+        tokens_per_batch = tokens_per_batch or default_tokens_per_batch()
+        return NaiveEvaluation(model.decoder, tokenized, tokens_per_batch, mesh, baseline=baseline)
     tree = plan_tree(
         config,
         model.dtype.itemsize,
@@ -202,7 +232,7 @@ def _evaluation(
         groups_players=groups_players,
         available=available_bytes(mesh),
     )
-    return TreeEvaluation(model.decoder, tree, mesh)
+    return TreeEvaluation(model.decoder, tree, mesh, baseline)
 
 
 def _check_finite(model: LanguageModel, prompt: Prompt, v: np.ndarray) -> None:
@@ -220,7 +250,8 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     Special tokens (an end of text), pieces of a character, and tokens whose text this tokenizer writes with other
     tokens are no text that can be explained, so the most probable of all other tokens is taken.
     """
-    tokenized = tokenize(prompt, model.tokenizer)
+    # Nothing is masked here, so any baseline will do.
+    tokenized = tokenize(prompt, model.tokenizer, baseline="zero")
     _check_fits(model, prompt, tokenized)
     length = len(tokenized.token_ids)
     padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
@@ -236,7 +267,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
         text = after[len(before) :]
         if not after.startswith(before) or not text or "\ufffd" in text:
             continue
-        if tokenize(prompt, model.tokenizer, text).target_ids.tolist() == [token]:
+        if tokenize(prompt, model.tokenizer, text, baseline="zero").target_ids.tolist() == [token]:
             return text
     raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
 

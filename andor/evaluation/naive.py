@@ -31,6 +31,7 @@ class NaiveEvaluation:
       tokens_per_batch: tokens of one batch at most, padding included; but one prompt on every device at least.
       mesh: the devices that the decoder lies on, or None.
       subsets: which masks; by default all, in order.
+      baseline: embedding of masked tokens, where it is no token's.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class NaiveEvaluation:
         tokens_per_batch: int,
         mesh: Mesh | None = None,
         subsets: Int[np.ndarray, "k"] | None = None,
+        baseline: Float[Array, "d"] | None = None,
     ):
         self._graphdef, self._state = nnx.split(decoder)
-        self._prompt, self._mesh = prompt, mesh
+        self._prompt, self._mesh, self._baseline = prompt, mesh, baseline
         self._subsets = np.arange(2 ** (int(prompt.player_of_token.max()) + 1)) if subsets is None else subsets
         token_ids, player_of_token = read_tokens(prompt)
         length = bucket(len(token_ids))
@@ -73,6 +75,7 @@ class NaiveEvaluation:
                 np.int32(self._prompt.baseline_id),
                 self._prompt.target_ids,
                 np.int32(len(self._prompt.token_ids) - 1),
+                self._baseline,
             )
             self._results.append((last - first, result))
             yield Step(done=result[0], masks=last)
@@ -103,11 +106,11 @@ def mask_tokens(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from):
+def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from, baseline):
     """Logit of the target and logsumexp of the others, `[b, k]`; position `read_from` predicts the first target."""
     decoder = nnx.merge(graphdef, state)
     mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
-    hidden = decoder.hidden(decoder.embed(jax.vmap(mask)(subsets)))
+    hidden = decoder.hidden(decoder.embed(jax.vmap(mask)(subsets), baseline))
     # The head runs only where a target token is predicted.
     hidden = jax.lax.dynamic_slice_in_dim(hidden, read_from, target_ids.shape[0], axis=1)
     targets = jnp.broadcast_to(target_ids[None], hidden.shape[:2])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens, read_tokens
@@ -49,7 +49,13 @@ class NoiseFloor:
 
 
 def measure(
-    decoder: Decoder, prompt: TokenizedPrompt, v: Float[np.ndarray, "s"], mesh: Mesh | None = None, *, seed: int = 0
+    decoder: Decoder,
+    prompt: TokenizedPrompt,
+    v: Float[np.ndarray, "s"],
+    mesh: Mesh | None = None,
+    baseline: Float[Array, "d"] | None = None,
+    *,
+    seed: int = 0,
 ) -> NoiseFloor:
     """Evaluate a random sample of masks again.
 
@@ -58,25 +64,29 @@ def measure(
       prompt: with its target.
       v: of all masks.
       mesh: the devices that the decoder lies on, or None.
+      baseline: embedding of masked tokens, where it is no token's.
       seed: of the sample.
     """
     rng = np.random.default_rng(seed)
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
     # Shapes that the values were not computed in: seven prompts from scratch.
-    again = NaiveEvaluation(decoder, prompt, 7 * (len(prompt.token_ids) + len(prompt.target_ids)), mesh, subsets)
+    tokens_per_batch = 7 * (len(prompt.token_ids) + len(prompt.target_ids))
+    again = NaiveEvaluation(decoder, prompt, tokens_per_batch, mesh, subsets, baseline)
     for step in again.steps():
         step.done.block_until_ready()
     return NoiseFloor(
         subsets=subsets,
         batch=v[subsets] - again.values(),
-        float32=v[subsets] - _in_float32(decoder, prompt, subsets),
+        float32=v[subsets] - _in_float32(decoder, prompt, subsets, baseline),
     )
 
 
-def _in_float32(decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray) -> Float[np.ndarray, "k"]:
+def _in_float32(
+    decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray, baseline: Float[Array, "d"] | None
+) -> Float[np.ndarray, "k"]:
     """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
     whole = nnx.split(decoder)
-    x, angles = _embed(*whole, subsets, *read_tokens(prompt), np.int32(prompt.baseline_id))
+    x, angles = _embed(*whole, subsets, *read_tokens(prompt), np.int32(prompt.baseline_id), baseline)
     for layer in decoder.model.layers:
         x = _layer(*nnx.split(layer), x, angles)
     x = x[:, len(prompt.token_ids) - 1 :]
@@ -89,12 +99,12 @@ def _merged_in_float32(graphdef, state):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(graphdef, state, subsets, token_ids, player_of_token, baseline_id):
+def _embed(graphdef, state, subsets, token_ids, player_of_token, baseline_id, baseline):
     decoder = nnx.merge(graphdef, state)
     mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
     tokens = jax.vmap(mask)(subsets)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
-    return decoder.embed(tokens).astype(jnp.float32), rotation(decoder.config, positions)
+    return decoder.embed(tokens, baseline).astype(jnp.float32), rotation(decoder.config, positions)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -35,10 +35,13 @@ class TreeEvaluation:
       decoder: the network.
       tree: the prompt's tree and how it is walked; as many groups as the mesh has along `data`.
       mesh: the devices that the decoder lies on, or None.
+      baseline: embedding of masked tokens, where it is no token's.
     """
 
-    def __init__(self, decoder: Decoder, tree: PrefixTree, mesh: Mesh | None = None):
-        self._decoder, self._tree, self._mesh = decoder, tree, mesh
+    def __init__(
+        self, decoder: Decoder, tree: PrefixTree, mesh: Mesh | None = None, baseline: Float[Array, "d"] | None = None
+    ):
+        self._decoder, self._tree, self._mesh, self._baseline = decoder, tree, mesh, baseline
         self._outcomes: list[np.ndarray] = []
         self._results: list[tuple[Array, Array]] = []
 
@@ -52,7 +55,7 @@ class TreeEvaluation:
         tree, decoder, mesh = self._tree, self._decoder, self._mesh
         whole, layers = nnx.split(decoder), [nnx.split(layer) for layer in decoder.model.layers]
         groups, dtype = 2**tree.groups_players, decoder.head.dtype
-        trunks = _prefill(decoder, tree.trunk_tokens(), mesh) if tree.trunk else [None] * len(layers)
+        trunks = _prefill(decoder, tree.trunk_tokens(), mesh, self._baseline) if tree.trunk else [None] * len(layers)
         shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
         caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in layers]
         visible = jnp.asarray(tree.visible)
@@ -62,7 +65,8 @@ class TreeEvaluation:
         final = jnp.zeros(shape, dtype, device=sharding(mesh, "btd"))
         n_final, n_masks, n_steps = 0, groups * 2**tree.n_players, tree.n_batches + n_reads
         for number, batch in enumerate(tree.batches(), start=1):
-            x, angles = _embed(*whole, jax.device_put(batch.tokens, sharding(mesh, "bt")), batch.positions)
+            tokens = jax.device_put(batch.tokens, sharding(mesh, "bt"))
+            x, angles = _embed(*whole, tokens, batch.positions, self._baseline)
             where = np.int32(batch.first_slot), batch.keys, visible, batch.position_of_block
             for index, (layer, trunk) in enumerate(zip(layers, trunks, strict=True)):
                 x, caches[index] = _layer(*layer, x, angles, trunk, np.int32(tree.trunk), caches[index], *where)
@@ -101,9 +105,9 @@ def bits_reversed(n_bits: int) -> Int[np.ndarray, "s"]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _embed(graphdef, state, tokens, positions):
+def _embed(graphdef, state, tokens, positions, baseline):
     decoder = nnx.merge(graphdef, state)
-    return decoder.embed(tokens), rotation(decoder.config, jnp.broadcast_to(positions[None], tokens.shape))
+    return decoder.embed(tokens, baseline), rotation(decoder.config, jnp.broadcast_to(positions[None], tokens.shape))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnames=("x", "cache"))
@@ -151,11 +155,13 @@ def _layer(
     return layer(x, angles, attend)
 
 
-def _prefill(decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None) -> list[Trunk]:
+def _prefill(
+    decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None, baseline: Float[Array, "d"] | None
+) -> list[Trunk]:
     """Keys and values of the trunk in every layer. Padded on the right, where nothing that counts can see it."""
     tokens = np.pad(tokens, ((0, 0), (0, bucket(tokens.shape[1]) - tokens.shape[1])))
     positions = np.arange(tokens.shape[1], dtype=np.int32)
-    x, angles = _embed(*nnx.split(decoder), jax.device_put(tokens, sharding(mesh, "bt")), positions)
+    x, angles = _embed(*nnx.split(decoder), jax.device_put(tokens, sharding(mesh, "bt")), positions, baseline)
     trunks = []
     for layer in decoder.model.layers:
         x, trunk = _prefill_layer(*nnx.split(layer), x, angles)

@@ -237,9 +237,12 @@ class Decoder(nnx.Module):
         """Weights of the output head."""
         return (self.model.embed_tokens if self.lm_head is None else self.lm_head).weight[...]
 
-    def embed(self, tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
-        """Input embeddings of token ids."""
-        return self.model.embed_tokens.weight[...][tokens]
+    def embed(self, tokens: Int[Array, "b t"], baseline: Float[Array, "d"] | None = None) -> Float[Array, "b t d"]:
+        """Input embeddings of token ids; with a baseline, it stands in for negative ids."""
+        embeddings = self.model.embed_tokens.weight[...][tokens if baseline is None else jnp.maximum(tokens, 0)]
+        if baseline is None:
+            return embeddings
+        return jnp.where(tokens[..., None] < 0, baseline.reshape((1,) * tokens.ndim + baseline.shape), embeddings)
 
     def hidden(
         self,
