@@ -1,23 +1,19 @@
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
-from safetensors.numpy import load_file, save_file
 from tiny_models import BASE, LLAMA3_ROPE, SETTINGS, assert_close, forward, random_decoder, save_checkpoint, tokens
 
 import andor
 from andor.models import FAMILIES
 from andor.models.decoder import Decoder, Llama3RopeScaling
-from andor.models.loading import abstract_decoder, load_decoder, read_config
+from andor.models.loading import count_parameters, read_config
 
 
 def parameters(settings):
-    _, state = abstract_decoder(read_config(settings, FAMILIES[settings["model_type"]]), jnp.bfloat16)
-    return sum(leaf.size for leaf in jax.tree.leaves(state))
+    return count_parameters(read_config(settings, FAMILIES[settings["model_type"]]))
 
 
 QWEN_7B = {
@@ -60,20 +56,56 @@ LLAMA_8B = {
 }
 
 
-def test_parameter_counts_of_the_target_models():
-    assert parameters(QWEN_7B) == 7_615_616_512
-    assert parameters(LLAMA_8B) == 8_030_261_248
+def sizes(hidden, intermediate, layers, heads, kv_heads, vocabulary, **others):
+    """The numbers of a published config.json that decide how many weights there are."""
+    return {
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-5,
+        **others,
+    }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_checkpoint_round_trip(name, tmp_path):
-    settings = SETTINGS[name]
-    decoder = random_decoder(settings)
-    save_checkpoint(tmp_path, settings, decoder, tokenizer=False)
-    family = FAMILIES[settings["model_type"]]
-    loaded = load_decoder(tmp_path, read_config(settings, family), family, jnp.float32)
-    x = tokens((2, 9), settings["vocab_size"])
-    assert_close(forward(loaded, x), forward(decoder, x), 0)
+QWEN, TIED = {"model_type": "qwen2"}, {"tie_word_embeddings": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        pytest.param(QWEN_7B, 7_615_616_512, id="Qwen2.5-7B"),
+        pytest.param(LLAMA_8B, 8_030_261_248, id="Llama-3.1-8B"),
+        pytest.param(sizes(896, 4864, 24, 14, 2, 151936, **QWEN, **TIED), 494_032_768, id="Qwen2.5-0.5B"),
+        pytest.param(sizes(1536, 8960, 28, 12, 2, 151936, **QWEN, **TIED), 1_543_714_304, id="Qwen2.5-1.5B"),
+        pytest.param(sizes(2048, 11008, 36, 16, 2, 151936, **QWEN, **TIED), 3_085_938_688, id="Qwen2.5-3B"),
+        pytest.param(sizes(8192, 29568, 80, 64, 8, 152064, **QWEN), 72_706_203_648, id="Qwen2.5-72B"),
+        pytest.param(sizes(4096, 11008, 32, 32, 32, 32000), 6_738_415_616, id="Llama-2-7B"),
+        pytest.param(sizes(2048, 8192, 16, 32, 8, 128256, head_dim=64, **TIED), 1_235_814_400, id="Llama-3.2-1B"),
+        pytest.param(sizes(3072, 8192, 28, 24, 8, 128256, head_dim=128, **TIED), 3_212_749_824, id="Llama-3.2-3B"),
+    ],
+)
+def test_parameter_counts_of_published_models(settings, expected):
+    assert parameters(settings) == expected
+
+
+def test_published_files_are_read():
+    """What the files of the hub hold beside the numbers: Qwen2.5's mrope flag, Llama 2's generation settings."""
+    transformers5 = {"layer_types": ["full_attention"] * 28, "sliding_window": None, "pad_token_id": None}
+    theta = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
+    without = {key: value for key, value in QWEN_7B.items() if key != "rope_theta"}
+    configs = [
+        read_config({**settings, "use_mrope": False, "transformers_version": "x"}, FAMILIES["qwen2"])
+        for settings in (QWEN_7B, {**without, **transformers5, **theta})
+    ]
+    assert configs[0] == configs[1]
+    llama2 = sizes(4096, 11008, 32, 32, 32, 32000, max_length=4096, rope_scaling=None, pretraining_tp=1)
+    assert read_config(llama2, FAMILIES["llama"]).rope_theta == 10_000.0
 
 
 def test_both_spellings_of_config_give_one_decoder():
@@ -88,6 +120,9 @@ def test_both_spellings_of_config_give_one_decoder():
     assert old.rope_scaling == Llama3RopeScaling(4.0, 1.0, 3.0, 16)
 
 
+WINDOW = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+
+
 @pytest.mark.parametrize(
     ("model_type", "changes", "named"),
     [
@@ -95,10 +130,28 @@ def test_both_spellings_of_config_give_one_decoder():
         ("llama", {"attention_bias": True}, "attention_bias=True"),
         ("llama", {"mlp_bias": True}, "mlp_bias=True"),
         ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("llama", {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}, "auto_map="),
+        ("llama", {"sliding_window": 8}, "sliding_window=8"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
         ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
-        ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "linear"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+        ("llama", {"rope_scaling": {**LLAMA3_ROPE, "beta": 1.0}}, "beta"),
+        ("llama", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "exactly factor, low_freq_factor"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ("llama", {"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "full_attention"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 5.0}}, r"rope_theta is 5\.0 and 321\.0"),
+        (
+            "llama",
+            {"rope_parameters": LLAMA3_ROPE, "rope_scaling": {"type": "linear"}},
+            "both rope_parameters and rope_s",
+        ),
         ("llama", {"hidden_size": None}, "hidden_size"),
+        ("llama", {"num_key_value_heads": 3}, "multiple of num_key_value_heads"),
+        ("llama", {"head_dim": 7}, "even head_dim"),
+        ("qwen2", {"use_mrope": True}, "use_mrope=True"),
+        ("qwen2", {"attention_bias": True}, "attention_bias=True"),
         ("qwen2", {"use_sliding_window": True}, "use_sliding_window=True"),
+        ("qwen2", WINDOW, "max_window_layers=1, sliding_window=8, use_sliding_window=True"),
         ("qwen2", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
         ("qwen2", {"brand_new_setting": 1, "another": 2}, "another=2, brand_new_setting=1"),
     ],
@@ -107,6 +160,25 @@ def test_settings_that_are_not_implemented_are_refused_by_name(model_type, chang
     settings = {key: value for key, value in ({**BASE, **changes}).items() if value is not None}
     with pytest.raises(ValueError, match=named):
         read_config(settings, FAMILIES[model_type])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_sliding_window": False},
+        {"max_window_layers": 2},  # the first two layers have full attention, and there are two
+        {"sliding_window": None},
+        {"layer_types": ["full_attention", "full_attention"]},
+    ],
+)
+def test_a_sliding_window_that_no_layer_has_is_off(changes):
+    plain = read_config(BASE, FAMILIES["qwen2"])
+    assert read_config({**BASE, **WINDOW, **changes}, FAMILIES["qwen2"]) == plain
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 8), ({"head_dim": None}, 8), ({"head_dim": 12}, 12)])
+def test_head_dim_may_be_given(given, expected):
+    assert read_config({**BASE, **given}, FAMILIES["llama"]).head_dim == expected
 
 
 def test_unused_settings_at_their_default_are_accepted():
@@ -143,75 +215,6 @@ def test_padding_and_packing_leave_a_sequence_alone():
     logits = forward(decoder, packed, positions, segments)
     assert_close(logits[:, :7], forward(decoder, one), 1e-5)
     assert_close(logits[:, 7:], forward(decoder, two), 1e-5)
-
-
-def broken_checkpoint(tmp_path, change):
-    settings = SETTINGS["llama-gqa"]
-    save_checkpoint(tmp_path, settings, random_decoder(settings), tokenizer=False)
-    tensors = load_file(tmp_path / "model.safetensors")
-    change(tensors)
-    save_file(tensors, tmp_path / "model.safetensors")
-    return lambda: load_decoder(tmp_path, read_config(settings, FAMILIES["llama"]), FAMILIES["llama"], jnp.float32)
-
-
-def test_all_weight_problems_come_in_one_error(tmp_path):
-    def change(tensors):
-        del tensors["model.norm.weight"]
-        tensors["model.layers.0.self_attn.q_norm.weight"] = np.ones(8, np.float32)
-        tensors["model.layers.1.mlp.up_proj.weight"] = np.ones((32, 40), np.float32)
-        tensors["model.layers.0.mlp.up_proj.weight"] = np.ones((40, 32), np.int32)
-
-    load = broken_checkpoint(tmp_path, change)
-    with pytest.raises(ValueError) as error:
-        load()
-    text = str(error.value)
-    assert "missing tensor model.norm.weight" in text
-    assert "unknown tensor model.layers.0.self_attn.q_norm.weight" in text
-    assert "model.layers.1.mlp.up_proj.weight has shape (32, 40), expected (40, 32) = [f d]" in text
-    assert "model.layers.0.mlp.up_proj.weight has dtype int32" in text
-
-
-def test_a_tensor_in_two_files_is_refused(tmp_path):
-    load = broken_checkpoint(tmp_path, lambda tensors: None)
-    save_file({"model.norm.weight": np.ones(32, np.float32)}, tmp_path / "second.safetensors")
-    with pytest.raises(ValueError, match=r"model\.norm\.weight is in more than one file"):
-        load()
-
-
-def test_a_stored_head_must_equal_tied_embeddings(tmp_path):
-    settings = SETTINGS["llama-mha-tied"]
-    save_checkpoint(tmp_path, settings, random_decoder(settings), tokenizer=False)
-    tensors = load_file(tmp_path / "model.safetensors")
-
-    def load():
-        return load_decoder(tmp_path, read_config(settings, FAMILIES["llama"]), FAMILIES["llama"], jnp.float32)
-
-    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"]}, tmp_path / "model.safetensors")
-    load()
-    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"] + 1}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="differs from model"):
-        load()
-
-
-def test_sharded_checkpoints_follow_their_index(tmp_path):
-    settings = SETTINGS["qwen2-gqa"]
-    decoder = random_decoder(settings)
-    save_checkpoint(tmp_path, settings, decoder, tokenizer=False)
-    tensors = load_file(tmp_path / "model.safetensors")
-    (tmp_path / "model.safetensors").unlink()
-    names = sorted(tensors)
-    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for file, part in parts.items():
-        save_file({name: tensors[name] for name in part}, tmp_path / file)
-    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    family = FAMILIES["qwen2"]
-    loaded = load_decoder(tmp_path, read_config(settings, family), family, jnp.float32)
-    x = tokens((1, 6), 300)
-    assert_close(forward(loaded, x), forward(decoder, x), 0)
-    (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.safetensors"):
-        load_decoder(tmp_path, read_config(settings, family), family, jnp.float32)
 
 
 def test_load_from_a_directory(tmp_path):

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from andor.memory import available_bytes
 from andor.models import llama, qwen2
 from andor.models.decoder import Decoder, DecoderConfig
-from andor.models.loading import Family, count_parameters, load_decoder, read_config, read_json, weight_files
+from andor.models.family import Family
+from andor.models.loading import count_parameters, load_decoder, read_config, read_json, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,6 +40,7 @@ class LanguageModel:
       dtype: dtype of weights and activations.
       fingerprint: sha256 over config.json and the weight files (hex); equal fingerprints are equal models.
       mesh: the devices it lies on, or None for the default device.
+      revision: commit of the hub repository that was loaded (40 hex digits), or None if it is not from the hub.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LanguageModel:
     dtype: jnp.dtype
     fingerprint: str
     mesh: Mesh | None = None
+    revision: str | None = None
 
     @property
     def parameters(self) -> int:
@@ -76,7 +79,7 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
         config, the mesh or the memory, or the dtype is unknown.
       FileNotFoundError: a file of the checkpoint is missing.
     """
-    folder = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
+    folder, commit = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
     settings, family, config = _read_architecture(folder)
     jax_dtype = _dtype(settings, dtype, jax.default_backend())
     copies = 1 if mesh is None else mesh.shape["data"]
@@ -86,15 +89,16 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
             f"the weights of {name!r} take {needed / 1e9:.1f} GB in {dtype}, and {available / 1e9:.1f} GB of memory "
             "are free. Use a smaller dtype (bfloat16), or another device."
         )
-    decoder = load_decoder(folder, config, family, jax_dtype, mesh)
+    files, tokenizer = weight_files(folder), _load_tokenizer(folder)  # what is wrong here is cheaper to find first
     return LanguageModel(
         name=str(name),
         family=family.model_type,
-        decoder=decoder,
-        tokenizer=_load_tokenizer(folder),
+        decoder=load_decoder(folder, config, family, jax_dtype, mesh),
+        tokenizer=tokenizer,
         dtype=jax_dtype,
-        fingerprint=_fingerprint(folder),
+        fingerprint=_fingerprint(folder / "config.json", files),
         mesh=mesh,
+        revision=commit,
     )
 
 
@@ -106,7 +110,7 @@ def load_config(
     Name, revision, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu"), by default the
     present one.
     """
-    settings, _, config = _read_architecture(_find(str(name), revision, WITHOUT_WEIGHTS))
+    settings, _, config = _read_architecture(_find(str(name), revision, WITHOUT_WEIGHTS)[0])
     return config, _dtype(settings, dtype, backend or jax.default_backend())
 
 
@@ -115,7 +119,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedToke
 
     Name, revision and errors as for `load`: what `load` would refuse because of config.json is refused here too.
     """
-    folder = _find(str(name), revision, WITHOUT_WEIGHTS)
+    folder, _ = _find(str(name), revision, WITHOUT_WEIGHTS)
     _read_architecture(folder)
     return _load_tokenizer(folder)
 
@@ -129,13 +133,16 @@ def _dtype(settings: dict, dtype: str, backend: str) -> jnp.dtype:
     return jnp.dtype(dtype)
 
 
-def _find(name: str, revision: str | None, files: list[str]) -> Path:
-    """The directory that holds the checkpoint; downloads files of these patterns if `name` is a hub id."""
-    if name in embedded_models():
-        return EMBEDDED / name
-    folder = Path(name or "no name").expanduser()  # Path("") would be the current directory
-    if folder.is_dir():
-        return folder
+def _find(name: str, revision: str | None, files: list[str]) -> tuple[Path, str | None]:
+    """The directory that holds the checkpoint, and its commit if it is from the hub.
+
+    Downloads files of these patterns if `name` is a hub id.
+    """
+    folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
+    if folder.is_dir():  # "no name", because Path("") would be the current directory
+        if revision is not None:
+            raise ValueError(f"load(revision={revision!r}) is for models from the hub, and {name!r} is {folder}.")
+        return folder, None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or folder.exists():
         raise ValueError(
             f"unknown model {name!r}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
@@ -144,12 +151,13 @@ def _find(name: str, revision: str | None, files: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except Exception as error:  # the hub's own errors, and those of every layer of its network stack
         raise ValueError(
             f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
 
 
 def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
@@ -181,9 +189,17 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     return tokenizer
 
 
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+def _fingerprint(config: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256(config.read_bytes())
+    for path in files:
+        digest.update(_sha256(path))
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> bytes:
+    """Of a file's content. The hub's cache names a large file by it, which spares reading the weights once more."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name):
+        return bytes.fromhex(blob.name)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,6 +1,6 @@
 """Llama 2, 3, 3.1, 3.2 and what is distilled into their shape (DeepSeek-R1-Distill-Llama-8B)."""
 
-from andor.models.loading import Family, WeightRow
+from andor.models.family import Family, WeightRow
 
 WEIGHTS = (
     WeightRow("model.embed_tokens.weight", "v d"),
@@ -46,6 +46,11 @@ IGNORED = frozenset(
         "transformers_version",
         "use_cache",
         "_name_or_path",
+        # settings of generation, which Llama 2's files have
+        "do_sample",
+        "max_length",
+        "temperature",
+        "top_p",
     }
 )
 

@@ -4,73 +4,26 @@ A family module (`llama.py`, `qwen2.py`) is data: the config keys it handles, an
 """
 
 import dataclasses
+import functools
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError, safe_open
 
 from andor.mesh import sharding
 from andor.models.decoder import Decoder, DecoderConfig, Llama3RopeScaling
+from andor.models.family import HEAD, Family, WeightRow
+from andor.models.tensors import StoredTensor, misfits, stored_tensors
 
+BUFFERS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+"""What old checkpoints store although it follows from the config."""
 
-@dataclasses.dataclass(frozen=True)
-class WeightRow:
-    """One row of a weight table.
-
-    Attributes:
-      name: HF tensor name; `{layer}` stands for every layer index. The same name, split at dots, is our module path.
-      axes: axis letters in HF's order; letters in parentheses are one flattened axis of the HF tensor and separate axes
-        of ours: `"(k g h) d"` is `[k*g*h, d]` in the file and `[k, g, h, d]` in the decoder.
-    """
-
-    name: str
-    axes: str
-
-    def hf_shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """Shape of the tensor in the checkpoint."""
-        groups = re.findall(r"\(([^)]*)\)|(\S+)", self.axes)
-        return tuple(math.prod(sizes[axis] for axis in (group or single).split()) for group, single in groups)
-
-    def letters(self) -> str:
-        """Axes of the parameter in the decoder."""
-        return re.sub(r"\W", "", self.axes)
-
-    def our_shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """Shape of the parameter in the decoder."""
-        return tuple(sizes[axis] for axis in self.letters())
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """What is particular to one model family.
-
-    Attributes:
-      model_type: HF `model_type`.
-      required: config keys that `config.json` must contain.
-      ignored: config keys that do not change the logits of a forward pass.
-      fixed: config keys that may only have the given values, because nothing else is implemented.
-      optional: config keys that are read when they are there.
-      qkv_bias: whether q, k and v projections have biases.
-      weights: the weight table, without the head.
-    """
-
-    model_type: str
-    required: frozenset[str]
-    ignored: frozenset[str]
-    fixed: Mapping[str, tuple]
-    optional: frozenset[str]
-    qkv_bias: bool
-    weights: Sequence[WeightRow]
-
-
-HEAD = WeightRow("lm_head.weight", "v d")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
 
 
 def read_config(settings: Mapping, family: Family) -> DecoderConfig:
@@ -84,9 +37,7 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
     missing = sorted(family.required - settings.keys())
     if missing:
         raise ValueError(f"config.json of a {family.model_type} model lacks {', '.join(missing)}.")
-    refused = [f"{key}={settings[key]!r}" for key in _unsupported(settings, family)]
-    if set(settings.get("layer_types") or []) - {"full_attention"}:
-        refused.append(f"layer_types={settings['layer_types']!r}")
+    refused = [f"{key}={settings[key]!r}" for key in (*_unsupported(settings, family), *_windowed(settings))]
     if refused:
         raise ValueError(
             f"config.json of this {family.model_type} model has settings that andor does not implement: "
@@ -103,8 +54,8 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
         head_dim=settings.get("head_dim") or settings["hidden_size"] // heads,
         max_positions=settings["max_position_embeddings"],
         rms_norm_eps=settings["rms_norm_eps"],
-        rope_theta=float(settings.get("rope_theta") or 10_000.0),  # HF's default; Llama 2 files do not name it
-        rope_scaling=_rope_scaling(settings.get("rope_scaling")),
+        rope_theta=float(settings["rope_theta"] or 10_000.0),  # HF's default; Llama 2 files do not name it
+        rope_scaling=_rope_scaling(settings["rope_scaling"]),
         qkv_bias=family.qkv_bias,
         tied_head=bool(settings.get("tie_word_embeddings", False)),
     )
@@ -113,28 +64,47 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
 def _one_spelling(settings: Mapping) -> dict:
     """transformers 5 writes `rope_parameters` and `dtype`; 4 wrote `rope_theta`, `rope_scaling` and `torch_dtype`."""
     settings = dict(settings)
-    rope = settings.pop("rope_parameters", None)
-    if rope is not None:
-        rope = dict(rope)
-        settings["rope_theta"] = rope.pop("rope_theta", settings.get("rope_theta"))
-        settings["rope_scaling"] = rope
+    new, old = (settings.pop(key, None) for key in ("rope_parameters", "rope_scaling"))
+    if new and old and new != old:
+        raise ValueError("config.json has both rope_parameters and rope_scaling, and they differ. Remove one of them.")
+    rope = dict(new or old or {})
+    thetas = {each for each in (rope.pop("rope_theta", None), settings.get("rope_theta")) if each is not None}
+    if len(thetas) > 1:
+        raise ValueError(
+            f"config.json says rope_theta is {' and '.join(map(str, sorted(thetas)))}. Remove one of them."
+        )
+    settings["rope_theta"] = thetas.pop() if thetas else None
+    settings["rope_scaling"] = rope
     if "dtype" in settings:
         settings["torch_dtype"] = settings.pop("dtype")
     return settings
 
 
-def _rope_scaling(scaling: Mapping | None) -> Llama3RopeScaling | None:
-    kind = "default" if scaling is None else scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
+def _rope_scaling(scaling: Mapping) -> Llama3RopeScaling | None:
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    given = set(scaling) - {"rope_type", "type"}
+    if kind == "default" and not given:
         return None
     fields = [field.name for field in dataclasses.fields(Llama3RopeScaling)]
-    unknown = sorted(set(scaling) - {*fields, "rope_type", "type", "rope_theta"})
-    if kind != "llama3" or unknown or any(name not in scaling for name in fields):
+    if kind != "llama3" or given != set(fields):
         raise ValueError(
             f"rope_scaling={dict(scaling)!r} is not implemented; andor reads rope_type 'default', and 'llama3' with "
             f"exactly {', '.join(fields)}."
         )
     return Llama3RopeScaling(**{name: scaling[name] for name in fields})
+
+
+def _windowed(settings: Mapping) -> list[str]:
+    """Keys that together give a layer sliding-window attention, by the rule of transformers' Qwen2Config."""
+    if settings.get("layer_types") is not None:
+        return [] if set(settings["layer_types"]) == {"full_attention"} else ["layer_types"]
+    keys = ("use_sliding_window", "sliding_window", "max_window_layers")
+    use, window, first = (
+        settings.get(key, default) for key, default in zip(keys, (False, "HF's default", 0), strict=True)
+    )
+    if not use or window is None or (first or 0) >= settings["num_hidden_layers"]:
+        return []
+    return [key for key in keys if key in settings]
 
 
 def _unsupported(settings: Mapping, family: Family) -> list[str]:
@@ -180,10 +150,13 @@ def count_parameters(config: DecoderConfig) -> int:
 def load_decoder(
     folder: Path, config: DecoderConfig, family: Family, dtype, mesh: jax.sharding.Mesh | None = None
 ) -> Decoder:
-    """Fill a decoder from the safetensors files of `folder`, one tensor at a time, each onto the devices of the mesh.
+    """Fill a decoder from the safetensors files of `folder`, slice by slice, each onto its device of the mesh.
+
+    Beside what is on the devices, the host holds one tensor at a time: of it, what its own devices need.
 
     Raises:
-      ValueError: tensors are unknown, missing, duplicated, mis-shaped or not floating point; one error lists them all.
+      ValueError: tensors are unknown, missing, duplicated, mis-shaped, not floating point, or not where the index says;
+        one error lists them all. Or the checkpoint is pickled, or the mesh does not divide an axis.
       FileNotFoundError: there is no safetensors file, or a shard that the index names is missing.
     """
     table = weight_table(config, family)
@@ -191,48 +164,44 @@ def load_decoder(
     graphdef, abstract = abstract_decoder(config, dtype)
     leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(abstract)}
     assert leaves.keys() == table.keys(), leaves.keys() ^ table.keys()
+    places = {name: sharding(mesh, row.letters(), sizes) for name, row in table.items()}
 
-    problems: list[str] = []
-    filled = {}
-    spare_head = None
-    for file in weight_files(folder):
-        with _open(file) as tensors:
-            for name in tensors.keys():
-                if re.fullmatch(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", name):
-                    continue  # a buffer that old checkpoints store; it follows from the config
-                if name == HEAD.name and config.tied_head:
-                    spare_head = tensors.get_tensor(name)
-                    continue
-                if name not in table:
-                    problems.append(f"unknown tensor {name}")
-                    continue
-                if name in filled:
-                    problems.append(f"{name} is in more than one file")
-                    continue
-                row = table[name]
-                shape = tuple(tensors.get_slice(name).get_shape())
-                filled[name] = None
-                if shape != row.hf_shape(sizes):
-                    problems.append(f"{name} has shape {shape}, expected {row.hf_shape(sizes)} = [{row.axes}]")
-                    continue
-                value = tensors.get_tensor(name)
-                if not jnp.issubdtype(value.dtype, jnp.floating):
-                    problems.append(f"{name} has dtype {value.dtype}, expected a floating-point type")
-                    continue
-                value = value.reshape(row.our_shape(sizes)).astype(dtype, copy=False)
-                filled[name] = jax.device_put(value, sharding(mesh, row.letters(), sizes))
-    problems += [f"missing tensor {name}" for name in table if name not in filled]
-    if spare_head is not None and not problems:
-        embedding = np.asarray(filled["model.embed_tokens.weight"])
-        if not np.array_equal(np.asarray(spare_head, embedding.dtype), embedding):
+    stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
+    by_name = {each.name: each for each in stored}
+    allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
+    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
+    problems += [f"missing tensor {name}" for name in table if name not in by_name]
+    if not problems and config.tied_head and HEAD.name in by_name:
+        if not by_name[HEAD.name].equals(by_name["model.embed_tokens.weight"], dtype):
             problems.append(f"tie_word_embeddings is true, but {HEAD.name} differs from model.embed_tokens.weight")
     if problems:
         shown = "\n  ".join(problems[:20])
         more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise ValueError(f"the weights in {folder} do not fit its config.json:\n  {shown}{more}")
 
+    # Each is waited for: transfers that are still under way would keep their host copies alive beside the next.
+    filled = {
+        name: jax.block_until_ready(_to_devices(by_name[name], row, sizes, dtype, places[name]))
+        for name, row in table.items()
+    }
     state = nnx.from_flat_state([(path, leaf.replace(filled[name])) for name, (path, leaf) in leaves.items()])
     return nnx.merge(graphdef, state)
+
+
+def _to_devices(
+    tensor: StoredTensor, row: WeightRow, sizes: Mapping[str, int], dtype, place: jax.sharding.Sharding | None
+) -> jax.Array:
+    """A parameter from its file; every device of this host gets its slice, and no slice is read twice."""
+    read = functools.cache(lambda ranges: tensor.read(ranges, dtype))
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        lengths = [len(range(size)[each]) for size, each in zip(shape, index, strict=True)]
+        return read(row.hf_ranges(sizes, index)).reshape(lengths)
+
+    shape = row.our_shape(sizes)
+    if place is None:
+        return jax.device_put(part((slice(None),) * len(shape)))
+    return jax.make_array_from_callback(shape, place, part)
 
 
 def hf_tensors(decoder: Decoder, family: Family, dtype) -> dict[str, np.ndarray]:
@@ -256,28 +225,49 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def _open(file: Path):
-    try:
-        return safe_open(file, framework="numpy")
-    except SafetensorError as error:
-        raise ValueError(f"{file} is damaged or no safetensors file ({error}). Download it again.") from error
+def weight_map(folder: Path) -> dict[str, Path] | None:
+    """Tensor name -> file, as the index of a checkpoint in several files says; None where there is no index."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return None
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(f"{index} has no weight_map from tensors to files. Download it again.")
+    return {name: folder / file for name, file in files.items() if not BUFFERS.fullmatch(name)}
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint: those that its index names, else all there are."""
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ValueError(f"{index} has no weight_map. Download it again.")
-        files = [folder / name for name in sorted(set(weight_map.values()))]
-        missing = [file.name for file in files if not file.exists()]
-        if missing:
-            raise FileNotFoundError(
-                f"{index} names files that are not there: {', '.join(missing)}. Download them again."
-            )
+    named = weight_map(folder)
+    files = sorted(set(named.values()) if named is not None else folder.glob("*.safetensors"))
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"the index in {folder} names files that are not there: {', '.join(missing)}. Download them again."
+        )
+    if files:
         return files
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"no *.safetensors file in {folder}. andor reads safetensors only (never pickle).")
-    return files
+    pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    reason = (
+        "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
+        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(_source(folder))}"
+    )
+    if pickled:
+        raise ValueError(f"the weights in {folder} are pickled ({', '.join(pickled)}). {reason}")
+    raise FileNotFoundError(f"no *.safetensors file in {folder}. {reason}")
+
+
+def conversion(source: str) -> str:
+    """The shell command that turns a pickled checkpoint into a directory that `load` reads."""
+    target = f"{source.rstrip('/').rsplit('/', 1)[-1]}-safetensors"
+    return (
+        'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+        f"[each.from_pretrained('{source}', **options).save_pretrained('{target}') "
+        "for each, options in ((M, {'dtype': 'auto'}), (T, {}))]\""
+    )
+
+
+def _source(folder: Path) -> str:
+    """What transformers calls a checkpoint: its hub id if the folder is in the hub's cache, else the folder."""
+    repository = re.fullmatch(r"models--([^-].*?)--(.+)", folder.parent.parent.name)
+    return "/".join(repository.groups()) if repository and folder.parent.name == "snapshots" else str(folder)

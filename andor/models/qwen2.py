@@ -1,7 +1,7 @@
 """Qwen2 and Qwen2.5: Llama's decoder with biases on q, k and v, and sliding-window attention that must be off."""
 
 from andor.models import llama
-from andor.models.loading import Family, WeightRow
+from andor.models.family import Family, WeightRow
 
 WEIGHTS = (
     *llama.WEIGHTS,
@@ -13,10 +13,9 @@ WEIGHTS = (
 FAMILY = Family(
     model_type="qwen2",
     required=llama.REQUIRED,
-    # Window sizes mean nothing while use_sliding_window is false.
-    ignored=llama.IGNORED | {"sliding_window", "max_window_layers"},
-    fixed={"hidden_act": ("silu",), "use_sliding_window": (False,)},
-    optional=llama.OPTIONAL | {"layer_types"},
+    ignored=llama.IGNORED,
+    fixed={"hidden_act": ("silu",), "use_mrope": (False,)},  # Qwen2.5's files have use_mrope
+    optional=llama.OPTIONAL | {"use_sliding_window", "sliding_window", "max_window_layers", "layer_types"},
     qkv_bias=True,
     weights=WEIGHTS,
 )
