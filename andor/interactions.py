@@ -317,7 +317,7 @@ def solve(
     dual_values = feasible_dual(problem.v, noise_bound, raw_dual, *certificate)
     primal = objective(and_effects, or_effects, *certificate)
     dual = dual_bound(problem.v, noise_bound, dual_values, *certificate)
-    gap = np.divide(primal - dual, primal, out=np.zeros_like(primal), where=primal > 0)
+    gap = np.divide(primal - dual, primal, out=np.zeros_like(primal), where=primal != 0)
     advice = [next(advice) if solved else "" for solved in open_]
     status = tuple(map(describe, gap.tolist(), steps.tolist(), [solver.tolerance] * len(v), advice))
     and_effects[..., 0] = v[..., 0]
@@ -339,7 +339,8 @@ def describe(gap: float, steps: int, tolerance: float, advice: str) -> str:
     """The status of a solution: "converged", or what was missed and what to do."""
     if gap <= tolerance:
         return "converged"
-    return f"not converged: certified gap {gap:.1e} > {tolerance:.1e} after {steps} steps; {advice}."
+    digits = next(digits for digits in range(2, 18) if f"{gap:.{digits}g}" != f"{tolerance:.{digits}g}")
+    return f"not converged: certified gap {gap:.{digits}g} > {tolerance:.{digits}g} after {steps} steps; {advice}."
 
 
 def checked(

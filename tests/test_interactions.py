@@ -10,6 +10,7 @@ import andor
 from andor import interactions, lattice
 from andor.penalties import L1
 from andor.solvers import InteriorPoint
+from andor.solvers.central_path import advice
 
 N_PLAYERS = 4
 SIZE = 2**N_PLAYERS
@@ -146,6 +147,19 @@ def test_what_rounding_leaves_is_said():
     solution = andor.extract(planted(6, 0), 0.02, InteriorPoint(tolerance=1e-17, tie_break=0.0))
     assert solution.status.startswith("not converged") and "rounding" in solution.status
     assert "max_steps" not in solution.status and solution.steps < InteriorPoint().max_steps
+
+
+def test_a_status_shows_what_was_missed_however_little():
+    assert interactions.describe(1.0004e-6, 9, 1e-6, "wait") == (
+        "not converged: certified gap 1.0004e-06 > 1e-06 after 9 steps; wait."
+    )
+    assert interactions.describe(0.5, 9, 1e-6, "wait").startswith("not converged: certified gap 0.5 > 1e-06 after")
+    assert interactions.describe(np.nan, 9, 1e-6, "wait").startswith("not converged: certified gap nan")
+
+
+def test_no_progress_is_not_called_rounding():
+    assert "rounding" in advice(20, 1e-5, 60)
+    assert "FirstOrder" in advice(20, 0.5, 60) and "rounding" not in advice(20, 0.5, 60)
 
 
 def test_a_missed_gap_is_said():

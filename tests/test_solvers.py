@@ -1,17 +1,22 @@
 """Every solver against HiGHS, and what is particular to each."""
 
+import hypothesis.extra.numpy
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from games import highs_optimum, planted
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import andor
 from andor import lattice
 from andor.penalties import Huber, OrderWeightedL1, RowMax
 from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint, Published, default_solver
 from andor.solvers.cholesky import cholesky_solver
+from andor.solvers.harsanyi import harsanyi_sum, without_empty
+from andor.solvers.interior_point import active_pairs, effects_of, solve_one, tie_breaking
 
 
 @pytest.mark.parametrize("n_players", [1, 3, 6])
@@ -27,6 +32,56 @@ def test_interior_point_reaches_the_optimum(n_players, noise, game):
     assert solution.status == "converged"
     assert solution.primal == pytest.approx(optimum, rel=2e-6, abs=1e-12)
     assert solution.dual <= optimum * (1 + 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("v", "noise"),
+    [
+        (np.random.default_rng(3).normal(size=16), 0.1),  # the gap stalls at first
+        ((lattice.orders(7) % 2).astype(float), 0.02),
+        (np.cos(2 * lattice.orders(6)), 0.05),  # effects and noise far larger than v
+        (lattice.zeta(np.isin(np.arange(32), (3, 5, 17)).astype(float)), 0.0),  # few effects, many dual optima
+    ],
+)
+def test_interior_point_on_games_that_are_hard_for_it(v, noise):
+    solution = andor.extract(v, noise)
+    assert solution.status == "converged"
+    assert solution.primal == pytest.approx(highs_optimum(v, noise * abs(v[-1] - v[0])), rel=2e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.one_of(
+        hypothesis.extra.numpy.arrays(np.int64, 16, elements=st.integers(-3, 3)).map(lambda v: v.astype(float)),
+        st.integers(0, 10_000).map(lambda seed: np.random.default_rng(seed).normal(size=32)),
+    ),
+    st.sampled_from([0.0, 0.02, 0.1]),
+)
+def test_interior_point_converges(v, noise):
+    solution = andor.extract(v, noise)
+    assert solution.status == "converged"
+    assert solution.dual <= highs_optimum(v, noise * abs(v[-1] - v[0])) * (1 + 1e-7) + 1e-12
+
+
+@pytest.mark.parametrize("game", ["gaussian", "integer", "sparse"])
+def test_the_answer_is_on_the_central_path(game):
+    """Every pair's product is the same, within a hundredth, and the point satisfies the constraints."""
+    rng = np.random.default_rng(0)
+    if game == "sparse":
+        v = planted(4, 3, n_and=3, n_or=2, sigma=0.0)
+        v -= v[0]
+    else:
+        v = rng.normal(size=16) if game == "gaussian" else rng.integers(-3, 4, size=16).astype(float)
+        v[0] = 0.0
+    with jax.enable_x64(True):
+        bound = jnp.asarray(0.02)
+        v = jnp.asarray(v / np.max(np.abs(v)))
+        progress = solve_one(v, bound, jnp.asarray(tie_breaking(4, 2e-7)), 8e-7, 60)
+        products = np.asarray((progress.best.primal * progress.best.slack)[active_pairs(16, bound)])
+        missing = without_empty(lattice.moebius(v)) - harsanyi_sum(*effects_of(progress.best))
+    assert progress.centred
+    assert np.max(products) <= 1.02 * np.min(products)
+    assert np.max(np.abs(missing)) < 1e-7
 
 
 def test_weights_are_prices():
@@ -91,10 +146,10 @@ def test_first_order_in_single_precision():
     assert solution.and_effects.dtype == np.float64
 
 
-@pytest.mark.parametrize("settings", [dict(tolerance=2.0), dict(max_steps=10, steps_per_round=20), dict(width=0.0)])
-def test_first_order_refuses_bad_settings(settings):
+@pytest.mark.parametrize("arguments", [dict(tolerance=2.0), dict(max_steps=10, steps_per_round=20), dict(width=0.0)])
+def test_first_order_refuses_bad_settings(arguments):
     with pytest.raises(ValueError, match=r"FirstOrder\("):
-        FirstOrder(**settings)
+        FirstOrder(**arguments)
 
 
 def published_with_matrices(v, bound, steps, learning_rate):

@@ -159,7 +159,9 @@ def _solved(v, bound, solver: InteriorPoint):
     weights = jnp.asarray(tie_breaking(lattice.n_players_of(v), solver.tie_break))
     scale = jnp.max(jnp.abs(v))
     scale = jnp.where(scale > 0, scale, 1.0)  # a constant function has no effects
-    return solve_one(v / scale, bound / scale, weights, solver.tolerance, solver.max_steps).best, scale
+    return solve_one(
+        v / scale, bound / scale, weights, solver.tolerance - solver.tie_break, solver.max_steps
+    ).best, scale
 
 
 def _feasible_effects(v, iterate, scale):

@@ -72,19 +72,19 @@ class JointInteriorPoint:
                     jnp.asarray(weights),
                     problem.penalty.shared,
                     problem.penalty.own,
-                    self.tolerance,
+                    self.tolerance - self.tie_break,
                     self.max_steps,
                 )
                 for i in range(groups)
             ]
-        effects, dual_values, steps = (np.stack(of_all) for of_all in zip(*answers, strict=True))
+        effects, dual_values, steps, gaps = (np.stack(of_all) for of_all in zip(*answers, strict=True))
         effects *= scale[:, None, None, None]
         return RawSolution(
             and_effects=effects[:, :, 0],
             or_effects=effects[:, :, 1],
             dual_values=dual_values,
             steps=steps,
-            advice=tuple(advice(taken, self.max_steps) for taken in steps.tolist()),
+            advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
         )
 
 
@@ -101,7 +101,7 @@ def _effects(iterate: Iterate) -> tuple[Float[Array, "m 2 s"], Float[Array, "m s
 
 @jax.jit
 def _answer(v, noise_bound, weights, shared, own, tolerance, max_steps):
-    """(effects with the axis (AND, OR), dual values, steps) of one problem, at unit scale and v[:, ∅] == 0."""
+    """(effects with the axis (AND, OR), dual values, steps, gap) of one problem, at unit scale and v[:, ∅] == 0."""
     m, size = v.shape
     orders = jnp.asarray(lattice.orders(lattice.n_players_of(v)))
     kinds = jnp.broadcast_to(jnp.stack([orders >= 1, orders >= 2])[None], (m, 2, size))
@@ -111,14 +111,14 @@ def _answer(v, noise_bound, weights, shared, own, tolerance, max_steps):
     bound = jnp.broadcast_to(noise_bound[:, None, None], (m, 2, size))
     price = jnp.broadcast_to(weights[None, None], (m, 2, size))
 
-    def gap(iterate):
+    def bounds(iterate):
         effects, noise = _effects(iterate)
         missing = target - harsanyi_sum(effects[:, 0], effects[:, 1], noise)
         strength = jnp.abs(effects.at[:, 0].add(missing))
         primal = jnp.sum(weights[None] * (shared * jnp.max(strength, axis=0) + own * jnp.sum(strength, axis=0)))
         y = without_empty(correlations(iterate.u)[2])
         dual = jnp.vdot(iterate.u, target) - noise_bound @ jnp.sum(jnp.abs(y), axis=-1)
-        return (primal - dual) / primal
+        return primal, dual
 
     def present(x, fill):
         return jnp.where(kinds, x, fill)
@@ -131,8 +131,10 @@ def _answer(v, noise_bound, weights, shared, own, tolerance, max_steps):
         ),
         u=jnp.zeros_like(v),
     )
-    progress = follow(start, active, functools.partial(_advance, target, active), gap, tolerance, max_steps)
-    return _effects(progress.best)[0], correlations(progress.best.u)[2], progress.step
+    progress = follow(start, active, functools.partial(_advance, target, active), bounds, tolerance, max_steps)
+    effects, noise = _effects(progress.best)
+    missing = target - harsanyi_sum(effects[:, 0], effects[:, 1], noise)
+    return effects.at[:, 0].add(missing), correlations(progress.best.u)[2], progress.step, progress.gap
 
 
 class _Blocks(NamedTuple):
