@@ -1,7 +1,10 @@
 """Our decoder against transformers' PyTorch models, float32, random checkpoints. Skipped where torch is missing."""
 
+import copy
+
 import numpy as np
 import pytest
+from ladder import first_difference, outputs, torch_outputs
 from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint, tokens
 
 import andor
@@ -18,6 +21,26 @@ def torch_logits(model, ids, **kwargs) -> np.ndarray:
         return model(torch.tensor(np.asarray(ids), dtype=torch.long), **kwargs).logits.float().numpy()
 
 
+def assert_parity(ours, reference, ids, positions=None, padding=None):
+    """Logits within 1e-4 on all tokens that are not padding; says which module parts first if they are not."""
+    b, t = ids.shape
+    positions = np.tile(np.arange(t), (b, 1)) if positions is None else positions
+    padding = np.ones((b, t), int) if padding is None else padding
+    rows = padding.astype(bool)
+    # A mask that is given keeps transformers from reading gaps in the positions as borders of packed texts.
+    options = {"position_ids": torch.tensor(positions), "attention_mask": torch.tensor(padding)}
+    actual, expected = (
+        np.asarray(forward(ours.decoder, ids, positions, padding)),
+        torch_logits(reference, ids, **options),
+    )
+    try:
+        assert_close(actual[rows], expected[rows], 1e-4)
+    except AssertionError as error:
+        torch_ids = torch.tensor(np.asarray(ids), dtype=torch.long)
+        rungs = outputs(ours.decoder, ids, positions, padding), torch_outputs(reference, torch_ids, **options)
+        raise AssertionError(f"{error}; {first_difference(*rungs, 1e-5, rows)}") from error
+
+
 @pytest.fixture(params=SETTINGS, scope="module")
 def pair(request, tmp_path_factory):
     """(our model, transformers' model), both read from one directory."""
@@ -27,21 +50,24 @@ def pair(request, tmp_path_factory):
     return andor.load(str(folder)), reference
 
 
+LENGTH = 60  # beyond llama3's original context in these configs, so that the stretched frequencies matter
+
+
 def test_logits(pair):
-    ours, reference = pair
-    # Longer than llama3's original context in these configs, so that the stretched frequencies matter.
-    ids = tokens((3, 60), 300)
-    assert_close(forward(ours.decoder, ids), torch_logits(reference, ids), 1e-4)
+    assert_parity(*pair, tokens((3, LENGTH), 300))
+
+
+def test_long_positions(pair):
+    """One unit in the last place of a RoPE frequency would show here."""
+    positions = np.stack([np.arange(LENGTH) + 100_000, 1_999 * np.arange(LENGTH), np.arange(LENGTH) + 8_000])
+    assert_parity(*pair, tokens((3, LENGTH), 300), positions)
 
 
 def test_left_padded_logits(pair):
-    ours, reference = pair
-    ids = tokens((2, 12), 300)
-    padding = np.array([[0] * 5 + [1] * 7, [1] * 12])
+    lengths = np.array([[7], [1], [LENGTH]])
+    padding = (np.arange(LENGTH)[None, :] >= LENGTH - lengths).astype(int)
     positions = np.maximum(np.cumsum(padding, axis=1) - 1, 0)
-    actual = forward(ours.decoder, ids, positions, padding)
-    expected = torch_logits(reference, ids, attention_mask=torch.tensor(padding), position_ids=torch.tensor(positions))
-    assert_close(np.where(padding[..., None], actual, 0), np.where(padding[..., None], expected, 0), 1e-4)
+    assert_parity(*pair, tokens((3, LENGTH), 300), positions, padding)
 
 
 def test_masked_evaluation(pair):
@@ -60,15 +86,42 @@ def test_masked_evaluation(pair):
     assert_close(values.v, expected.numpy(), 1e-4)
 
 
-def test_bfloat16_logits_are_as_close_as_bfloat16_allows(tmp_path):
-    settings = SETTINGS["qwen2-gqa"]
+@pytest.mark.parametrize("name", ["qwen2-gqa", "llama-gqa-tied-head-dim-llama3-rope"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_logits_are_as_close_as_the_dtype_allows(name, dtype, tmp_path):
+    settings = SETTINGS[name]
     folder = save_checkpoint(tmp_path, settings, random_decoder(settings))
     ids = tokens((2, 20), 300)
-    ours = np.asarray(forward(andor.load(str(folder), dtype="bfloat16").decoder, ids))
+    ours = np.asarray(forward(andor.load(str(folder), dtype=dtype).decoder, ids))
     exact = np.asarray(forward(andor.load(str(folder)).decoder, ids))
-    reference = torch_logits(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval(), ids)
+    reference = torch_logits(AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval(), ids)
     # Both round at every operation; ours must not be further from float32 than the reference by more than a half.
     assert np.abs(ours - exact).mean() <= 1.5 * np.abs(reference - exact).mean()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.embed_tokens.weight",
+        "model.layers.0.self_attn.k_proj.bias",
+        "model.layers.0.mlp.down_proj.weight",
+        "model.layers.1.self_attn.o_proj.weight",
+        "model.layers.1.mlp.gate_proj.weight",
+        "model.norm.weight",
+        "lm_head.weight",
+    ],
+)
+@pytest.mark.parametrize("pair", ["qwen2-gqa"], indirect=True)
+def test_the_ladder_names_the_module_that_is_broken(name, pair):
+    ours, reference = pair
+    broken = copy.deepcopy(reference)
+    with torch.no_grad():
+        broken.get_parameter(name)[..., 0] += 1.0
+    module = name.removesuffix(".weight").removesuffix(".bias")
+    for part in ("self_attn", "mlp"):
+        module = module.split(f".{part}.")[0] + f".{part}" if f".{part}." in module else module
+    with pytest.raises(AssertionError, match=f"; {module} is the first module that differs"):
+        assert_parity(ours, broken, tokens((3, LENGTH), 300))
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-qwen2", "tiny-llama-overfit"])

@@ -41,9 +41,24 @@ SETTINGS = {
     "llama-mha-tied": {**BASE, "model_type": "llama", "num_key_value_heads": 4, "tie_word_embeddings": True},
     "llama-mqa-head-dim": {**BASE, "model_type": "llama", "num_key_value_heads": 1, "head_dim": 12},
     "llama-llama3-rope": {**BASE, "model_type": "llama", "rope_scaling": LLAMA3_ROPE},
+    "llama-gqa-tied-head-dim-llama3-rope": {  # all that Llama 3.2 has
+        **BASE,
+        "model_type": "llama",
+        "head_dim": 12,
+        "tie_word_embeddings": True,
+        "rope_scaling": LLAMA3_ROPE,
+    },
     "qwen2-gqa": {**BASE, "model_type": "qwen2"},
     "qwen2-mha": {**BASE, "model_type": "qwen2", "num_key_value_heads": 4},
     "qwen2-mqa-tied": {**BASE, "model_type": "qwen2", "num_key_value_heads": 1, "tie_word_embeddings": True},
+    "qwen2-mha-tied-head-dim": {
+        **BASE,
+        "model_type": "qwen2",
+        "num_key_value_heads": 4,
+        "head_dim": 12,
+        "tie_word_embeddings": True,
+    },
+    "qwen2-gqa-llama3-rope": {**BASE, "model_type": "qwen2", "rope_scaling": LLAMA3_ROPE},
 }
 
 

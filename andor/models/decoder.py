@@ -74,15 +74,17 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
     Su et al. 2021 (arXiv 2104.09864); the llama3 scaling follows `transformers.modeling_rope_utils`.
     """
     exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim
-    frequencies = (1.0 / config.rope_theta**exponents).astype(np.float32)
+    # Rounded to float32 where PyTorch rounds: at position 100,000 one unit in the last place is 0.006 radians.
+    powers = (config.rope_theta ** exponents.astype(np.float64)).astype(np.float32)
+    frequencies = np.float32(1) / powers
     scaling = config.rope_scaling
     if scaling is None:
         return frequencies
     # Wavelengths beyond the trained context are stretched by `factor`, short ones kept, between the two a linear blend.
-    turns = scaling.original_max_position_embeddings * frequencies / (2 * math.pi)
+    turns = scaling.original_max_position_embeddings / (2 * math.pi / frequencies)
     keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     keep = np.clip(keep, 0.0, 1.0)
-    return (frequencies * (keep + (1 - keep) / scaling.factor)).astype(np.float32)
+    return ((1 - keep) * frequencies / scaling.factor + keep * frequencies).astype(np.float32)
 
 
 Rotation = tuple[Float[Array, "b t r"], Float[Array, "b t r"]]
