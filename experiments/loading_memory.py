@@ -99,7 +99,8 @@ def write_checkpoint(folder: Path, settings: dict, file_bytes: int, seed: int) -
     def files() -> Iterator[dict[str, np.ndarray]]:
         part: dict[str, np.ndarray] = {}
         for name, row in weight_table(config, family).items():
-            value = 0.02 * rng.standard_normal(row.hf_shape(sizes), np.float32)
+            # Norms near 1 and the rest small, as in a network that was initialised and not yet trained.
+            value = 0.02 * rng.standard_normal(row.hf_shape(sizes), np.float32) + name.endswith("norm.weight")
             part[name] = value.astype(ml_dtypes.bfloat16)
             if sum(each.nbytes for each in part.values()) >= file_bytes:
                 yield part

@@ -11,6 +11,12 @@ import andor
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
+@pytest.fixture(autouse=True)
+def beside_the_scripts(monkeypatch):
+    """Scripts import from each other."""
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+
+
 def experiment(name: str):
     """Import a script of experiments/ under a name of its own."""
     spec = importlib.util.spec_from_file_location(f"experiment_{name}", EXPERIMENTS / f"{name}.py")
@@ -79,6 +85,15 @@ def test_evaluation_benchmark(tmp_path, capsys):
     assert len(json.loads((tmp_path / "records.json").read_text())) == 4
     printed = capsys.readouterr().out
     assert printed.count("| tiny-llama |") == 4 and printed.count("a player more takes") == 2
+
+
+def test_real_pair(tmp_path, capsys):
+    real_pair = experiment("real_pair")
+    (run,) = real_pair.main(real_pair.Config(smoke=True, layers=(1, 2), out=tmp_path))
+    assert [Path(name).name for name in run.models] == ["tiny-qwen2", "tiny-llama"]
+    assert all(run.effects[name]["prompt"].gap <= 1e-6 for name in run.models)
+    printed = capsys.readouterr().out
+    assert printed.count("v finite") == 2 and "from scratch" in printed and "Pairs of models" in printed
 
 
 def test_noise_floor(tmp_path, capsys):
