@@ -1,11 +1,12 @@
 """Parity with transformers' PyTorch models: largest differences of logits, by architecture and dtype.
 
 What:      random checkpoints written by transformers (every setting away from its default) and the embedded models are
-           read by andor; both run the same tokens. float32: largest |logit - logit|, and of the log-odds of every
-           token. bfloat16: mean distance of each implementation from the float32 logits.
-Command:   python experiments/parity.py          (needs torch: pip install torch)
-Hardware:  CPU, about a minute.
-Expected:  float32 differences below 1e-4; in bfloat16 both implementations equally far from float32.
+           read by andor; both run the same tokens. float32: largest |logit - logit| at positions 0, 1, ... ("logits"),
+           at positions from 100,000 ("far") and behind left padding ("padded"), and of the log-odds of every token.
+           bfloat16, float16: mean distance of each implementation from PyTorch's float32 logits.
+Command:   python experiments/parity.py [--smoke]          (needs torch: pip install torch)
+Hardware:  2 CPU cores, half a minute.
+Expected:  float32 differences below 1e-4; in bfloat16 and float16 both implementations equally far from float32.
 """
 
 import dataclasses
@@ -17,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 import andor
 from andor.models import EMBEDDED, embedded_models
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -38,9 +39,18 @@ ARCHITECTURES = {
     "llama, mha, tied": ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": True}),
     "llama, mqa, head_dim 24": ("llama", {"num_key_value_heads": 1, "head_dim": 24}),
     "llama, gqa, llama3 rope": ("llama", {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE}),
+    "llama, gqa, tied, head_dim 24, llama3 rope": (
+        "llama",
+        {"num_key_value_heads": 2, "tie_word_embeddings": True, "head_dim": 24, "rope_parameters": LLAMA3_ROPE},
+    ),
     "qwen2, gqa, untied": ("qwen2", {"num_key_value_heads": 2}),
     "qwen2, mha, untied": ("qwen2", {"num_key_value_heads": 4}),
     "qwen2, mqa, tied": ("qwen2", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "qwen2, mha, tied, head_dim 24": (
+        "qwen2",
+        {"num_key_value_heads": 4, "tie_word_embeddings": True, "head_dim": 24},
+    ),
+    "qwen2, gqa, llama3 rope": ("qwen2", {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE}),
 }
 
 
@@ -56,8 +66,8 @@ class Config:
 
 
 @nnx.jit
-def forward(decoder, tokens):
-    return decoder(tokens)
+def forward(decoder, *arguments):
+    return decoder(*arguments)
 
 
 def random_checkpoint(folder: Path, model_type: str, changes: dict, seed: int) -> None:
@@ -83,7 +93,7 @@ def random_checkpoint(folder: Path, model_type: str, changes: dict, seed: int) -
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
         if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter, mean=float(parameter.mean().round()), std=0.3)
+            torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean().round()), std=0.3)
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((EMBEDDED / embedded_models()[0] / name).read_bytes())
@@ -101,20 +111,38 @@ def compare(folder: str, tokens: np.ndarray) -> dict[str, float]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    logits = {}
-    for dtype in ("float32", "bfloat16"):
-        logits["andor", dtype] = np.asarray(forward(andor.load(folder, dtype=dtype).decoder, jnp.asarray(tokens)))
-        path = EMBEDDED / folder if folder in embedded_models() else folder
-        reference = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
-        with torch.no_grad():
-            logits["torch", dtype] = reference(torch.tensor(tokens, dtype=torch.long)).logits.float().numpy()
-    exact = logits["torch", "float32"]
-    return {
-        "logits float32": float(np.abs(logits["andor", "float32"] - exact).max()),
-        "log-odds float32": float(np.abs(log_odds(logits["andor", "float32"]) - log_odds(exact)).max()),
-        "andor bfloat16": float(np.abs(logits["andor", "bfloat16"] - exact).mean()),
-        "torch bfloat16": float(np.abs(logits["torch", "bfloat16"] - exact).mean()),
+    b, t = tokens.shape
+    near = np.tile(np.arange(t), (b, 1))
+    whole, padding = np.ones((b, t), int), np.arange(t)[None, :] >= t // 3 * np.arange(b)[:, None]
+    inputs = {  # positions, and 1 for tokens, 0 for padding
+        "near": (near, whole),
+        "far": (near + 100_000, whole),
+        "padded": (np.maximum(np.cumsum(padding, axis=1) - 1, 0), padding.astype(int)),
     }
+    path = EMBEDDED / folder if folder in embedded_models() else folder
+    ours, theirs = {}, {}
+    for dtype in DTYPES:
+        decoder = andor.load(folder, dtype=dtype).decoder
+        reference = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+        for kind in inputs if dtype == "float32" else ("near",):
+            ours[dtype, kind] = np.asarray(forward(decoder, *(jnp.asarray(each) for each in (tokens, *inputs[kind]))))
+            ids, positions, mask = (torch.tensor(each, dtype=torch.long) for each in (tokens, *inputs[kind]))
+            with torch.no_grad():
+                logits = reference(ids, position_ids=positions, attention_mask=mask).logits
+            theirs[dtype, kind] = logits.float().numpy()
+
+    def largest(kind: str, of=lambda logits: logits) -> float:
+        rows = inputs[kind][1].astype(bool)
+        return float(np.abs(of(ours["float32", kind][rows]) - of(theirs["float32", kind][rows])).max())
+
+    errors = {kind: largest(kind) for kind in inputs}
+    results = {"logits float32": errors["near"], "far": errors["far"], "padded": errors["padded"]}
+    results["log-odds float32"] = largest("near", log_odds)
+    exact = theirs["float32", "near"]
+    for dtype in DTYPES[1:]:
+        for label, logits in (("andor", ours), ("torch", theirs)):
+            results[f"{label} {dtype}"] = float(np.abs(logits[dtype, "near"] - exact).mean())
+    return results
 
 
 def main(config: Config) -> dict[str, dict[str, float]]:
@@ -135,13 +163,10 @@ def main(config: Config) -> dict[str, dict[str, float]]:
     for name in () if config.smoke else embedded_models():
         results[name] = compare(name, rng.integers(0, 4096, (3, config.tokens)))
 
-    table = Table(title="andor against transformers: largest differences (float32), mean errors (bfloat16)")
-    table.add_column("checkpoint")
-    for column in next(iter(results.values())):
-        table.add_column(column, justify="right")
+    columns = list(next(iter(results.values())))
+    print(f"| checkpoint | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, row in results.items():
-        table.add_row(name, *(f"{value:.1e}" for value in row.values()))
-    Console(width=110).print(table)
+        print(f"| {name} | {' | '.join(f'{value:.1e}' for value in row.values())} |")
     return results
 
 
