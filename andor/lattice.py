@@ -14,7 +14,9 @@ import numpy as np
 _ZETA = ((1, 0), (1, 1))
 _MOEBIUS = ((1, 0), (-1, 1))
 _ZETA_TRANSPOSED = ((1, 1), (0, 1))
-_MIRROR = ((1, 1), (0, -1))
+
+# G, whose Kronecker power takes AND effects to minus the OR effects of the same function: see `mirror`.
+MIRROR = ((1, 1), (0, -1))
 
 _PLAYERS_PER_PRODUCT = 5
 
@@ -24,7 +26,7 @@ def n_players_of(values, what: str = "values") -> int:
 
     Raises ValueError when the last axis is not a power of two.
     """
-    shape = tuple(getattr(values, "shape", ()))
+    shape = np.shape(values)
     size = shape[-1] if shape else 0
     if size < 1 or size & (size - 1):
         raise ValueError(
@@ -42,15 +44,27 @@ def kron_power(matrix, values):
 
     Args:
       matrix: 2x2, rows and columns ordered (player absent, player present).
-      values: `[..., 2**n_players]`, NumPy or JAX, any real dtype.
+      values: `[..., 2**n_players]`, NumPy or JAX, real: floating, or signed integers where the matrix is of integers.
 
     Returns:
       Array of the shape, kind and dtype of `values`.
+
+    Raises:
+      ValueError: for another shape or dtype, such as bool, whose sums do not fit it.
     """
     n_players = n_players_of(values)
+    matrix = np.asarray(matrix)
+    kind = values.dtype.kind if hasattr(values, "dtype") else None
+    if kind is None or kind in "bucOSUmM" or (kind == "i" and matrix.dtype.kind == "f"):
+        found = type(values).__name__ if kind is None else values.dtype
+        raise ValueError(
+            f"kron_power(values=...) must be an array of floats, or of signed integers for an integer matrix; got "
+            f"{found}. Convert it, for instance with np.asarray(values, float)."
+        )
     if not isinstance(values, np.ndarray):
         return _kron_power_on_device(matrix, values, n_players)
-    (absent_absent, absent_present), (present_absent, present_present) = matrix
+    # In the dtype of the values, which a float64 matrix would widen.
+    (absent_absent, absent_present), (present_absent, present_present) = matrix.astype(values.dtype)
     shape = values.shape
     for player in range(n_players):
         pairs = values.reshape(*shape[:-1], 2 ** (n_players - 1 - player), 2, 2**player)
@@ -74,7 +88,7 @@ def _kron_power_on_device(matrix, values, n_players: int):
         players = min(_PLAYERS_PER_PRODUCT, n_players - done)
         factor = np.ones((1, 1))
         for _ in range(players):
-            factor = np.kron(np.asarray(matrix), factor)
+            factor = np.kron(matrix, factor)
         # The lowest players' axis is transformed and becomes the highest; after all groups the order is the old one.
         groups = values.reshape(*shape[:-1], 2 ** (n_players - players), 2**players)
         values = jnp.einsum("ij,...aj->...ia", jnp.asarray(factor, values.dtype), groups, precision="highest")
@@ -131,7 +145,7 @@ def mirror(and_effects):
     result is 0: a constant is neither. `[..., 2**n]`.
     """
     xp = and_effects.__array_namespace__()
-    mirrored = -kron_power(_MIRROR, and_effects)
+    mirrored = -kron_power(MIRROR, and_effects)
     return xp.concat([xp.zeros_like(mirrored[..., :1]), mirrored[..., 1:]], axis=-1)
 
 

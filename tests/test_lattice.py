@@ -124,3 +124,18 @@ def test_bit_order():
 def test_wrong_length_is_refused(shape):
     with pytest.raises(ValueError, match="2\\*\\*n_players"):
         lattice.zeta(np.zeros(shape))
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray], ids=["host", "device"])
+def test_the_dtype_of_the_values_is_kept(convert):
+    halves = np.array([[0.5, 0.5], [0.5, -0.5]])
+    for dtype in (np.float32, np.float16):
+        assert lattice.kron_power(halves, convert(np.ones(8, dtype))).dtype == dtype
+    assert lattice.zeta(convert(np.ones(8, np.int32))).dtype == np.int32
+    for dtype in (bool, np.uint8):
+        with pytest.raises(ValueError, match=rf"must be an array of floats.* got {np.dtype(dtype)}"):
+            lattice.zeta(convert(np.ones(8, dtype)))
+    with pytest.raises(ValueError, match="got int32"):
+        lattice.kron_power(halves, convert(np.ones(8, np.int32)))
+    with pytest.raises(ValueError, match="got list"):
+        lattice.kron_power(halves, [1.0, 2.0])

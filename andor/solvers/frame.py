@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from andor import lattice
 
-_MIRROR = np.array([[1.0, 1.0], [0.0, -1.0]])
+_MIRROR = np.array(lattice.MIRROR)
 _COLUMNS, _COLUMN_BASIS = np.linalg.eigh(_MIRROR.T @ _MIRROR)  # G^T G
 _ROWS, _ROW_BASIS = np.linalg.eigh(_MIRROR @ _MIRROR.T)  # G G^T
 

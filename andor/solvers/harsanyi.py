@@ -13,7 +13,6 @@ from jaxtyping import Array, Float
 
 from andor import lattice
 
-_MIRROR = ((1, 1), (0, -1))
 _MIRROR_TRANSPOSED = ((1, 0), (1, -1))
 _MOEBIUS_TRANSPOSED = ((1, -1), (0, 1))
 
@@ -27,7 +26,7 @@ def harsanyi_sum(
     and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p s"], noise: Float[Array, "*p s"]
 ) -> Float[Array, "*p s"]:
     """Harsanyi effects of the function that AND effects, OR effects and noise add up to: a - G b + Z e."""
-    return without_empty(and_effects - lattice.kron_power(_MIRROR, or_effects) + lattice.moebius(noise))
+    return without_empty(and_effects - lattice.kron_power(lattice.MIRROR, or_effects) + lattice.moebius(noise))
 
 
 def correlations(
