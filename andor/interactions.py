@@ -6,13 +6,8 @@ For the log-odds v[T] of all 2**n_players masked prompts,
     such that   v = zeta(and_effects) + or_sums(or_effects) + noise,   |noise| <= noise_bound,   noise[∅] = 0
 
 with P(x) = weights[S] |x| (Li & Zhang, ICML 2023, arXiv 2302.13080), which is a linear programme, or another penalty of
-`andor.penalties`. The problem is convex, so a solution can be proved optimal: with A and B the AND and OR dictionaries
-(`zeta`, `or_sums`), every y with sum(y) = 0 bounds the minimum from below by
-
-    v·y - noise_bound sum_{T ≠ ∅} |y[T]| - sum_S P*((A^T y)[S]) - sum_S P*((B^T y)[S])
-
-where the conjugate P* of weights[S] |x| is 0 for |t| <= weights[S], and infinite beyond. Whatever the solver, that
-bound is computed here, in NumPy, from the y the solver hands over, and reported as gap = (primal - dual) / primal.
+`andor.penalties`. The problem is convex, so a solution can be proved optimal: whatever the solver, `andor.certificate`
+computes a lower bound on the minimum from what it hands over, reported as gap = (primal - dual) / primal.
 
 Canonical form. and_effects[∅] is v(∅). A one-player OR is the same function as the one-player AND and is reported as
 the latter, so or_effects is 0 wherever |S| <= 1. Ties between different optima are common ({i} + {j} = AND{ij} +
@@ -26,6 +21,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from andor import lattice
+from andor.certificate import dual_bound, feasible_dual, feasible_primal, objective
+from andor.certificate import reconstruct as reconstruct
 from andor.penalties import L1, Penalty
 from andor.values import Values
 
@@ -86,6 +83,9 @@ class Solver(Protocol):
     penalties: ClassVar[tuple[type, ...]]
     tolerance: float
 
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
+        """Raise ValueError, in the name of `caller`, when the memory there is does not hold what `solve` needs."""
+
     def solve(self, problem: Problem) -> RawSolution: ...
 
 
@@ -100,7 +100,8 @@ class Solution:
       or_effects: float64 `[..., s]`; 0 wherever |S| <= 1.
       noise: float64 `[..., s]`; entry 0 is 0, |noise| <= noise_bound.
       dual_values: float64 `[..., s]`, the y of the certificate, feasible for the dual problem. Where the optimum is
-        differentiable, this is its gradient with respect to v.
+        differentiable, this is its gradient with respect to v at a fixed noise_bound. A bound that is a multiple of
+        |v(N) - v(∅)| moves with v too; `andor.optimal_strength` counts that in.
       noise_bound: float or `[p]`, in log-odds.
       primal: float or `[p]`, penalty of the effects; by default the sum of weights times |effects|.
       dual: float or `[p]`, a lower bound on the least possible primal.
@@ -131,104 +132,6 @@ class Solution:
             raise TypeError("this Solution is of one problem, not of a batch; use it without an index.")
         fields = {field.name: getattr(self, field.name)[index] for field in dataclasses.fields(self)}
         return Solution(**{name: x.item() if np.ndim(x) == 0 and name != "status" else x for name, x in fields.items()})
-
-
-def reconstruct(and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p s"]) -> Float[Array, "*p s"]:
-    """The function that the effects add up to, without the noise: zeta(and_effects) + or_sums(or_effects)."""
-    return lattice.zeta(and_effects) + lattice.or_sums(or_effects)
-
-
-def objective(
-    and_effects: Float[Array, "*g m s"],
-    or_effects: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
-    penalty: Penalty,
-) -> float | Float[Array, "*g"]:
-    """Penalty of the effects, over all S ≠ ∅. `weights` as in `Problem`."""
-    prices = penalty.price(and_effects, weights) + penalty.price(or_effects, weights)
-    return np.sum(prices[..., 1:], axis=-1)
-
-
-def canonical(
-    and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p s"]
-) -> tuple[Float[Array, "*p s"], Float[Array, "*p s"]]:
-    """The same function with one-player ORs moved to the one-player ANDs, and the OR of nobody (always 0) dropped."""
-    one_player = lattice.orders(lattice.n_players_of(and_effects)) == 1
-    above = lattice.orders(lattice.n_players_of(and_effects)) >= 2
-    return and_effects + np.where(one_player, or_effects, 0.0), np.where(above, or_effects, 0.0)
-
-
-def feasible_primal(
-    v: Float[Array, "*p s"],
-    noise_bound: Float[Array, "*p"],
-    and_effects: Float[Array, "*p s"],
-    or_effects: Float[Array, "*p s"],
-) -> tuple[Float[Array, "*p s"], Float[Array, "*p s"], Float[Array, "*p s"]]:
-    """Turn approximate effects into AND effects, OR effects and noise that add up to v exactly, in canonical form.
-
-    What the effects leave unexplained becomes noise as far as the bound allows, and the rest AND effects (the
-    Moebius transform of any function is a set of AND effects that add up to it).
-    """
-    and_effects, or_effects = canonical(and_effects, or_effects)
-    and_effects[..., 0] = v[..., 0]
-    bound = noise_bound[..., None]
-    noise = np.clip(v - reconstruct(and_effects, or_effects), -bound, bound)
-    noise[..., 0] = 0.0
-    # Twice: the second pass removes the rounding of the first, whose Moebius sums have up to 2**n_players terms.
-    for _ in range(2):
-        and_effects = and_effects + lattice.moebius(v - noise - reconstruct(and_effects, or_effects))
-    and_effects[..., 0] = v[..., 0]
-    return and_effects, or_effects, noise
-
-
-def feasible_dual(
-    v: Float[Array, "*g m s"],
-    noise_bound: Float[Array, "*g m"],
-    dual_values: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
-    penalty: Penalty,
-) -> Float[Array, "*g m s"]:
-    """The multiple of the centred y in the dual domain that proves most, exactly so where P* is 0 or quadratic."""
-    y = dual_values.copy()
-    y[..., 0] = -np.sum(y[..., 1:], axis=-1)
-    of_and, of_or = _correlations(y)
-    excess = np.max(np.maximum(penalty.excess(of_and, weights), penalty.excess(of_or, weights)), axis=-1)
-    y = np.divide(y, excess[..., None, None], out=np.zeros_like(y), where=excess[..., None, None] > 0)
-    # c y proves c linear - c^2 conjugate, which is most at c = linear / (2 conjugate).
-    linear, conjugate = _linear(v, noise_bound, y), _conjugate(y, weights, penalty)
-    best = np.divide(linear, 2 * conjugate, out=np.where(linear > 0, np.inf, 0.0), where=conjugate > 0)
-    return np.clip(best, 0.0, 1.0)[..., None, None] * y
-
-
-def dual_bound(
-    v: Float[Array, "*g m s"],
-    noise_bound: Float[Array, "*g m"],
-    dual_values: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
-    penalty: Penalty,
-) -> float | Float[Array, "*g"]:
-    """The lower bound that a feasible y proves on the penalty of any solution."""
-    return _linear(v, noise_bound, dual_values) - _conjugate(dual_values, weights, penalty)
-
-
-def _linear(v, noise_bound, y):
-    """v·y - noise_bound sum_{T ≠ ∅} |y[T]|, over the models of each problem."""
-    # Differences to v(∅) because sum(y) = 0 holds to rounding only, and v(∅) may be large.
-    each = np.sum((v - v[..., :1]) * y, axis=-1) - noise_bound * np.sum(np.abs(y[..., 1:]), axis=-1)
-    return np.sum(each, axis=-1)
-
-
-def _conjugate(y, weights, penalty):
-    """sum_S P*((A^T y)[S]) + P*((B^T y)[S])."""
-    of_and, of_or = _correlations(y)
-    return np.sum(penalty.conjugate(of_and, weights) + penalty.conjugate(of_or, weights), axis=-1)
-
-
-def _correlations(y):
-    """(A^T y, B^T y), 0 where there is no effect to go with them: see canonical form."""
-    orders = lattice.orders(lattice.n_players_of(y))
-    of_and, of_or = lattice.zeta_transposed(y), lattice.or_sums_transposed(y)
-    return np.where(orders >= 1, of_and, 0.0), np.where(orders >= 2, of_or, 0.0)
 
 
 def extract(
@@ -270,8 +173,9 @@ def extract(
         noise, noise_unit = v.measured_noise, "log-odds"
     v = v.v if isinstance(v, Values) else v
     v, noise_bound, weights = checked("extract", v, noise, noise_unit, weights)
+    penalty = L1() if penalty is None else penalty
     batch = np.atleast_2d(v)[:, None]
-    solution = solve("extract", batch, np.atleast_1d(noise_bound)[:, None], weights, penalty or L1(), solver)
+    solution = solve("extract", batch, np.atleast_1d(noise_bound)[:, None], weights, penalty, solver)
     per_model = ("and_effects", "or_effects", "noise", "dual_values", "noise_bound")
     solution = dataclasses.replace(solution, **{name: getattr(solution, name)[:, 0] for name in per_model})
     return solution if v.ndim == 2 else solution[0]
@@ -289,17 +193,10 @@ def solve(
 
     `extract` and `andor.joint.extract_joint`, whichever is named as `caller`, are the front doors, with checks.
     """
-    if solver is None:
-        from andor.solvers import default_solver  # here, because the solvers import JAX and this module does not
-
-        solver = default_solver(lattice.n_players_of(v), penalty, v.shape[1])
-    if not isinstance(penalty, solver.penalties):
-        able = " and ".join(kind.__name__ for kind in solver.penalties)
-        raise ValueError(
-            f"{caller}(penalty={penalty}, solver={type(solver).__name__}(...)) do not go together: this solver is for "
-            f"{able} alone. Use solver=FirstOrder(), which takes any penalty, or leave solver out."
-        )
-    orders = lattice.orders(lattice.n_players_of(v))
+    n_players = lattice.n_players_of(v)
+    solver = checked_solver(caller, solver, penalty, n_players, v.shape[1])
+    solver.check_memory(n_players, v.shape[1], len(v), caller)
+    orders = lattice.orders(n_players)
     # Everything is done in differences to v(∅), which lose nothing, so that a large v(∅) does not drown the rest.
     problem = Problem(v - v[..., :1], noise_bound, weights * penalty.order_prices(orders), penalty)
 
@@ -343,11 +240,33 @@ def describe(gap: float, steps: int, tolerance: float, advice: str) -> str:
     return f"not converged: certified gap {gap:.{digits}g} > {tolerance:.{digits}g} after {steps} steps; {advice}."
 
 
+def checked_solver(caller: str, solver, penalty, n_players: int, n_models: int) -> Solver:
+    """The solver that the function named `caller` was given, or the default one, if it can solve for the penalty."""
+    if isinstance(penalty, type) or not isinstance(penalty, Penalty):
+        raise ValueError(f"{caller}(penalty=...) must be a penalty of andor.penalties, such as L1(); got {penalty!r}.")
+    if solver is None:
+        from andor.solvers import default_solver  # here, because the solvers import JAX and this module does not
+
+        solver = default_solver(n_players, penalty, n_models)
+    if isinstance(solver, type) or not isinstance(solver, Solver):
+        hint = f" Pass a penalty as {caller}(..., penalty=...)." if isinstance(solver, Penalty) else ""
+        raise ValueError(
+            f"{caller}(solver=...) must be a solver of andor.solvers, such as InteriorPoint(); got {solver!r}.{hint}"
+        )
+    if not isinstance(penalty, solver.penalties):
+        able = " and ".join(kind.__name__ for kind in solver.penalties)
+        raise ValueError(
+            f"{caller}(penalty={penalty}, solver={type(solver).__name__}(...)) do not go together: this solver is for "
+            f"{able} alone. Use solver=FirstOrder(), which takes any penalty, or leave solver out."
+        )
+    return solver
+
+
 def checked(
     caller: str, v, noise, noise_unit: str, weights
 ) -> tuple[Float[Array, "*p s"], Float[Array, "*p"], Float[Array, "s"]]:
     """Validated float64 copies (v, noise_bound, weights) of what a user gave to the function named `caller`."""
-    v = np.array(v, dtype=np.float64)
+    v = _floats(caller, "v", v)
     size = v.shape[-1] if v.ndim else 0
     if v.ndim not in (1, 2) or size < 2 or size & (size - 1) or v.shape[0] == 0:
         raise ValueError(
@@ -361,7 +280,10 @@ def checked(
             f"{tuple(bad[0].tolist())}. A probability of exactly 0 or 1 has no log-odds: compute them from logits, in "
             "float32 or better."
         )
-    noise = np.array(noise, dtype=np.float64)
+    # More is not to be had: the range, twice the largest value, has to be finite too.
+    if np.max(np.abs(v)) > np.finfo(np.float64).max / 4:
+        raise ValueError(f"{caller}(v=...) must have a finite range; got values up to {np.max(np.abs(v)):.3g}.")
+    noise = _floats(caller, "noise", noise)
     if noise.shape not in ((), v.shape[:-1]):
         raise ValueError(
             f"{caller}(noise=...) must be one number or one per problem, shape {v.shape[:-1]}; got shape {noise.shape}."
@@ -371,7 +293,7 @@ def checked(
     if noise_unit not in ("range", "log-odds"):
         raise ValueError(f'{caller}(noise_unit=...) must be "range" or "log-odds"; got {noise_unit!r}.')
     unit = np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.ones(v.shape[:-1])
-    weights = np.ones(size) if weights is None else np.array(weights, dtype=np.float64)
+    weights = np.ones(size) if weights is None else _floats(caller, "weights", weights)
     if weights.shape != (size,):
         raise ValueError(f"{caller}(weights=...) must have shape ({size},), one per subset; got shape {weights.shape}.")
     if not np.isfinite(weights[1:]).all() or (weights[1:] <= 0).any():
@@ -381,3 +303,13 @@ def checked(
         )
     weights[0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
     return v, np.asarray(noise * unit), weights
+
+
+def _floats(caller: str, name: str, values) -> np.ndarray:
+    """A float64 copy of what `caller` was given as `name`."""
+    try:
+        if np.asarray(values).dtype.kind not in "cOSUmM":  # complex, objects, text, dates
+            return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):  # rows of different lengths
+        pass
+    raise ValueError(f"{caller}({name}=...) must be real numbers, in rows of equal length; got {values!s:.80}.")

@@ -6,7 +6,8 @@ For the log-odds v[i] of m models on the same masked prompts (Chen et al., ICLR 
     such that   every model's effects and bounded noise add up to its own v, as in `andor.interactions`,
 
 with P = `andor.penalties.RowMax`: an effect that all models have is paid for once, so that of several explanations the
-models tend to get the same one. The certificate is that of `andor.interactions`, summed over models.
+models tend to get the same one. The certificate is that of `andor.certificate`, summed over models. `shared_and_own`
+splits a solution into what the models share and what is each one's own.
 """
 
 from typing import Literal
@@ -22,9 +23,9 @@ from andor.penalties import Penalty, RowMax
 def extract_joint(
     v: Float[Array, "..."],
     noise: float | Float[Array, "m"] = 0.02,
-    penalty: Penalty | None = None,
     solver: Solver | None = None,
     *,
+    penalty: Penalty | None = None,
     noise_unit: Literal["range", "log-odds"] = "range",
     weights: Float[Array, "s"] | None = None,
 ) -> Solution:
@@ -33,8 +34,8 @@ def extract_joint(
     Args:
       v: log-odds of every masked prompt under every model, `[m, 2**n_players]`.
       noise: as for `andor.extract`; one number, or one per model.
-      penalty: by default `RowMax()`, the paper's.
       solver: as for `andor.extract`; exact for `RowMax` is `andor.solvers.JointInteriorPoint()`.
+      penalty: by default `RowMax()`, the paper's.
       noise_unit: as for `andor.extract`.
       weights: as for `andor.extract`.
 
@@ -45,13 +46,12 @@ def extract_joint(
       ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is, or a
         solver that does not know the penalty; before any work.
     """
-    if np.ndim(v) != 2:
-        raise ValueError(
-            f"extract_joint(v=...) must have shape [m, 2**n_players], one row per model; got shape {np.shape(v)}."
-        )
     v, noise_bound, weights = checked("extract_joint", v, noise, noise_unit, weights)
+    if v.ndim != 2:
+        raise ValueError(f"extract_joint(v=...) must have shape [m, 2**n_players], one row per model; got {v.shape}.")
+    penalty = RowMax() if penalty is None else penalty
     noise_bound = np.broadcast_to(noise_bound, v.shape[:1])
-    return solve("extract_joint", v[None], noise_bound[None], weights, penalty or RowMax(), solver)[0]
+    return solve("extract_joint", v[None], noise_bound[None], weights, penalty, solver)[0]
 
 
 def shared_and_own(v: Float[Array, "m s"], solution: Solution) -> tuple[Float[Array, "s"], Float[Array, "m s"]]:

@@ -18,10 +18,10 @@ def available_bytes(mesh: jax.sharding.Mesh | None = None) -> int:
     statistics = [device.memory_stats() for device in devices]  # None on a CPU, whose memory is the host's
     if all(each and "bytes_limit" in each for each in statistics):
         return sum(each["bytes_limit"] - each["bytes_in_use"] for each in statistics)
-    return _host_bytes()
+    return host_bytes()
 
 
-def _host_bytes() -> int:
+def host_bytes() -> int:
     """Free memory of the host, or of the container that this process is in. Where neither is told, its size."""
     found = []
     meminfo = Path("/proc/meminfo")
@@ -34,12 +34,10 @@ def _host_bytes() -> int:
     return min(found) if found else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def require_memory(solver, n_players: int, needed: int) -> None:
-    """Raise ValueError when `needed` bytes are not there for `solver` to solve a problem of `n_players`."""
-    available = available_bytes()
+def require_memory(caller: str, solver, n_players: int, needed: int, available: int, way_out: str) -> None:
+    """Raise ValueError when `needed` bytes are more than `available` for `solver` to solve `caller`'s problem."""
     if needed > available:
         raise ValueError(
-            f"extract(v=...) has {n_players} players, for which {type(solver).__name__} needs "
-            f"{needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are there. Use fewer players, or "
-            "extract(solver=FirstOrder()), whose memory grows with 2**n_players."
+            f"{caller}(v=...) has {n_players} players, for which {type(solver).__name__} needs "
+            f"{needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are there. {way_out}"
         )

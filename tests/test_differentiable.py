@@ -8,10 +8,11 @@ from games import planted
 
 import andor
 from andor import lattice
-from andor.solvers import optimal_effects, optimal_strength
+from andor.solvers import FirstOrder, InteriorPoint, differentiable, optimal_effects, optimal_strength
 
 N_PLAYERS = 3
 SIZE = 2**N_PLAYERS
+PAIRS = lattice.orders(6) == 2
 V = planted(N_PLAYERS, 4, sigma=0.2)
 
 
@@ -87,6 +88,55 @@ def test_a_training_loss_can_lower_the_strength():
 def test_a_constant_has_no_strength():
     value, gradient = jax.value_and_grad(optimal_strength)(jnp.ones(SIZE))
     assert value == pytest.approx(0, abs=1e-6) and np.all(np.isfinite(gradient))
+
+
+def test_gradient_at_six_players():
+    """Chosen orders too, which only the end of the central path makes smooth, at steps wider than its own width."""
+    v = np.random.default_rng(6).normal(size=64)
+    direction = np.random.default_rng(7).normal(size=64)
+
+    def strength(v):
+        solution = andor.extract(v, 0.0)
+        return np.array([solution.primal, np.sum((np.abs(solution.and_effects) + np.abs(solution.or_effects))[PAIRS])])
+
+    expected = (strength(v + 1e-4 * direction) - strength(v - 1e-4 * direction)) / 2e-4
+    with jax.enable_x64(True):
+        of_all, of_pairs = (
+            np.asarray(jax.grad(lambda v, o=o: optimal_strength(v, 0.0, o))(jnp.asarray(v))) for o in (None, (2,))
+        )
+    assert of_all @ direction == pytest.approx(expected[0], abs=1e-3)
+    assert of_pairs @ direction == pytest.approx(expected[1], abs=0.05)
+
+
+@pytest.mark.parametrize("orders", [None, (1, 2)])
+def test_what_is_not_solved_is_not_a_number(orders):
+    value, gradient = jax.value_and_grad(optimal_strength)(jnp.asarray(V), 0.02, orders, InteriorPoint(max_steps=2))
+    assert np.isnan(value) and np.all(np.isnan(gradient))
+    assert all(np.all(np.isnan(x)) for x in optimal_effects(jnp.asarray(V), 0.02, InteriorPoint(max_steps=2))[1:])
+
+
+@pytest.mark.parametrize("noise", [np.nan, np.inf, -0.1])
+def test_bad_noise_is_refused(noise):
+    for function in (optimal_strength, optimal_effects):
+        with pytest.raises(ValueError, match=rf"{function.__name__}\(noise=...\) must be finite and not negative"):
+            function(jnp.asarray(V), noise)
+
+
+def test_what_annotations_catch_in_tests_is_refused_without_them():
+    with pytest.raises(ValueError, match=r"got shape \(2, 8\). Use jax.vmap\(optimal_strength\) for a batch"):
+        differentiable._checked("optimal_strength", np.zeros((2, 8)), 0.0, None)
+    with pytest.raises(ValueError, match=r"solver=...\) must be an InteriorPoint.* got FirstOrder"):
+        differentiable._checked("optimal_strength", np.zeros(8), 0.0, FirstOrder())
+    with pytest.raises(ValueError, match=r"optimal_effects\(v=...\) has 20 players, .* Use fewer players."):
+        differentiable._checked("optimal_effects", np.zeros(2**20), 0.0, None)
+    with pytest.raises(ValueError, match=r"must have shape \[2\*\*n_players\]; got shape \(7,\)"):
+        optimal_strength(jnp.zeros(7))
+    for orders in ("12", [1.5], np.array([9])):
+        with pytest.raises(ValueError, match=r"orders=...\) must be a collection of orders from 1 to n_players=3"):
+            differentiable._chosen_orders(orders, 3)
+    with pytest.raises(ValueError, match=r"such as \(1, 2\); got 2."):
+        differentiable._chosen_orders(2, 3)
+    assert differentiable._chosen_orders(np.array([1, 3]), 3) == [1, 3]
 
 
 def test_bad_arguments_are_refused():

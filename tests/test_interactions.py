@@ -1,5 +1,8 @@
 """The problem, its canonical form, its certificate, and what `extract` refuses."""
 
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from games import planted
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import interactions, lattice
+from andor import certificate, interactions, lattice
 from andor.penalties import L1
 from andor.solvers import InteriorPoint
 from andor.solvers.central_path import advice
@@ -31,7 +34,7 @@ fast = settings(max_examples=15, deadline=None)
 @given(games, st.sampled_from([0.0, 0.02, 0.1]))
 def test_solution_adds_up_to_v(v, noise):
     solution = andor.extract(v, noise)
-    explained = interactions.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+    explained = certificate.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     assert np.max(np.abs(explained - v)) <= 1e-9 * np.ptp(v)
     assert solution.and_effects[0] == v[0]
     assert not solution.or_effects[ORDERS <= 1].any()
@@ -74,9 +77,9 @@ def test_dual_values_of_a_solution_prove_its_bound():
     v = planted(N_PLAYERS, 0)
     solution = andor.extract(v, 0.05)
     given = v[None], np.array([solution.noise_bound])
-    again = interactions.feasible_dual(*given, 3.0 * solution.dual_values[None], np.ones(SIZE), L1())
+    again = certificate.feasible_dual(*given, 3.0 * solution.dual_values[None], np.ones(SIZE), L1())
     np.testing.assert_allclose(again[0], solution.dual_values, rtol=1e-9)
-    proved = interactions.dual_bound(*given, again, np.ones(SIZE), L1())
+    proved = certificate.dual_bound(*given, again, np.ones(SIZE), L1())
     assert proved == pytest.approx(solution.dual, rel=1e-9)
     assert solution.dual <= solution.primal
     assert solution.gap == (solution.primal - solution.dual) / solution.primal
@@ -84,8 +87,8 @@ def test_dual_values_of_a_solution_prove_its_bound():
 
 def test_canonical_form_is_the_same_function():
     and_effects, or_effects = random_effects(0)
-    canonical = interactions.canonical(and_effects, or_effects)
-    np.testing.assert_allclose(interactions.reconstruct(*canonical), interactions.reconstruct(and_effects, or_effects))
+    canonical = certificate.canonical(and_effects, or_effects)
+    np.testing.assert_allclose(certificate.reconstruct(*canonical), certificate.reconstruct(and_effects, or_effects))
     assert not canonical[1][ORDERS <= 1].any()
 
 
@@ -179,6 +182,7 @@ def test_a_missed_gap_is_said():
         (dict(v=np.array([0, 1, np.nan, np.inf])), r"2 NaN or infinite values of 4, the first at index \(2,\)"),
         (dict(v=np.zeros(8), noise=-0.1), "must be finite and not negative; got -0.1"),
         (dict(v=np.zeros(8), noise=np.nan), "must be finite and not negative; got nan"),
+        (dict(v=1.7e308 * np.array([0, 1.0, -1, 1])), r"finite range; got values up to 1.7e\+308"),
         (dict(v=np.zeros((2, 8)), noise=np.full(3, 0.1)), r"shape \(2,\); got shape \(3,\)"),
         (dict(v=np.zeros(8), weights=np.zeros(8)), "must be finite and positive"),
     ],
@@ -198,7 +202,7 @@ def test_bad_input_that_annotations_catch_in_tests_is_refused_without_them():
 def test_too_many_players_for_the_memory():
     v = np.zeros(2**20)
     v[-1] = 1.0
-    with pytest.raises(ValueError, match=r"20 players, for which InteriorPoint needs .* GB"):
+    with pytest.raises(ValueError, match=r"extract\(v=...\) has 20 players, for which InteriorPoint needs .* GB"):
         andor.extract(v, solver=InteriorPoint())
 
 
@@ -208,3 +212,56 @@ def test_too_many_players_for_the_memory():
 def test_bad_settings_are_refused(settings_):
     with pytest.raises(ValueError, match=r"InteriorPoint\("):
         InteriorPoint(**settings_)
+
+
+@pytest.mark.parametrize(
+    ("v", "noise", "message"),
+    [
+        ([[0.0, 1.0], [0.0]], 0.0, r"extract\(v=...\) must be real numbers, in rows of equal length; got \[\[0.0"),
+        (np.zeros(8, complex), 0.0, r"extract\(v=...\) must be real numbers"),
+        (np.zeros(8), None, r"extract\(noise=...\) must be real numbers, .* got None"),
+        (np.zeros(8), "measured", r"extract\(noise=...\) must be real numbers, .* got measured"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(v, noise, message):
+    with pytest.raises(ValueError, match=message):
+        interactions.checked("extract", v, noise, "range", None)
+
+
+@pytest.mark.parametrize(
+    ("solver", "penalty", "message"),
+    [
+        (InteriorPoint, L1(), r"solver=...\) must be a solver of andor.solvers, such as InteriorPoint\(\); got <class"),
+        ("exact", L1(), r"solver=...\) must be a solver .* got 'exact'"),
+        (L1(), L1(), r"got L1\(\). Pass a penalty as extract\(..., penalty=...\)"),
+        (None, L1, r"penalty=...\) must be a penalty of andor.penalties, such as L1\(\); got <class"),
+        (None, "l1", r"penalty=...\) must be a penalty .* got 'l1'"),
+    ],
+)
+def test_what_is_no_solver_or_penalty_is_refused(solver, penalty, message):
+    with pytest.raises(ValueError, match=message):
+        interactions.checked_solver("extract", solver, penalty, 4, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A solver that returns NaN."""
+
+    penalties: ClassVar = (L1,)
+    tolerance: float = 1e-2
+
+    def check_memory(self, n_players, n_models=1, n_problems=1, caller="extract"):
+        pass
+
+    def solve(self, problem):
+        nothing = np.full(problem.v.shape, np.nan)
+        return interactions.RawSolution(
+            nothing, nothing, nothing, np.ones(len(nothing), int), ("mend it",) * len(nothing)
+        )
+
+
+def test_not_a_number_is_not_converged():
+    solution = andor.extract(np.stack([planted(N_PLAYERS, 0), np.zeros(SIZE)]), 0.02, Broken())
+    assert np.isnan(solution.gap[0]) and solution.gap[1] == 0
+    assert solution.status[0] == "not converged: certified gap nan > 0.01 after 1 steps; mend it."
+    assert not solution.converged and solution.status[1] == "converged"

@@ -5,7 +5,7 @@ import pytest
 from games import highs_joint_optimum, planted
 
 import andor
-from andor import interactions, lattice
+from andor import certificate, lattice
 from andor.joint import extract_joint, shared_and_own
 from andor.penalties import L1, RowMax
 from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint
@@ -22,12 +22,12 @@ def two_models(n_players, seed):
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_joint_optimum(penalty, noise):
     v = two_models(3, 0)
-    solution = extract_joint(v, noise, penalty)
+    solution = extract_joint(v, noise, penalty=penalty)
     optimum = highs_joint_optimum(v, noise * np.abs(v[:, -1] - v[:, 0]), penalty.shared, penalty.own)
     assert solution.status == "converged" and solution.gap <= 1e-6
     assert solution.primal == pytest.approx(optimum, rel=2e-6)
     assert solution.dual <= optimum * (1 + 1e-7)
-    explained = interactions.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+    explained = certificate.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     assert np.max(np.abs(explained - v)) <= 1e-9 * np.ptp(v)
     assert not solution.or_effects[:, lattice.orders(3) <= 1].any()
     with pytest.raises(TypeError, match="not of a batch"):
@@ -59,7 +59,7 @@ def test_the_first_order_solver_takes_the_same_road(noise):
 
 def test_a_penalty_that_ties_nothing_is_extraction_one_by_one():
     v = np.concatenate([two_models(3, 0), np.full((1, 8), 2.0)])
-    joint, alone = extract_joint(v, 0.02, L1()), andor.extract(v, 0.02)
+    joint, alone = extract_joint(v, 0.02, penalty=L1()), andor.extract(v, 0.02)
     assert joint.primal == pytest.approx(np.sum(alone.primal), rel=1e-9)
     np.testing.assert_allclose(joint.and_effects, alone.and_effects, atol=1e-9)
     assert joint.status == "converged"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import interactions, lattice
+from andor import certificate, lattice
 from andor.penalties import L1, Huber, OrderWeightedL1, Penalty, RowMax
 from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint, Published
 
@@ -95,28 +95,45 @@ def test_any_dual_values_bound_any_solution(seed, penalty, bound):
     v, bounds, weights = two_models(3, seed), np.array([bound, 0.3]), rng.uniform(0.5, 2, size=8)
     prices = weights * penalty.order_prices(lattice.orders(3))
     guess = rng.normal(size=(2, 8)) * 10.0 ** rng.uniform(-3, 1)
-    y = interactions.feasible_dual(v, bounds, guess, prices, penalty)
+    y = certificate.feasible_dual(v, bounds, guess, prices, penalty)
     assert np.max(np.abs(np.sum(y, axis=-1))) < 1e-9
     for correlations in (lattice.zeta_transposed(y), lattice.or_sums_transposed(y)):
         assert np.all(penalty.excess(correlations, prices)[1:] <= 1 + 1e-9)
-    proved = interactions.dual_bound(v, bounds, y, prices, penalty)
+    proved = certificate.dual_bound(v, bounds, y, prices, penalty)
     assert proved >= 0
     for share in (0.5, 0.9):  # no smaller multiple proves more
-        assert interactions.dual_bound(v, bounds, share * y, prices, penalty) <= proved + 1e-12
-    and_effects, or_effects, noise = interactions.feasible_primal(v, bounds, *rng.normal(size=(2, 2, 8)))
+        assert certificate.dual_bound(v, bounds, share * y, prices, penalty) <= proved + 1e-12
+    and_effects, or_effects, noise = certificate.feasible_primal(v, bounds, *rng.normal(size=(2, 2, 8)))
     assert np.all(np.abs(noise) <= bounds[:, None])
-    assert proved <= interactions.objective(and_effects, or_effects, prices, penalty)
+    assert proved <= certificate.objective(and_effects, or_effects, prices, penalty)
 
 
 @pytest.mark.parametrize("penalty", [Huber(0.3), RowMax()], ids=str)
 def test_any_dual_values_bound_the_optimum(penalty):
     v, bounds, weights = two_models(3, 0), np.array([0.0, 0.3]), np.random.default_rng(0).uniform(0.5, 2, size=8)
-    solution = andor.extract_joint(v, bounds, penalty, FirstOrder(), noise_unit="log-odds", weights=weights)
+    solution = andor.extract_joint(v, bounds, FirstOrder(), penalty=penalty, noise_unit="log-odds", weights=weights)
     assert solution.status == "converged"
     for seed in range(100):
         moved = solution.dual_values + 10.0 ** -(seed % 5) * np.random.default_rng(seed).normal(size=(2, 8))
-        y = interactions.feasible_dual(v, bounds, moved, weights, penalty)
-        assert interactions.dual_bound(v, bounds, y, weights, penalty) <= solution.primal
+        y = certificate.feasible_dual(v, bounds, moved, weights, penalty)
+        assert certificate.dual_bound(v, bounds, y, weights, penalty) <= solution.primal
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.02, 0.3]))
+@settings(max_examples=25, deadline=None)
+def test_no_dual_values_prove_more_than_the_optimum_that_highs_finds(seed, noise):
+    """The certificate is true, and with the exact solver's dual values it is nearly tight."""
+    rng = np.random.default_rng(seed)
+    v, weights = rng.normal(size=16), rng.uniform(0.5, 2, size=16)
+    solution = andor.extract(v, noise, weights=weights)
+    optimum = highs_optimum(v, solution.noise_bound, weights)
+    given_ = v[None], np.array([solution.noise_bound])
+    for size in (0.0, 1e-6, 1e-3, 1.0):
+        guess = (solution.dual_values + size * rng.normal(size=16))[None]
+        y = certificate.feasible_dual(*given_, guess, weights, L1())
+        assert certificate.dual_bound(*given_, y, weights, L1()) <= optimum * (1 + 1e-7)
+    assert solution.dual >= optimum * (1 - 2e-6)
+    assert solution.primal >= optimum * (1 - 1e-7)
 
 
 def huber_optimum(v, bound, penalty):
@@ -154,7 +171,7 @@ def test_huber_optimum(width, noise):
     assert solution.status == "converged" and solution.gap <= 1e-4
     assert solution.primal == pytest.approx(optimum, rel=2e-4)
     assert solution.dual <= optimum * (1 + 1e-6)
-    explained = interactions.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+    explained = certificate.reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     assert np.max(np.abs(explained - v)) <= 1e-9 * np.ptp(v)
 
 

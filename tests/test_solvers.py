@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import lattice
+from andor import interactions, lattice
 from andor.penalties import Huber, OrderWeightedL1, RowMax
-from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint, Published, default_solver
+from andor.solvers import (
+    FirstOrder,
+    InteriorPoint,
+    JointInteriorPoint,
+    Published,
+    default_solver,
+    interior_point,
+    placement,
+)
 from andor.solvers.cholesky import cholesky_solver
+from andor.solvers.frame import least_norm_pair
 from andor.solvers.harsanyi import harsanyi_sum, without_empty
 from andor.solvers.interior_point import active_pairs, effects_of, solve_one, tie_breaking
 
@@ -101,7 +110,7 @@ def test_eight_players_exact():
     assert solution.status == "converged" and solution.steps <= 30
 
 
-@pytest.mark.parametrize("size", [16, 64, 128, 3 * 64, 512])
+@pytest.mark.parametrize("size", [1, 4, 16, 33, 64, 100, 128, 3 * 64, 33 * 4, 300, 512])
 def test_cholesky_solver(size):
     rng = np.random.default_rng(size)
     root = rng.normal(size=(size, size))
@@ -134,10 +143,26 @@ def test_first_order_reports_progress_and_misses():
         tolerance=1e-6, max_steps=20, steps_per_round=10, progress=lambda step, gap: seen.append((int(step), gap.shape))
     )
     solution = andor.extract(np.stack([planted(4, 0)] * 2), 0.02, solver)
-    jax.effects_barrier()
     assert seen == [(10, (2,)), (20, (2,))]
     assert solution.steps.tolist() == [20, 20]
     assert all("not converged" in status and "max_steps=20" in status for status in solution.status)
+
+
+def test_first_order_reports_numpy_gaps_of_the_problems_there_are():
+    seen = []
+    solver = FirstOrder(max_steps=40, progress=lambda *given: seen.append(given))
+    andor.extract(np.stack([planted(4, 0), np.zeros(16)]), 0.02, solver)
+    assert [step for step, _ in seen] == sorted(step for step, _ in seen) and type(seen[0][0]) is int
+    assert all(type(gap) is np.ndarray and gap.dtype == np.float64 and gap.shape == (1,) for _, gap in seen)
+
+
+def test_first_order_that_diverges_returns_its_start():
+    v = planted(4, 0)
+    solution = andor.extract(v, 0.0, FirstOrder(max_steps=200, optimizer=optax.sgd(1e6)))
+    and_effects, or_effects = least_norm_pair(jnp.asarray(lattice.moebius(v - v[0]), jnp.float32))
+    least_norm = float(np.sum(np.abs(and_effects)) + np.sum(np.abs(or_effects)))
+    assert solution.primal <= least_norm * (1 + 1e-5)
+    assert "optimizer" in solution.status and not solution.converged
 
 
 def test_first_order_in_single_precision():
@@ -146,10 +171,20 @@ def test_first_order_in_single_precision():
     assert solution.and_effects.dtype == np.float64
 
 
-@pytest.mark.parametrize("arguments", [dict(tolerance=2.0), dict(max_steps=10, steps_per_round=20), dict(width=0.0)])
+@pytest.mark.parametrize(
+    "arguments", [dict(tolerance=2.0), dict(max_steps=10, steps_per_round=20), dict(width=0.0), dict(width=np.nan)]
+)
 def test_first_order_refuses_bad_settings(arguments):
     with pytest.raises(ValueError, match=r"FirstOrder\("):
         FirstOrder(**arguments)
+
+
+def test_an_optimizer_that_was_not_called_is_refused():
+    settings_ = FirstOrder()
+    for optimizer in (optax.adam, "adam"):
+        object.__setattr__(settings_, "optimizer", optimizer)  # past the annotations, which tests check
+        with pytest.raises(ValueError, match=r"FirstOrder\(optimizer=...\) must be an optax gradient transformation"):
+            settings_.__post_init__()
 
 
 def published_with_matrices(v, bound, steps, learning_rate):
@@ -185,6 +220,65 @@ def test_published_depends_on_its_start_and_certifies_little():
     assert np.max(np.abs(one.and_effects - two.and_effects)) > 1e-3
     optimum = andor.extract(v, 0.02).primal
     assert one.dual <= optimum <= one.primal and one.status.startswith("not converged")
+
+
+def test_published_solves_each_problem_of_a_batch_as_alone():
+    v = np.stack([planted(4, 0), planted(4, 1)])
+    solver = Published(steps=200, start=0.1)
+    batch = andor.extract(v, 0.02, solver)
+    for i in range(2):
+        np.testing.assert_allclose(batch.and_effects[i], andor.extract(v[i], 0.02, solver).and_effects, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "arguments", [dict(learning_rate=np.nan), dict(start=np.nan), dict(tolerance=5.0), dict(steps=0)]
+)
+def test_published_refuses_bad_settings(arguments):
+    with pytest.raises(ValueError, match=r"Published\("):
+        Published(**arguments)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_problems_solved_at_once_are_those_solved_one_by_one(noise, monkeypatch):
+    """As on an accelerator; the last group of two is filled up."""
+    v = np.stack([planted(3, seed) for seed in range(5)])
+    joint = np.stack([v[:2], v[2:4], v[3:]])
+    bounds, prices = noise * np.abs(joint[..., -1] - joint[..., 0]), np.ones(8)
+    problem = interactions.Problem(joint - joint[..., :1], bounds, prices, RowMax())
+    one_by_one = andor.extract(v, noise), JointInteriorPoint().solve(problem)
+    for module in ("interior_point", "joint"):
+        monkeypatch.setattr(f"andor.solvers.{module}.problems_at_once", lambda problems, _: 2)
+    at_once = andor.extract(v, noise), JointInteriorPoint().solve(problem)
+    for one, other in zip(one_by_one, at_once, strict=True):
+        np.testing.assert_allclose(other.and_effects, one.and_effects, atol=1e-6)
+        np.testing.assert_allclose(other.dual_values, one.dual_values, atol=1e-6)
+    assert at_once[0].converged
+
+
+def test_as_many_problems_at_once_as_fit(monkeypatch):
+    assert interior_point.problems_at_once(50, 10) == 1  # on a CPU
+    monkeypatch.setattr(interior_point, "exact_platform", lambda: "gpu")
+    monkeypatch.setattr(interior_point, "exact_bytes", lambda: 1000)
+    assert [interior_point.problems_at_once(50, size) for size in (1, 100, 10_000)] == [50, 5, 1]
+
+
+def test_without_fast_float64_the_exact_solver_runs_on_the_host(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert isinstance(default_solver(10), InteriorPoint)
+    assert default_solver(11) == FirstOrder(precision="float32")
+    assert default_solver(11, RowMax(), 2).precision == "float32"
+    assert placement.exact_platform() == "cpu" and placement.platform() == "tpu"
+    with placement.on_exact_device():
+        assert placement.platform() == "cpu"
+        assert jnp.zeros(1).devices() == {jax.devices("cpu")[0]}
+    assert andor.extract(planted(3, 0), 0.02).converged
+
+
+@pytest.mark.parametrize("solver", [InteriorPoint(), JointInteriorPoint(), FirstOrder(), Published()], ids=str)
+def test_every_solver_refuses_what_does_not_fit_in_memory(solver):
+    with pytest.raises(ValueError, match=r"extract_joint\(v=...\) has 40 players, for which \w+ needs .* GB"):
+        solver.check_memory(40, 2, 3, "extract_joint")
+    solver.check_memory(4, 2, 3)
 
 
 def test_default_solver():

@@ -5,6 +5,9 @@
     FirstOrder          any optax optimiser, any penalty; the default beyond
     Published           the solver of the papers, to redraw their figures
 
+On a TPU, which has no float64, the exact solvers run on the host's CPU and are the default up to 10 players; beyond, it
+is the first-order solver in float32.
+
 `optimal_strength` and `optimal_effects` (`andor.solvers.differentiable`) are the exact solution as JAX functions with
 derivatives.
 """
@@ -15,9 +18,14 @@ from andor.solvers.differentiable import optimal_strength as optimal_strength
 from andor.solvers.first_order import FirstOrder as FirstOrder
 from andor.solvers.interior_point import InteriorPoint as InteriorPoint
 from andor.solvers.joint import JointInteriorPoint as JointInteriorPoint
+from andor.solvers.placement import has_fast_float64
 from andor.solvers.published import Published as Published
 
+# A minute on a CPU, or some seconds on a GPU.
 _MOST_PLAYERS_EXACT = 13
+
+# Seconds on the CPU of a host, whose accelerator could do something better with a minute.
+_MOST_PLAYERS_ON_HOST = 10
 
 
 def default_solver(
@@ -30,8 +38,9 @@ def default_solver(
       penalty: by default `L1()`.
       n_models: models extracted together.
     """
-    if isinstance(penalty or L1(), L1) and n_players <= _MOST_PLAYERS_EXACT:
+    most = _MOST_PLAYERS_EXACT if has_fast_float64() else _MOST_PLAYERS_ON_HOST
+    if isinstance(L1() if penalty is None else penalty, L1) and n_players <= most:
         return InteriorPoint()
-    if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**_MOST_PLAYERS_EXACT:
+    if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**most:
         return JointInteriorPoint()
-    return FirstOrder()
+    return FirstOrder(precision="float64" if has_fast_float64() else "float32")

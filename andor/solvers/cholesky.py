@@ -9,6 +9,8 @@ faster than LAPACK's factorisation, so the matrix is halved recursively,
 
 with explicit inverses of the diagonal blocks, down to leaves that a loop eliminates row by row. The inverses cost some
 accuracy in theory; one step of refinement of the solution gives it back. Elsewhere the native factorisation is used.
+
+A matrix that does not halve evenly is extended by ones on the diagonal.
 """
 
 from typing import NamedTuple
@@ -17,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
+
+from andor.solvers.placement import platform
 
 
 def _leaf(size: int) -> int:
@@ -33,16 +37,23 @@ class _Split(NamedTuple):
 
 
 def cholesky_solver(matrix: Float[Array, "m m"]):
-    """Solver r -> matrix^{-1} r of a symmetric positive definite matrix; m a power of two, or up to 64 times one.
+    """Solver r -> matrix^{-1} r of a symmetric positive definite matrix. Reads its lower triangle.
 
     The factorisation happens here, once; the solver may be called any number of times. Not positive definite to
     working precision shows as NaN.
     """
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
         return lambda r: cho_solve((factor, True), r)
-    factor = _split(matrix, _leaf(matrix.shape[0]))
-    return lambda r: _backward(factor, _forward(factor, r))
+    size = matrix.shape[0]
+    leaf = _leaf(size)
+    # Halves of halves have to be whole: a multiple of the number of leaves.
+    leaves = 2 ** max(0, (-(-size // leaf) - 1).bit_length())
+    extra = -size % leaves
+    every = jnp.arange(size, size + extra)
+    matrix = jnp.pad(matrix, ((0, extra), (0, extra))).at[every, every].set(1.0)
+    factor = _split(matrix, leaf)
+    return lambda r: _backward(factor, _forward(factor, jnp.pad(r, (0, extra))))[:size]
 
 
 def _split(matrix, leaf: int):

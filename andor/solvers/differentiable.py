@@ -3,13 +3,17 @@
 The least strength is a convex function of v whose gradient is the dual solution y (envelope theorem), and its
 derivative with respect to the noise bound is -sum |y|. The effects themselves are piecewise linear in v; their
 derivative is that of the central path at its end: with the normal matrix K of the last barrier, a change dv of v
-changes the effects by D (correlations of) K^{-1} moebius(dv). Both are exact away from the breakpoints.
+changes the effects by D (correlations of) K^{-1} moebius(dv). The first is exact away from the breakpoints; the second
+is that of a smooth path, so near a breakpoint it lies between the slopes of the two pieces. For
+single orders in 12 Gaussian games of 6 players without noise it was within 0.03 of finite differences, in gradients of
+up to 7, but where the step of the differences crossed a jump.
 
 Everything here is float64 inside, whatever the dtype of v and of the caller, and runs under `jit`, `vmap` and `grad`.
 """
 
 import functools
 from collections.abc import Collection
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from andor import lattice
+from andor.solvers.central_path import Iterate
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import (
     Barrier,
@@ -39,12 +44,14 @@ def optimal_effects(
       solver: settings of the interior point; by default `InteriorPoint()`.
 
     Returns:
-      Effects of the dtype of v; and_effects[∅] is v(∅).
+      Effects of the dtype of v; and_effects[∅] is v(∅). All are NaN, and so are derivatives, where the solver missed
+      its tolerance: `andor.extract` says why.
+
+    Raises:
+      ValueError: for arguments of the wrong kind or shape, or too many players for the memory there is.
     """
-    if noise < 0:
-        raise ValueError(f"optimal_effects(noise=...) must not be negative; got {noise}.")
-    bound = noise * jnp.abs(v[-1] - v[0])
-    and_effects, or_effects = _effects(v - v[0], bound, InteriorPoint() if solver is None else solver)
+    solver = _checked("optimal_effects", v, noise, solver)
+    and_effects, or_effects = _effects(v - v[0], noise * jnp.abs(v[-1] - v[0]), solver)
     return and_effects.at[0].add(v[0]), or_effects
 
 
@@ -62,18 +69,46 @@ def optimal_strength(
       orders: sizes |S| to count, from 1 to n_players; by default all, which is the value of the linear programme and
         so convex in v. The strength of chosen orders at the optimum is piecewise linear, and may jump where optima tie.
       solver: settings of the interior point; by default `InteriorPoint()`.
+
+    Returns:
+      A number of the dtype of v. It is NaN, and so are derivatives, where the solver missed its tolerance:
+      `andor.extract` says why.
+
+    Raises:
+      ValueError: for arguments of the wrong kind or shape, or too many players for the memory there is.
     """
-    if noise < 0:
-        raise ValueError(f"optimal_strength(noise=...) must not be negative; got {noise}.")
-    n_players = lattice.n_players_of(v)
-    solver = InteriorPoint() if solver is None else solver
+    solver = _checked("optimal_strength", v, noise, solver)
     if orders is None:
         return _strength(v - v[0], noise * jnp.abs(v[-1] - v[0]), solver)
-    if not orders or not all(1 <= order <= n_players for order in orders):
-        raise ValueError(f"optimal_strength(orders=...) must be from 1 to n_players={n_players}; got {list(orders)}.")
+    n_players = lattice.n_players_of(v)
+    counted = np.isin(lattice.orders(n_players), _chosen_orders(orders, n_players))
     and_effects, or_effects = optimal_effects(v, noise, solver)
-    chosen = np.isin(lattice.orders(n_players), list(orders))
-    return jnp.sum(jnp.where(chosen, jnp.abs(and_effects) + jnp.abs(or_effects), 0.0))
+    return jnp.sum(jnp.where(counted, jnp.abs(and_effects) + jnp.abs(or_effects), 0.0))
+
+
+def _chosen_orders(orders, n_players: int) -> list[int]:
+    chosen = list(orders) if isinstance(orders, Collection) or np.ndim(orders) == 1 else []
+    if not chosen or not all(isinstance(o, (int, np.integer)) and 1 <= o <= n_players for o in chosen):
+        raise ValueError(
+            f"optimal_strength(orders=...) must be a collection of orders from 1 to n_players={n_players}, such as "
+            f"(1, 2); got {orders!r}."
+        )
+    return [int(order) for order in chosen]
+
+
+def _checked(caller: str, v, noise, solver) -> InteriorPoint:
+    """The solver to use, after checking what `caller` was given."""
+    size = np.shape(v)[-1] if np.ndim(v) == 1 else 0
+    if size < 2 or size & (size - 1):
+        batch = f" Use jax.vmap({caller}) for a batch." if np.ndim(v) > 1 else ""
+        raise ValueError(f"{caller}(v=...) must have shape [2**n_players]; got shape {np.shape(v)}.{batch}")
+    if not noise >= 0 or noise == np.inf:
+        raise ValueError(f"{caller}(noise=...) must be finite and not negative; got {noise}. Use 0 for no noise.")
+    solver = InteriorPoint() if solver is None else solver
+    if not isinstance(solver, InteriorPoint):
+        raise ValueError(f"{caller}(solver=...) must be an InteriorPoint(...), whose derivative this is; got {solver}.")
+    solver.check_memory(size.bit_length() - 1, caller=caller)
+    return solver
 
 
 # JAX traces float64 code in a float32 program as long as all of it is traced under `enable_x64`. A batching rule of
@@ -97,12 +132,10 @@ def _strength(v: Float[Array, "s"], bound: Float[Array, ""], solver: InteriorPoi
 def _strength_forward(v, bound, solver):
     @_own_trace
     def forward(v, bound):
-        iterate, scale = _solved(v, bound, solver)
-        and_effects, or_effects = _feasible_effects(v, iterate, scale)
-        value = jnp.sum(jnp.abs(and_effects)) + jnp.sum(jnp.abs(or_effects))
-        y = correlations(iterate.u)[2]
-        d_bound = -jnp.sum(jnp.abs(without_empty(y)))
-        return value.astype(v.dtype), y.astype(v.dtype), d_bound.astype(bound.dtype)
+        best = _optimum(v, bound, solver)
+        value = jnp.sum(jnp.abs(best.and_effects)) + jnp.sum(jnp.abs(best.or_effects))
+        d_bound = -jnp.sum(jnp.abs(without_empty(best.dual_values)))
+        return value.astype(v.dtype), best.dual_values.astype(v.dtype), d_bound.astype(bound.dtype)
 
     value, y, d_bound = forward(v, bound)
     return value, (y, d_bound)
@@ -126,26 +159,26 @@ def _effects(v: Float[Array, "s"], bound: Float[Array, ""], solver: InteriorPoin
 def _effects_forward(v, bound, solver):
     @_own_trace
     def forward(v, bound):
-        iterate, scale = _solved(v, bound, solver)
-        and_effects, or_effects = _feasible_effects(v, iterate, scale)
-        return and_effects.astype(v.dtype), or_effects.astype(v.dtype), iterate, bound.astype(jnp.float64) / scale
+        best = _optimum(v, bound, solver)
+        effects = best.and_effects.astype(v.dtype), best.or_effects.astype(v.dtype)
+        return effects, (best.iterate, best.unit_bound, best.known)
 
-    and_effects, or_effects, iterate, unit_bound = forward(v, bound)
-    return (and_effects, or_effects), (iterate, unit_bound)
+    return forward(v, bound)
 
 
 def _effects_backward(solver, residuals, cotangents):
     del solver
 
     @_own_trace
-    def backward(iterate, bound, of_and, of_or):
+    def backward(iterate, bound, known, of_and, of_or):
         active = active_pairs(iterate.u.shape[0], bound)
         barrier = Barrier.at(iterate, active)
         pull = harsanyi_sum(barrier.d_and * of_and, barrier.d_or * of_or, jnp.zeros_like(iterate.u))
         y = correlations(barrier.solver()(pull))[2]
         # Moving the bounds by db moves the noise by d_noise (inverse[1] - inverse[0]) db at fixed multipliers.
         moved = jnp.where(active[4], barrier.d_noise * (barrier.inverse[1] - barrier.inverse[0]), 0.0)
-        return y.astype(of_and.dtype), -(y @ moved).astype(of_and.dtype)
+        y, d_bound = (known * x for x in (y, -(y @ moved)))
+        return y.astype(of_and.dtype), d_bound.astype(of_and.dtype)
 
     return backward(*residuals, *cotangents)
 
@@ -153,20 +186,37 @@ def _effects_backward(solver, residuals, cotangents):
 _effects.defvjp(_effects_forward, _effects_backward)
 
 
-def _solved(v, bound, solver: InteriorPoint):
-    """(last point of the central path, scale of v) in float64, for v[∅] = 0."""
+class _Optimum(NamedTuple):
+    """The end of the central path, in float64, for v[∅] = 0.
+
+    known: 1; NaN where the solver missed its tolerance, and 0 where the noise explains all of v, so that nothing moves.
+    Effects and dual values are multiplied by it. iterate and unit_bound (of the noise) are at unit scale of v.
+    """
+
+    and_effects: Float[Array, "s"]
+    or_effects: Float[Array, "s"]
+    dual_values: Float[Array, "s"]
+    known: Float[Array, ""]
+    iterate: Iterate
+    unit_bound: Float[Array, ""]
+
+
+def _optimum(v, bound, solver: InteriorPoint) -> _Optimum:
     v, bound = v.astype(jnp.float64), bound.astype(jnp.float64)
     weights = jnp.asarray(tie_breaking(lattice.n_players_of(v), solver.tie_break))
-    scale = jnp.max(jnp.abs(v))
-    scale = jnp.where(scale > 0, scale, 1.0)  # a constant function has no effects
-    return solve_one(
-        v / scale, bound / scale, weights, solver.tolerance - solver.tie_break, solver.max_steps
-    ).best, scale
-
-
-def _feasible_effects(v, iterate, scale):
-    """(and_effects, or_effects) in float64, with what they miss added to the AND effects."""
-    and_effects, or_effects, noise = effects_of(iterate)
-    target = without_empty(lattice.moebius(v.astype(jnp.float64)))
-    missing = target / scale - harsanyi_sum(and_effects, or_effects, noise)
-    return (and_effects + missing) * scale, or_effects * scale
+    largest = jnp.max(jnp.abs(v))
+    scale = jnp.where(largest > 0, largest, 1.0)
+    tolerance = solver.tolerance - solver.tie_break
+    progress = solve_one(v / scale, bound / scale, weights, tolerance, solver.max_steps)
+    known = jnp.where(largest <= bound, 0.0, jnp.where(progress.gap <= tolerance, 1.0, jnp.nan))
+    and_effects, or_effects, noise = effects_of(progress.best)
+    # What the effects miss is added to the AND effects.
+    missing = without_empty(lattice.moebius(v)) / scale - harsanyi_sum(and_effects, or_effects, noise)
+    return _Optimum(
+        and_effects=known * scale * (and_effects + missing),
+        or_effects=known * scale * or_effects,
+        dual_values=known * correlations(progress.best.u)[2],
+        known=known,
+        iterate=progress.best,
+        unit_bound=bound / scale,
+    )

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.memory import available_bytes, require_memory
 from andor.penalties import Penalty
 from andor.solvers.frame import cancelling_pair, least_norm_pair, nearest_multipliers
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
@@ -48,7 +49,8 @@ class FirstOrder:
         easier and more of them. By default 0.05 without noise and 0.5 with, which took few steps on planted and on
         random games of 6 to 10 players alike.
       precision: "float64", or "float32" for accelerators without fast float64.
-      progress: called as progress(step, gap) after every round, with the certified gap of each problem, `[p]`.
+      progress: called as progress(step, gap) after every round, in order, with the certified gaps so far, float64
+        `[p]`, of the problems that the noise alone does not explain.
     """
 
     penalties: ClassVar = (Penalty,)
@@ -69,10 +71,23 @@ class FirstOrder:
                 "FirstOrder(max_steps=..., steps_per_round=...) must be max_steps >= steps_per_round >= 1; got "
                 f"{self.max_steps} and {self.steps_per_round}."
             )
-        if self.width is not None and self.width <= 0:
-            raise ValueError(f"FirstOrder(width=...) must be positive; got {self.width}.")
+        if self.optimizer is not None and not isinstance(self.optimizer, optax.GradientTransformation):
+            raise ValueError(
+                f"FirstOrder(optimizer=...) must be an optax gradient transformation, such as optax.adam(1e-3); got "
+                f"{self.optimizer!r}."
+            )
+        if self.width is not None and not 0 < self.width < np.inf:
+            raise ValueError(f"FirstOrder(width=...) must be positive and finite; got {self.width}.")
         if self.precision not in ("float32", "float64"):
             raise ValueError(f'FirstOrder(precision=...) must be "float32" or "float64"; got {self.precision!r}.')
+
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
+        """Raise ValueError when problems of so many players do not fit in the memory there is."""
+        # L-BFGS keeps 10 pairs of unknowns and gradients, both with split and noise; the rest is about as much again.
+        arrays = 2 * 10 * 2 * 2
+        needed = arrays * np.dtype(self.precision).itemsize * n_problems * n_models * 2**n_players
+        way_out = "Use fewer players, fewer problems at once, or FirstOrder(precision='float32')."
+        require_memory(caller, self, n_players, needed, available_bytes(), way_out)
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
@@ -88,13 +103,21 @@ class FirstOrder:
                 problem.penalty,
                 dataclasses.replace(self, width=None),
             )
+            if self.progress is not None:
+                jax.effects_barrier()
             return RawSolution(
                 and_effects=np.asarray(best.and_effects, np.float64),
                 or_effects=np.asarray(best.or_effects, np.float64),
                 dual_values=np.asarray(best.dual_values, np.float64),
                 steps=np.full(len(problem.v), int(step)),
-                advice=(f"raise max_steps={self.max_steps}, or change width={width}",) * len(problem.v),
+                advice=(self._advice(width),) * len(problem.v),
             )
+
+    def _advice(self, width: float) -> str:
+        advice = f"raise max_steps={self.max_steps}, or change width={width}"
+        if self.optimizer is None:
+            return advice
+        return f"{advice}, steps_per_round={self.steps_per_round} or the optimizer; without one, L-BFGS is used"
 
 
 class Unknowns(NamedTuple):
@@ -162,14 +185,15 @@ def _solve(
     optimizer = optax.with_extra_args_support(optax.lbfgs() if settings.optimizer is None else settings.optimizer)
     typical = jnp.mean(jnp.abs(jnp.stack(least_norm_pair(harsanyi))), axis=(0, 2, 3))
     given = Given(harsanyi, noise_bound, scale, width * typical, weights)
-    round_ = jax.vmap(
-        functools.partial(_round, penalty=penalty, optimizer=optimizer, settings=settings),
-        in_axes=(0, 0, Given(0, 0, 0, 0, None)),
-    )
+    of_each = 0, 0, Given(0, 0, 0, 0, None)
+    round_ = jax.vmap(functools.partial(_round, penalty=penalty, optimizer=optimizer, settings=settings), of_each)
 
     def unfinished(state):
         _, _, best, step = state
         return jnp.any(~(best.gap() <= settings.tolerance)) & (step + settings.steps_per_round <= settings.max_steps)
+
+    def report(step, gap):
+        settings.progress(int(step), np.asarray(gap, np.float64))
 
     def body(state):
         unknowns, multipliers, best, step = state
@@ -177,12 +201,14 @@ def _solve(
         best = candidate.best_of(best)
         step = step + settings.steps_per_round
         if settings.progress is not None:
-            jax.debug.callback(settings.progress, step, best.gap())
+            jax.debug.callback(report, step, best.gap(), ordered=True)
         return unknowns, multipliers, best, step
 
     zero = jnp.zeros_like(harsanyi)
-    best = Candidate(zero, zero, jnp.full_like(scale, jnp.inf), zero, jnp.zeros_like(scale))
-    state = Unknowns(zero, zero), Multipliers(zero, zero, zero), best, jnp.zeros((), dtype=int)
+    unknowns, multipliers = Unknowns(zero, zero), Multipliers(zero, zero, zero)
+    # An optimiser that diverges never gets better than the start, the split of least norm.
+    best = jax.vmap(functools.partial(_candidate, penalty=penalty), of_each)(unknowns, multipliers, given)
+    state = unknowns, multipliers, best, jnp.zeros((), dtype=int)
     _, _, best, step = jax.lax.while_loop(unfinished, body, state)
     return best, step
 

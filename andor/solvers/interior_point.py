@@ -12,6 +12,7 @@ two butterflies and two gathers. One Cholesky factorisation a step, 2^(3 n_playe
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ from andor.solvers.central_path import (
 )
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.solvers.placement import exact_bytes, exact_platform, on_exact_device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +76,16 @@ class InteriorPoint:
                 f"costs up to that much of the gap; got {self.tie_break}."
             )
 
-    def check_memory(self, n_players: int) -> None:
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
         """Raise ValueError when a problem of so many players does not fit in the memory there is."""
-        # The normal matrix, what is gathered into it, and its factor.
-        require_memory(self, n_players, 3 * 8 * 4**n_players)
+        del n_models, n_problems  # solved in groups that fit
+        way_out = "Use fewer players"
+        if caller.startswith("extract"):
+            way_out += f", or {caller}(solver=FirstOrder()), whose memory grows with 2**n_players"
+        require_memory(caller, self, n_players, _bytes_of_one(n_players), exact_bytes(), f"{way_out}.")
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
-        self.check_memory(problem.n_players)
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         # This penalty does not tie models together: each is a problem of its own.
         groups, models, size = problem.v.shape
@@ -89,13 +93,11 @@ class InteriorPoint:
         # Unit scale per problem: start and barrier do not depend on the unit of v.
         scale = np.max(np.abs(v), axis=-1)
         scale = np.where(scale > 0, scale, 1.0)
-        with jax.enable_x64(True):
-            # One after the other: one factorisation already keeps the machine busy, and memory is for one.
-            answers = [
-                _answer(v, bound, weights, self.tolerance - self.tie_break, self.max_steps)
-                for v, bound in zip(v / scale[:, None], bounds / scale, strict=True)
-            ]
-        and_effects, or_effects, dual_values, steps, gaps = (np.stack(x) for x in zip(*answers, strict=True))
+        at_once = problems_at_once(len(v), _bytes_of_one(problem.n_players))
+        settings = weights, self.tolerance - self.tie_break, self.max_steps
+        with jax.enable_x64(True), on_exact_device():
+            answers = in_groups(_answer, at_once, (v / scale[:, None], bounds / scale), settings)
+        and_effects, or_effects, dual_values, steps, gaps = answers
         steps, gaps = (np.max(x.reshape(groups, models), axis=-1) for x in (steps, gaps))
         return RawSolution(
             and_effects=(and_effects * scale[:, None]).reshape(problem.v.shape),
@@ -104,6 +106,41 @@ class InteriorPoint:
             steps=steps,
             advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
         )
+
+
+def _bytes_of_one(n_players: int) -> int:
+    """Memory of one problem: the normal matrix, what is gathered into it, and its factor."""
+    return 3 * 8 * 4**n_players
+
+
+def problems_at_once(n_problems: int, bytes_of_one: int) -> int:
+    """How many problems to solve in one call: on an accelerator, as many as half of its memory holds.
+
+    On a CPU one after the other: one factorisation already keeps it busy.
+    """
+    if exact_platform() == "cpu":
+        return 1
+    return max(1, min(n_problems, exact_bytes() // 2 // bytes_of_one))
+
+
+def in_groups(answer: Callable, at_once: int, of_each: tuple, of_all: tuple) -> tuple[np.ndarray, ...]:
+    """answer(*x, *of_all) for every x along the first axis of `of_each`, under `vmap` in groups of up to `at_once`."""
+    count = len(of_each[0])
+    if at_once == 1:
+        answers = [answer(*(x[i] for x in of_each), *of_all) for i in range(count)]
+        return tuple(np.stack(parts) for parts in zip(*answers, strict=True))
+    # Groups of one size, so that one compiled function serves all; the last problem fills the last group.
+    n_groups = -(-count // at_once)
+    size = -(-count // n_groups)
+    chosen = np.minimum(np.arange(n_groups * size), count - 1).reshape(n_groups, size)
+    batched = _batched(answer, len(of_each), len(of_all))
+    answers = [batched(*(x[group] for x in of_each), *of_all) for group in chosen]
+    return tuple(np.concatenate(parts)[:count] for parts in zip(*answers, strict=True))
+
+
+@functools.cache
+def _batched(answer, n_batched: int, n_shared: int):
+    return jax.jit(jax.vmap(answer, in_axes=(0,) * n_batched + (None,) * n_shared))
 
 
 def tie_breaking(n_players: int, tie_break: float) -> np.ndarray:

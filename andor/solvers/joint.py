@@ -28,7 +28,8 @@ from andor.penalties import RowMax
 from andor.solvers.central_path import START, Iterate, advice, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
-from andor.solvers.interior_point import tie_breaking
+from andor.solvers.interior_point import in_groups, problems_at_once, tie_breaking
+from andor.solvers.placement import exact_bytes, on_exact_device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,28 +58,25 @@ class JointInteriorPoint:
         if self.max_steps < 1:
             raise ValueError(f"JointInteriorPoint(max_steps=...) must be at least 1; got {self.max_steps}.")
 
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
+        """Raise ValueError when a problem of so many players and models does not fit in the memory there is."""
+        del n_problems  # solved in groups that fit
+        needed = _bytes_of_one(n_models * 2**n_players)
+        way_out = f"Use fewer players, or {caller}(solver=FirstOrder()), whose memory grows with 2**n_players."
+        require_memory(caller, self, n_players, needed, exact_bytes(), way_out)
+
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract_joint` is the front door, with checks and certificate."""
         groups, models, size = problem.v.shape
-        require_memory(self, problem.n_players, 4 * 8 * (models * size) ** 2)
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         scale = np.max(np.abs(problem.v), axis=(1, 2))
-        with jax.enable_x64(True):
-            # One after the other, as in `andor.solvers.interior_point`.
-            answers = [
-                _answer(
-                    jnp.asarray(problem.v[i] / scale[i]),
-                    jnp.asarray(problem.noise_bound[i] / scale[i]),
-                    jnp.asarray(weights),
-                    problem.penalty.shared,
-                    problem.penalty.own,
-                    self.tolerance - self.tie_break,
-                    self.max_steps,
-                )
-                for i in range(groups)
-            ]
-        effects, dual_values, steps, gaps = (np.stack(of_all) for of_all in zip(*answers, strict=True))
-        effects *= scale[:, None, None, None]
+        prices = weights, problem.penalty.shared, problem.penalty.own
+        settings = *prices, self.tolerance - self.tie_break, self.max_steps
+        given = problem.v / scale[:, None, None], problem.noise_bound / scale[:, None]
+        with jax.enable_x64(True), on_exact_device():
+            at_once = problems_at_once(groups, _bytes_of_one(models * size))
+            effects, dual_values, steps, gaps = in_groups(_answer, at_once, given, settings)
+        effects = effects * scale[:, None, None, None]
         return RawSolution(
             and_effects=effects[:, :, 0],
             or_effects=effects[:, :, 1],
@@ -86,6 +84,11 @@ class JointInteriorPoint:
             steps=steps,
             advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
         )
+
+
+def _bytes_of_one(rows: int) -> int:
+    """Memory of one problem: the normal matrix, its two summands, and its factor."""
+    return 4 * 8 * rows**2
 
 
 # The entries of an `Iterate`, `[4, m, 2, s]`: plus, minus, room and noise. The axis of size 2 is (AND, OR) for the

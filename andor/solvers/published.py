@@ -4,7 +4,8 @@ Li & Zhang, ICML 2023 (arXiv 2302.13080), and Chen et al., ICLR 2024 (arXiv 2401
 over gamma and e, where I_and is the Moebius transform of 0.5 (v - e) + gamma and I_or the OR effects of 0.5 (v - e) -
 gamma, by gradient descent with momentum 0.9, a learning rate log-spaced from 1e-5 down tenfold, 20,000 to 50,000 steps,
 and e clipped to its bound after every step. The published figures were drawn with it, so comparing with them needs it.
-It stops 1.4 to 3.6 times above the optimum at 8 to 10 players; use `InteriorPoint` for everything else.
+In planted games it stops at 1.05 to 1.16 times the optimum for 6 players, 1.18 to 1.44 for 8 and 1.41 to 3.3 for 10
+(`experiments/solver_benchmark.py`); use `InteriorPoint` for everything else.
 
 The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 """
@@ -20,6 +21,7 @@ import optax
 
 from andor import lattice
 from andor.interactions import Problem, RawSolution
+from andor.memory import available_bytes, require_memory
 from andor.penalties import L1
 from andor.solvers.frame import nearest_multipliers
 from andor.solvers.harsanyi import correlations, without_empty
@@ -49,18 +51,31 @@ class Published:
     tolerance: float = 1e-2
 
     def __post_init__(self):
-        if self.steps < 1 or self.learning_rate <= 0 or self.start < 0 or not 0 <= self.momentum < 1:
+        # Written so that NaN fails.
+        sound = self.steps >= 1 and 0 < self.learning_rate < np.inf and 0 <= self.momentum < 1
+        if not (sound and 0 <= self.start < np.inf):
             raise ValueError(
                 "Published(steps=..., learning_rate=..., momentum=..., start=...) must be at least 1, positive, in "
-                f"[0, 1) and not negative; got {self.steps}, {self.learning_rate}, {self.momentum}, {self.start}."
+                f"[0, 1) and not negative, and finite; got {self.steps}, {self.learning_rate}, {self.momentum}, "
+                f"{self.start}."
             )
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"Published(tolerance=...) must be between 0 and 1; got {self.tolerance}.")
+
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
+        """Raise ValueError when problems of so many players do not fit in the memory there is."""
+        # v, parameters, their velocities and gradients, effects and signs; as many again on the way.
+        needed = 2 * 16 * 8 * n_problems * n_models * 2**n_players
+        way_out = "Use fewer players, or fewer problems at once."
+        require_memory(caller, self, n_players, needed, available_bytes(), way_out)
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
         with jax.enable_x64(True):
             # This penalty does not tie models together: each is a problem of its own.
             v, bound = problem.v.reshape(-1, problem.v.shape[-1]), problem.noise_bound.ravel()
-            noise = jax.random.normal(jax.random.key(self.seed), v.shape)
+            # The same start for every problem, so that one of a batch is solved as it is alone.
+            noise = jnp.broadcast_to(jax.random.normal(jax.random.key(self.seed), v.shape[-1:]), v.shape)
             scale = self.start * np.abs(v[:, -1:])
             descend = functools.partial(_descend, settings=self)
             answers = jax.vmap(descend, in_axes=(0, 0, 0, None))(v, bound, noise * scale, problem.weights)
