@@ -6,6 +6,7 @@ from games import planted
 
 from andor import lattice
 from andor.remeasurement import stability
+from andor.solvers import InteriorPoint
 
 
 def test_without_error_everything_is_pinned_down():
@@ -24,6 +25,18 @@ def test_error_shows_and_strong_effects_survive():
     assert np.max(small.and_spread) < np.max(large.and_spread)
 
 
+def test_solutions_that_did_not_converge_are_told():
+    report = stability(planted(4, 0), 0.01, solver=InteriorPoint(max_steps=1))
+    assert not report.converged and "max_steps=1" in report.status
+    assert stability(planted(4, 0), 0.01).converged
+
+
+def test_ties_are_not_effects():
+    """An additive function has one effect per player, and many optima."""
+    v = lattice.zeta(np.eye(64)[[1, 2, 4, 8, 16, 32]].T @ np.arange(1.0, 7.0))
+    assert stability(v, 0.0).k == 6
+
+
 def test_nothing_to_explain():
     report = stability(np.zeros(8), 0.0)
     assert report.k == 0 and report.shared == 1.0
@@ -33,3 +46,8 @@ def test_nothing_to_explain():
 def test_bad_input_is_refused(arguments):
     with pytest.raises(ValueError, match=r"stability\("):
         stability(np.zeros(8), **(dict(measurement_error=0.1) | arguments))
+
+
+def test_bad_values_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"stability\(v=...\) must have shape .* got shape \(63,\)"):
+        stability(np.zeros(63), 0.1)
