@@ -38,21 +38,22 @@ def pasts(tree: PrefixTree) -> dict[tuple[int, int, int], list[tuple[int, int]]]
     """(group, target token, state) -> the (position, token) that its row attends to, as the batches say it."""
     groups, width = 2**tree.groups_players, 2**tree.width
     slots = np.full((groups, tree.n_slots, 2), -1)
-    trunk = [[(position, token) for position, token in enumerate(line)] for line in tree.trunk_tokens().tolist()]
     found = {}
     for batch in tree.batches():
         rows = np.arange(batch.first_slot, batch.first_slot + tree.n_rows)
         slots[:, rows, 0], slots[:, rows, 1] = batch.positions, batch.tokens
-        seen = tree.visible[batch.position_of_block]
-        assert batch.keys.shape == (tree.n_rows // width, tree.n_keys) and batch.keys.min() >= 0
-        assert batch.keys.max() < tree.n_slots
+        assert batch.keys.shape == (tree.n_rows // width, tree.n_keys)
+        assert batch.visible.shape == (tree.n_rows // width, width, tree.n_keys)
+        assert 0 <= batch.keys.min() and batch.keys.max() < tree.n_slots
         for row, outcome in zip(np.flatnonzero(batch.final), batch.outcome.tolist(), strict=True):
             block, lane = divmod(int(row), width)
-            keys = batch.keys[block][seen[block, lane]]
+            keys = batch.keys[block][batch.visible[block, lane]]
+            trunk = np.flatnonzero(tree.trunk_slots <= batch.positions[row])
+            seen = np.concatenate([trunk, keys])
             for group in range(groups):
                 key = (group, *divmod(outcome, 2**tree.n_players))
                 assert key not in found
-                found[key] = trunk[group] + sorted(map(tuple, slots[group, keys].tolist()))
+                found[key] = sorted(map(tuple, slots[group, seen].tolist()))
     return found
 
 
@@ -86,9 +87,9 @@ def test_no_token_is_evaluated_twice(player_of_token, n_targets):
     tree = PrefixTree(prompt_of(player_of_token, n_targets), 256)
     tokens = np.concatenate([player_of_token, np.full(n_targets - 1, -1)])
     assert tree.tokens == sum(2 ** len(set(tokens[: t + 1]) - {-1}) for t in range(len(tokens)))
-    # Rows beyond that are padding: of blocks at the first few players, and of the last batch.
-    narrow = np.sum(tree.started < tree.width)
-    assert tree.trunk + tree.n_batches * tree.n_rows <= tree.tokens + narrow * 2**tree.width + tree.n_rows
+    assert tree.n_batches * tree.n_rows >= tree.tokens
+    if tree.tokens > 1000:  # rows of padding are few where it matters
+        assert tree.n_batches * tree.n_rows < 1.5 * tree.tokens
 
 
 @pytest.mark.parametrize("split", range(7))
@@ -97,26 +98,33 @@ def test_depth_first_holds_fewer_keys(split):
     whole = PrefixTree(prompt_of(player_of_token), 64)
     parts = PrefixTree(prompt_of(player_of_token), 64, split=split)
     assert parts.tokens == whole.tokens and parts.n_batches == whole.n_batches
-    assert split == 0 or parts.n_slots < whole.n_slots
+    assert parts.n_slots <= whole.n_slots // (2 if split >= 2 else 1)
 
 
-def test_a_long_common_beginning_is_prefilled():
+def test_a_long_common_beginning_is_in_no_list():
     tree = PrefixTree(prompt_of([-1] * 200 + [0, -1, 1]), 64)
     assert tree.trunk == 200 and tree.n_keys <= 16
     assert PrefixTree(prompt_of([-1] * LONG_TRUNK + [0, -1, 1]), 64).trunk == 0
 
 
-def test_a_long_suffix_is_read_in_narrow_blocks():
-    short, long = ([0, 1, 2, 3, 4, 5, *[-1] * suffix] for suffix in (0, 60))
-    assert PrefixTree(prompt_of(long), 64).width < PrefixTree(prompt_of(short), 64).width
+def test_long_texts_fetch_few_keys_a_row():
+    """A list of keys serves a whole block, also where a state has many tokens of its own."""
+    for player_of_token in (
+        [0, 1, 2, 3, 4, 5, *[-1] * 300],
+        np.where(np.arange(246) % 41 == 0, np.arange(246) // 41, -1).tolist(),
+    ):
+        tree = PrefixTree(prompt_of(player_of_token), 1024)
+        assert tree.width >= 3
+        assert tree.n_keys <= 1.6 * len(player_of_token)
+        assert tree.n_batches * tree.n_rows < 1.3 * tree.tokens
 
 
-@pytest.mark.parametrize(("size", "expected"), [(0, 8), (1, 8), (8, 8), (9, 10), (16, 16), (17, 20), (57, 64)])
+@pytest.mark.parametrize(("size", "expected"), [(0, 8), (1, 8), (8, 8), (9, 12), (13, 16), (17, 24), (57, 64)])
 def test_bucket(size, expected):
     assert bucket(size) == expected
 
 
 def test_buckets_are_few_and_waste_little():
     buckets = {bucket(size) for size in range(1, 1025)}
-    assert len(buckets) <= 32
-    assert all(size <= bucket(size) < max(9, 1.26 * size) for size in range(1, 1025))
+    assert len(buckets) <= 15
+    assert all(size <= bucket(size) < max(9, 1.5 * size) for size in range(1, 1025))

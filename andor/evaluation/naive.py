@@ -69,6 +69,7 @@ class NaiveEvaluation:
             result = _batch(
                 self._graphdef,
                 self._state,
+                1 if self._mesh is None else self._mesh.shape["model"],
                 jax.device_put(subsets, sharding(self._mesh, "b")),
                 self._token_ids,
                 self._player_of_token,
@@ -105,8 +106,8 @@ def mask_tokens(
     return jnp.where(masked, baseline_id, token_ids)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from, baseline):
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _batch(graphdef, state, shards, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from, baseline):
     """Logit of the target and logsumexp of the others, `[b, k]`; position `read_from` predicts the first target."""
     decoder = nnx.merge(graphdef, state)
     mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
@@ -114,4 +115,4 @@ def _batch(graphdef, state, subsets, token_ids, player_of_token, baseline_id, ta
     # The head runs only where a target token is predicted.
     hidden = jax.lax.dynamic_slice_in_dim(hidden, read_from, target_ids.shape[0], axis=1)
     targets = jnp.broadcast_to(target_ids[None], hidden.shape[:2])
-    return target_and_others(decoder.head, hidden, targets)
+    return target_and_others(decoder.head, hidden, targets, shards)

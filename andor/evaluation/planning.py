@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from andor.evaluation.log_odds import VOCABULARY_PIECE
-from andor.evaluation.prefix_tree import PrefixTree, bucket
+from andor.evaluation.prefix_tree import PrefixTree
 from andor.models.decoder import DecoderConfig
 from andor.prompts import TokenizedPrompt
 
@@ -35,27 +35,26 @@ class Memory:
     final: int
     batch: int
 
-    @property
-    def total(self) -> int:
-        # The next prompt is begun before the last one is done.
-        return 2 * (self.cache + self.final) + self.batch
+    def total(self, in_flight: int) -> int:
+        """Of so many prompts at a time: the next one is begun before the last one is done."""
+        return in_flight * (self.cache + self.final) + self.batch
 
 
-def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree) -> Memory:
-    """What walking a tree takes, for weights of `itemsize` bytes a number."""
+def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int = 1) -> Memory:
+    """What walking a tree takes, for weights of `itemsize` bytes a number, each copy of them on `shards` devices."""
     size = config.axis_sizes()
     d, f, k, g, h = (size[letter] for letter in "dfkgh")
     groups, rows, blocks = 2**tree.groups_players, tree.n_rows, tree.n_rows >> tree.width
-    slots = tree.n_slots + (bucket(tree.trunk) if tree.trunk else 0)
+    n_trunk = len(tree.trunk_slots)
     n_final = len(tree.prompt.target_ids) * 2**tree.n_players
-    dense = rows * (6 * d + 3 * f + 3 * (g + 2) * k * h) * itemsize
+    # Activations of width d are whole on every device; what has heads, f or the vocabulary is divided.
+    dense = rows * (shards * 6 * d + 3 * f + 3 * (g + 2) * k * h) * itemsize
     # Scores and weights in float32 beside what was fetched for them.
-    keys = tree.n_keys + (bucket(tree.trunk) if tree.trunk else 0)
-    attention = blocks * tree.n_keys * 2 * k * h * itemsize + 3 * rows * keys * k * g * 4
+    attention = blocks * tree.n_keys * 2 * k * h * itemsize + 3 * rows * (tree.n_keys + n_trunk) * k * g * 4
     head = 3 * rows * min(VOCABULARY_PIECE, config.vocab_size) * 4
     return Memory(
-        cache=groups * config.num_layers * slots * 2 * k * h * itemsize,
-        final=groups * -(-n_final // rows) * rows * d * itemsize,
+        cache=groups * config.num_layers * tree.n_slots * 2 * k * h * itemsize,
+        final=shards * groups * -(-n_final // rows) * rows * d * itemsize,
         batch=groups * (dense + max(attention, head)),
     )
 
@@ -67,6 +66,9 @@ def plan_tree(
     tokens_per_batch: int | None,
     *,
     groups_players: int = 0,
+    shards: int = 1,
+    in_flight: int = 1,
+    default_tokens: int | None = None,
     available: int,
 ) -> PrefixTree:
     """How to walk the tree of a prompt: depth first as far as that saves memory, in the largest batches that fit.
@@ -77,33 +79,35 @@ def plan_tree(
       prompt: with its target.
       tokens_per_batch: tokens in one forward pass at most; by default what suits the device, or less to fit.
       groups_players: as for `PrefixTree`.
+      shards: devices that hold one copy of the weights together.
+      in_flight: prompts that are evaluated at a time.
+      default_tokens: what suits the device; by default that of the present one.
       available: bytes there are beside the weights.
 
     Raises:
       ValueError: it does not fit in any way; says what would.
     """
-    rows = tokens_per_batch or default_tokens_per_batch()
+    rows = tokens_per_batch or default_tokens or default_tokens_per_batch()
     rows = 1 << (rows.bit_length() - 1)
     least = rows if tokens_per_batch else min(rows, 64)
     while True:
         tree = _leanest(prompt, rows, groups_players)
-        needed = memory(config, itemsize, tree).total
+        needed = memory(config, itemsize, tree, shards).total(in_flight)
         if needed <= available:
             return tree
         if rows <= least:
             break
         rows //= 2
     n_players = tree.n_players + groups_players
-    fewer = next(
-        (
-            n
-            for n in range(n_players - 1, groups_players, -1)
-            if memory(config, itemsize, _leanest(_without(prompt, n_players - n), least, groups_players)).total
-            <= available
-        ),
-        None,
-    )
-    advice = "Not even one player would fit: free memory" if fewer is None else f"{fewer} players fit: name fewer"
+    for fewer in range(n_players - 1, groups_players, -1):
+        tree = _leanest(_without(prompt, n_players - fewer), rows, groups_players)
+        if memory(config, itemsize, tree, shards).total(in_flight) <= available:
+            advice = f"The last {fewer} players fit: name fewer"
+            break
+    else:
+        advice = "Not even one player would fit: free memory"
+    if tokens_per_batch and tokens_per_batch > 64:
+        advice = f"Ask for smaller batches, or leave their size to the plan. {advice}"
     raise ValueError(
         f"the 2**{n_players} masked prompts take {needed / 1e9:.2f} GB beside the weights in batches of {rows} "
         f"tokens, and {available / 1e9:.2f} GB of memory are free. {advice}, or use a smaller dtype or a larger device."
@@ -146,19 +150,19 @@ def plan(
     prompt: TokenizedPrompt,
     tokens_per_batch: int | None = None,
     *,
-    groups_players: int = 0,
     available: int,
+    **options,
 ) -> Plan:
     """What `andor.evaluate` will do with a prompt. Arguments and errors as for `plan_tree`."""
-    tree = plan_tree(config, itemsize, prompt, tokens_per_batch, groups_players=groups_players, available=available)
+    tree = plan_tree(config, itemsize, prompt, tokens_per_batch, available=available, **options)
     size = config.axis_sizes()
     d, f, k, g, h, v = (size[letter] for letter in "dfkghv")
-    masks = 2 ** (tree.n_players + groups_players)
+    masks = 2 ** (tree.n_players + tree.groups_players)
     weights_per_token = config.num_layers * (d * h * k * (2 * g + 2) + 3 * d * f)
     attention_per_token = config.num_layers * 2 * k * g * h * (tree.n_keys + tree.trunk)
     return Plan(
         tree=tree,
-        memory=memory(config, itemsize, tree),
+        memory=memory(config, itemsize, tree, options.get("shards", 1)),
         tokens=tree.tokens,
         naive_tokens=masks * len(tree.started),
         operations=2.0 * (tree.tokens * (weights_per_token + attention_per_token))

@@ -9,12 +9,13 @@ earlier position is s >> (players started since).
 Tokens are evaluated in batches of a fixed number of rows, cut from one long order in which every token comes after
 those it attends to. Rows of one batch may attend to each other: a batch stores its keys before it reads any.
 
-    block   2**width rows, neighbouring states of one position. They share most of their past, so that the block
-            reads it once: a list of keys, and a mask that says which row sees which.
-    top     the positions up to some level, breadth first
+    chunk   up to 2**width neighbouring positions of one level, a power of two and perhaps some padding in front
+    block   2**width rows: all positions of a chunk for as many neighbouring states. They share most of their past, so
+            that the block reads it once: a list of keys, and a mask that says which row sees which.
+    top     the chunks up to some level, breadth first
     split   what comes after, divided by the states of the first `split` players: one such part after another, so that
             the keys of the last one can be overwritten (depth first)
-    trunk   the positions before the first player, when there are many: prefilled, and seen by every row
+    trunk   the positions before the first player, when there are many: every row sees them, without a list
 
 NumPy only.
 """
@@ -30,27 +31,34 @@ from jaxtyping import Bool, Int, Int32
 from andor.prompts import TokenizedPrompt
 
 LONG_TRUNK = 32
-"""A longer common beginning is prefilled and attended to as one dense block; a shorter one is cheaper as keys."""
+"""A longer common beginning is attended to as one dense block; a shorter one is cheaper as keys."""
+
+_MOST_WIDTH = 5
+
+# What a row costs beside its attention, and what it costs to fetch a key for a block, in units of what it costs a row
+# to look at a key: measured on a CPU, with models of width 128 and 256.
+_ROW_COST = 200
+_FETCH_COST = 8
 
 
 def bucket(size: int) -> int:
-    """The next of 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ...: at most a fifth is padding.
+    """The next of 8, 12, 16, 24, 32, 48, ...: at most a third is padding.
 
     Static shapes are rounded up to these, so that a thousand prompts do not mean a thousand compilations.
     """
-    step = 2 ** max((size - 1).bit_length() - 3, 1)
-    return max(8, -(-size // step) * step)
+    power = max(8, 1 << max(size - 1, 0).bit_length())
+    return power * 3 // 4 if power > 8 and size <= power * 3 // 4 else power
 
 
 class Batch(NamedTuple):
     """Rows to evaluate together; r rows in blocks of w.
 
     Attributes:
-      tokens: token ids, one line per group of masks (see `PrefixTree.groups`). int32 `[groups, r]`.
+      tokens: token ids, one line per group of masks (see `PrefixTree`). int32 `[groups, r]`.
       positions: int32 `[r]`.
       first_slot: the keys of the rows go to this and the following r slots.
       keys: slots that each block attends to. int32 `[r / w, keys]`.
-      position_of_block: row of `PrefixTree.visible` for each block. int32 `[r / w]`.
+      visible: which row of a block sees which of its keys. `[r / w, w, keys]`.
       final: whether a row predicts a target token. `[r]`.
       outcome: for the final rows in order, target token * number of states + state. int64.
     """
@@ -59,17 +67,34 @@ class Batch(NamedTuple):
     positions: Int32[np.ndarray, "r"]
     first_slot: int
     keys: Int32[np.ndarray, "blocks keys"]
-    position_of_block: Int32[np.ndarray, "blocks"]
+    visible: Bool[np.ndarray, "blocks w keys"]
     final: Bool[np.ndarray, "r"]
     outcome: Int[np.ndarray, "final"]
 
 
-class _Keys(NamedTuple):
-    """What a block at one position attends to: its row's state s sees key e iff (row >> shift[e]) == lane[e]."""
+class _Chunks(NamedTuple):
+    """The positions of the tree in chunks, `[c]` each.
 
-    position: Int[np.ndarray, "e"]
-    shift: Int[np.ndarray, "e"]
-    lane: Int[np.ndarray, "e"]
+    first, count: positions first, ..., first + count - 1. size: a power of two, at least count; what is beyond count
+    is padding. level: players started.
+    """
+
+    first: Int[np.ndarray, "c"]
+    count: Int[np.ndarray, "c"]
+    size: Int[np.ndarray, "c"]
+    level: Int[np.ndarray, "c"]
+
+
+class _Keys(NamedTuple):
+    """What a block of a chunk attends to, `[c, keys]` or `[blocks, keys]` each.
+
+    A row sees key e iff its position is not before position[e] and (its state's place in the block >> shift[e]) is
+    lane[e].
+    """
+
+    position: Int[np.ndarray, "n e"]
+    shift: Int[np.ndarray, "n e"]
+    lane: Int[np.ndarray, "n e"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +103,7 @@ class PrefixTree:
 
     Attributes:
       prompt: with its target.
-      rows: rows of a batch at most; a power of two.
+      rows: rows of a batch at most.
       groups_players: the masks are divided by the states of this many first players into 2**groups_players groups,
         which are evaluated side by side (on different devices). The shape of the tree is the same for all groups.
       split: as above, among the players of a group.
@@ -112,65 +137,104 @@ class PrefixTree:
 
     @functools.cached_property
     def trunk(self) -> int:
-        """Positions that are prefilled; 0 unless they are many."""
-        # Where a target token is predicted there must be a row.
-        common = min(int(np.sum(self.started == 0)), len(self.prompt.token_ids) - 1)
+        """Positions that every row sees without a list; 0 unless they are many."""
+        common = int(np.sum(self.started == 0))
         return common if common > LONG_TRUNK else 0
 
     @functools.cached_property
-    def width(self) -> int:
-        """log2 of the rows of a block, by estimated cost: wide blocks read few keys a row, but see many for nothing."""
-
-        # Measured on a CPU: to fetch a key for a block costs 8 times what a row needs to look at it.
-        def cost(width):
-            return self._keys_of(len(self.started) - 1, width).position.size * (1 + 8 / 2**width)
-
-        return min(range(min(5, self.n_players + 1, self.rows.bit_length())), key=cost)
+    def trunk_slots(self) -> Int32[np.ndarray, "u"]:
+        """Position in each of the first slots, which hold the trunk and padding, whose position is after all others."""
+        if not self.trunk:
+            return np.zeros(0, np.int32)
+        slots = np.full(bucket(int(self._order(self.trunk - 1, 0)) + 1), len(self.started), np.int32)
+        slots[self._order(np.arange(self.trunk), 0)] = np.arange(self.trunk)
+        return slots
 
     @functools.cached_property
-    def _keys(self) -> list[_Keys]:
-        return [self._keys_of(t, self.width) for t in range(len(self.started))]
+    def width(self) -> int:
+        """log2 of the rows of a block."""
+        return self._shape[0]
 
-    def _keys_of(self, t: int, width: int) -> _Keys:
-        past = np.arange(self.trunk, t + 1)
-        since = self.started[t] - self.started[past]
-        lanes = np.maximum(2 ** min(width, self.started[t]) >> since, 1)
-        first = np.cumsum(lanes) - lanes
-        lane = np.arange(lanes.sum()) - np.repeat(first, lanes)
-        return _Keys(np.repeat(past, lanes), np.repeat(since, lanes), lane)
+    @functools.cached_property
+    def _shape(self) -> tuple[int, int]:
+        """(width, log2 of the least size of a chunk) of least estimated cost.
+
+        Wide blocks fetch few keys a row, but see many for nothing; large chunks see fewer, but are padded.
+        """
+
+        def cost(shape):
+            chunks = self._chunks_of(*shape)
+            rows = np.maximum(2**chunks.level * chunks.size, 2 ** shape[0])
+            keys = bucket(int(np.max(self._n_keys_of(chunks, shape[0]))))
+            return np.sum(rows) * (_ROW_COST + keys + self.trunk + keys * _FETCH_COST / 2 ** shape[0])
+
+        widths = range(min(_MOST_WIDTH, self.rows.bit_length() - 1) + 1)
+        return min(((width, least) for width in widths for least in range(width + 1)), key=cost)
+
+    def _chunks_of(self, width: int, least: int) -> _Chunks:
+        """Small chunks first, so that what a level has in small chunks, for many states at a time, is little."""
+        chunks = []
+        begin = 0
+        for end in [*(np.flatnonzero(np.diff(self.started)) + 1).tolist(), len(self.started)]:
+            length, first = end - begin, begin
+            padded = -(-length // 2**least) * 2**least
+            whole, rest = divmod(padded, 2**width)
+            sizes = [2**bit for bit in range(width) if rest >> bit & 1] + [2**width] * whole
+            for place, size in enumerate(sizes):
+                count = size - (padded - length if place == 0 else 0)
+                chunks.append((first, count, size, self.started[begin]))
+                first += count
+            begin = end
+        return _Chunks(*np.array(chunks).T)
+
+    def _lanes_of(self, chunks: _Chunks, width: int, chunk: int) -> tuple[Int[np.ndarray, "u"], ...]:
+        """(positions, levels since, lanes) of what a block of one chunk attends to beside the trunk."""
+        past = np.arange(self.trunk, chunks.first[chunk] + chunks.count[chunk])
+        since = chunks.level[chunk] - self.started[past]
+        states = min(2**width // chunks.size[chunk], 2 ** int(chunks.level[chunk]))
+        return past, since, np.maximum(states >> since, 1)
+
+    def _n_keys_of(self, chunks: _Chunks, width: int) -> Int[np.ndarray, "c"]:
+        return np.array([self._lanes_of(chunks, width, chunk)[2].sum() for chunk in range(len(chunks.first))])
+
+    @functools.cached_property
+    def _chunks(self) -> _Chunks:
+        return self._chunks_of(*self._shape)
 
     @functools.cached_property
     def n_keys(self) -> int:
         """Keys of a block, padding included."""
-        return bucket(max(keys.position.size for keys in self._keys[self.trunk :]))
+        return bucket(int(np.max(self._n_keys_of(self._chunks, self.width))))
 
     @functools.cached_property
-    def visible(self) -> Bool[np.ndarray, "t w keys"]:
-        """Which row of a block at a position sees which of its keys."""
-        row = np.arange(2**self.width)[:, None]
-        out = np.zeros((bucket(len(self.started)), 2**self.width, self.n_keys), bool)
-        for t, keys in enumerate(self._keys[self.trunk :], start=self.trunk):
-            out[t, :, : keys.position.size] = (row >> keys.shift) == keys.lane
-        return out
+    def _keys(self) -> _Keys:
+        """By chunk. Padding is a position after all others, which nobody sees, of state 0."""
+        shape = (len(self._chunks.first), self.n_keys)
+        keys = _Keys(np.full(shape, len(self.started)), np.full(shape, 62), np.zeros(shape, int))
+        for chunk in range(shape[0]):
+            past, since, lanes = self._lanes_of(self._chunks, self.width, chunk)
+            size = lanes.sum()
+            keys.position[chunk, :size], keys.shift[chunk, :size] = np.repeat(past, lanes), np.repeat(since, lanes)
+            keys.lane[chunk, :size] = np.arange(size) - np.repeat(np.cumsum(lanes) - lanes, lanes)
+        return keys
 
     @functools.cached_property
     def _layout(self) -> "_Layout":
-        k, width = self.started, self.width
-        states = 2 ** k[self.trunk :]
-        early = np.ones_like(states, bool) if self.split == 0 else k[self.trunk :] < self.split + width
-        of_top = np.where(early, np.maximum(states, 2**width), 0)
-        of_part = np.where(early, 0, states >> self.split)
+        chunks, width = self._chunks, self.width
+        rows = np.maximum(2**chunks.level * chunks.size, 2**width)
+        # A part has whole blocks of every chunk.
+        early = np.ones(len(rows), bool) if self.split == 0 else chunks.level < self.split + width
+        of_top, of_part = np.where(early, rows, 0), np.where(early, 0, rows >> self.split)
         top, part = int(of_top.sum()), int(of_part.sum())
         total = top + (2**self.split if part else 0) * part
         # As many batches as must be, of equal size: the last one is not mostly padding.
         of_batch = bucket(-(-total // -(-total // self.rows)))
-        rows = min(self.rows, -(-of_batch // 2**width) * 2**width)
-        kept = -(-top // rows) * rows
+        batch = min(self.rows >> width, -(-of_batch // 2**width)) << width
+        kept = -(-top // batch) * batch
         # A slot is used again after a part and a batch: by then all who read it are done.
-        ring = -(-(part + rows) // rows) * rows if part else 0
-        return _Layout(
-            early, np.cumsum(of_top) - of_top, np.cumsum(of_part) - of_part, top, part, total, rows, kept, ring
-        )
+        ring = -(-(part + batch) // batch) * batch if part else 0
+        in_top, in_part = np.cumsum(of_top) - of_top, np.cumsum(of_part) - of_part
+        return _Layout(early, in_top, in_part, top, part, total, batch, kept, ring)
 
     @property
     def n_rows(self) -> int:
@@ -183,58 +247,72 @@ class PrefixTree:
 
     @property
     def n_slots(self) -> int:
-        """Tokens whose keys and values are held at a time, in each group, without the trunk."""
-        batches = (self._layout.kept + self._layout.ring) // self.n_rows
-        return self.n_rows * (batches if batches < 8 else bucket(batches))
+        """Tokens whose keys and values are held at a time, in each group."""
+        batches = max(self._layout.kept + self._layout.ring, len(self.trunk_slots)) / self.n_rows
+        return self.n_rows * (1 << max(int(np.ceil(batches)) - 1, 0).bit_length())
 
     def batches(self) -> Iterator[Batch]:
         """Rows in the order of evaluation. Nothing is said of rows of padding but that they disturb nobody."""
-        layout, width, per_batch = self._layout, 2**self.width, self.n_rows // 2**self.width
-        # Padding is state 0 of the first position, which nobody is shown.
-        keys = _Keys(*(np.full((len(self.started), self.n_keys), fill) for fill in (self.trunk, 62, 0)))
-        for t, of_position in enumerate(self._keys[self.trunk :], start=self.trunk):
-            for table, values in zip(keys, of_position, strict=True):
-                table[t, : values.size] = values
+        layout, chunks, width = self._layout, self._chunks, 2**self.width
+        per_batch, last_block = self.n_rows // width, layout.total // width - 1
         first_final = len(self.prompt.token_ids) - 1
-        last_block = layout.total // width - 1
         for number in range(self.n_batches):
             blocks = number * per_batch + np.arange(per_batch)
-            index = np.minimum(blocks, last_block) * width
-            position, state = self._place(index)
-            states = state[:, None] + np.arange(width)
-            real = (blocks <= last_block)[:, None] & (states < 2 ** self.started[position][:, None])
-            positions = np.repeat(position, width)
-            final = (real & (position >= first_final)[:, None]).reshape(-1)
-            seen = _Keys(*(table[position] for table in keys))
-            past = (state[:, None] >> seen.shift) + seen.lane
+            chunk, first_state = self._place(np.minimum(blocks, last_block) * width)
+            size = chunks.size[chunk][:, None]
+            lane, step = np.divmod(np.arange(width), size)
+            states, positions = first_state[:, None] + lane, chunks.first[chunk][:, None] + step
+            real = (step < chunks.count[chunk][:, None]) & (states < 2 ** chunks.level[chunk][:, None])
+            real &= (blocks <= last_block)[:, None]
+            # Padding sees what the last token of its chunk sees.
+            positions = np.minimum(positions, (chunks.first + chunks.count - 1)[chunk][:, None])
+            keys = _Keys(*(table[chunk] for table in self._keys))
+            visible = (lane[:, :, None] >> keys.shift[:, None]) == keys.lane[:, None]
+            visible &= keys.position[:, None] <= positions[:, :, None]
+            slots = self._slots(keys.position, (first_state[:, None] >> keys.shift) + keys.lane)
+            positions, states = positions.reshape(-1), states.reshape(-1)
+            final = real.reshape(-1) & (positions >= first_final)
             yield Batch(
-                tokens=self._tokens(positions, states.reshape(-1)),
+                tokens=self._tokens(positions, states),
                 positions=positions.astype(np.int32),
                 first_slot=int(layout.slot(number * self.n_rows)),
-                keys=layout.slot(self._order(seen.position, past)).astype(np.int32),
-                position_of_block=position.astype(np.int32),
+                keys=slots.astype(np.int32),
+                visible=visible,
                 final=final,
-                outcome=(positions[final] - first_final) * 2**self.n_players + states.reshape(-1)[final],
+                outcome=(positions[final] - first_final) * 2**self.n_players + states[final],
             )
+
+    @functools.cached_property
+    def _chunk_of_position(self) -> Int[np.ndarray, "t"]:
+        return np.repeat(np.arange(len(self._chunks.first)), self._chunks.count)
+
+    def _slots(self, position, state):
+        """Slots of the keys of tokens; of any for padding."""
+        real = np.minimum(position, len(self.started) - 1)
+        return self._layout.slot(self._order(real, np.where(position < len(self.started), state, 0)))
 
     def _order(self, position, state):
         """Place of tokens in the order of evaluation."""
-        layout, here = self._layout, position - self.trunk
-        below = np.maximum(self.started[position] - self.split, 0)
-        in_part = layout.top + (state >> below) * layout.part + layout.in_part[here] + (state & (2**below - 1))
-        return np.where(layout.early[here], layout.in_top[here] + state, in_part)
+        layout, chunks = self._layout, self._chunks
+        chunk = self._chunk_of_position[position]
+        below = np.maximum(chunks.level[chunk] - self.split, 0)
+        in_chunk = position - chunks.first[chunk]
+        in_part = (state & (2**below - 1)) * chunks.size[chunk] + in_chunk + layout.in_part[chunk]
+        in_top = layout.in_top[chunk] + state * chunks.size[chunk] + in_chunk
+        return np.where(layout.early[chunk], in_top, layout.top + (state >> below) * layout.part + in_part)
 
     def _place(self, order):
-        """(position, state) of places that begin a block: the inverse of `_order`."""
-        layout = self._layout
+        """(chunk, first state) of the blocks that begin at places in the order: the inverse of `_order`."""
+        layout, chunks = self._layout, self._chunks
         part, rest = np.divmod(np.maximum(order - layout.top, 0), max(layout.part, 1))
         in_top = np.searchsorted(layout.in_top, order, side="right") - 1
-        # Positions of the top are offset by 0 too; of equal offsets, the last one is the one that has rows.
+        # Chunks of the top are offset by 0 too; of equal offsets, the last one is the one that has rows.
         in_part = np.searchsorted(layout.in_part, rest, side="right") - 1
-        here = np.where(order < layout.top, in_top, in_part)
-        below = np.maximum(self.started[here + self.trunk] - self.split, 0)
-        state = np.where(order < layout.top, order - layout.in_top[here], (part << below) + rest - layout.in_part[here])
-        return here + self.trunk, state
+        chunk = np.where(order < layout.top, in_top, in_part)
+        below = np.maximum(chunks.level[chunk] - self.split, 0)
+        of_top = (order - layout.in_top[chunk]) // chunks.size[chunk]
+        of_part = (part << below) + (rest - layout.in_part[chunk]) // chunks.size[chunk]
+        return chunk, np.where(order < layout.top, of_top, of_part)
 
     def _tokens(self, positions, states) -> Int32[np.ndarray, "g r"]:
         """Token ids of the rows in every group: the baseline token where the state says that the player is masked."""
@@ -247,27 +325,22 @@ class PrefixTree:
         masked = (player >= 0)[None] & (np.where(own >= 0, present[None], of_group) == 0)
         return np.where(masked, self.prompt.baseline_id, given[None]).astype(np.int32)
 
-    def trunk_tokens(self) -> Int32[np.ndarray, "g t"]:
-        """Token ids of the trunk in every group."""
-        positions = np.arange(self.trunk)
-        return self._tokens(positions, np.zeros_like(positions))
-
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Where the rows of every position after the trunk stand in the order of evaluation.
+    """Where the rows of every chunk stand in the order of evaluation.
 
     Attributes:
-      early: whether a position belongs to the top.
+      early: whether a chunk belongs to the top.
       in_top, in_part: place of its first row, from the beginning of the top or of a part.
       top, part, total: rows of the top, of one part, of all.
       rows: of a batch.
       kept, ring: slots that are never used again, and slots that are used in turn.
     """
 
-    early: Bool[np.ndarray, "t"]
-    in_top: Int[np.ndarray, "t"]
-    in_part: Int[np.ndarray, "t"]
+    early: Bool[np.ndarray, "c"]
+    in_top: Int[np.ndarray, "c"]
+    in_part: Int[np.ndarray, "c"]
     top: int
     part: int
     total: int

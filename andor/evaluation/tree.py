@@ -16,16 +16,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from andor.evaluation.log_odds import log_odds, target_and_others
-from andor.evaluation.prefix_tree import PrefixTree, bucket
+from andor.evaluation.prefix_tree import PrefixTree
 from andor.evaluation.work import Step
 from andor.mesh import sharding
-from andor.models.decoder import Decoder, attend_before, mixing_weights, rotation
+from andor.models.decoder import Decoder, mixing_weights, rotation
 
 Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
 """Keys and values of one layer, in slots."""
-
-Trunk = tuple[Float[Array, "b trunk k h"], Float[Array, "b trunk k h"]]
-"""Keys and values of one layer that every row sees."""
 
 
 class TreeEvaluation:
@@ -55,10 +52,8 @@ class TreeEvaluation:
         tree, decoder, mesh = self._tree, self._decoder, self._mesh
         whole, layers = nnx.split(decoder), [nnx.split(layer) for layer in decoder.model.layers]
         groups, dtype = 2**tree.groups_players, decoder.head.dtype
-        trunks = _prefill(decoder, tree.trunk_tokens(), mesh, self._baseline) if tree.trunk else [None] * len(layers)
         shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
         caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in layers]
-        visible = jnp.asarray(tree.visible)
         # What the head will read, in order of evaluation: a small part of what the caches hold.
         n_reads = -(-len(tree.prompt.target_ids) * 2**tree.n_players // tree.n_rows)
         shape = (groups, n_reads * tree.n_rows, decoder.config.hidden_size)
@@ -67,9 +62,10 @@ class TreeEvaluation:
         for number, batch in enumerate(tree.batches(), start=1):
             tokens = jax.device_put(batch.tokens, sharding(mesh, "bt"))
             x, angles = _embed(*whole, tokens, batch.positions, self._baseline)
-            where = np.int32(batch.first_slot), batch.keys, visible, batch.position_of_block
-            for index, (layer, trunk) in enumerate(zip(layers, trunks, strict=True)):
-                x, caches[index] = _layer(*layer, x, angles, trunk, np.int32(tree.trunk), caches[index], *where)
+            sees_trunk = tree.trunk_slots[None] <= batch.positions[:, None]
+            where = np.int32(batch.first_slot), batch.keys, batch.visible, sees_trunk
+            for index, layer in enumerate(layers):
+                x, caches[index] = _layer(*layer, x, angles, caches[index], *where)
             if len(batch.outcome):
                 places = np.where(batch.final, n_final + np.cumsum(batch.final) - 1, shape[1])
                 final = _keep(final, x, places.astype(np.int32))
@@ -78,8 +74,9 @@ class TreeEvaluation:
             yield Step(done=x, masks=n_masks * number // n_steps)
         targets = tree.prompt.target_ids[np.concatenate(self._outcomes) >> tree.n_players]
         targets = np.pad(targets, (0, shape[1] - n_final)).reshape(n_reads, tree.n_rows)
+        shards = 1 if mesh is None else mesh.shape["model"]
         for number in range(n_reads):
-            self._results.append(_read(*whole, final, np.int32(number * tree.n_rows), targets[number]))
+            self._results.append(_read(*whole, shards, final, np.int32(number * tree.n_rows), targets[number]))
             yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)
 
     def values(self) -> Float[np.ndarray, "s"]:
@@ -116,15 +113,16 @@ def _layer(
     state,
     x: Float[Array, "b t d"],
     angles,
-    trunk: Trunk | None,
-    trunk_length: Int[Array, ""],
     cache: Cache,
     first_slot: Int[Array, ""],
     keys: Int[Array, "n u"],
-    visible: Bool[Array, "positions w u"],
-    position_of_block: Int[Array, "n"],
+    visible: Bool[Array, "n w u"],
+    sees_trunk: Bool[Array, "t slots"],
 ) -> tuple[Float[Array, "b t d"], Cache]:
-    """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache)."""
+    """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache).
+
+    The trunk, which may be empty, is in the first slots, and every row looks there without a list.
+    """
     layer = nnx.merge(graphdef, state)
 
     def attend(q, k, v):
@@ -133,46 +131,24 @@ def _layer(
             for old, new in zip(cache, (k, v), strict=True)
         )
         of_block_k, of_block_v = (each[:, keys] for each in written)
-        rows = q.reshape(q.shape[0], *keys.shape[:1], -1, *q.shape[2:])
+        rows = q.reshape(q.shape[0], *visible.shape[:2], *q.shape[2:])
         score = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
         scores = score("bnwkgh,bnukh->bnkgwu", rows, of_block_k)
-        seen = visible[position_of_block][None, :, None, None]
-        if trunk is None:
+        seen = visible[None, :, None, None]
+        n_trunk = sees_trunk.shape[1]
+        if n_trunk == 0:
             mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, q), of_block_v)
             return mixed.reshape(q.shape), written
-        trunk_k, trunk_v = trunk
+        trunk_k, trunk_v = (each[:, :n_trunk] for each in written)
         of_trunk = score("bnwkgh,bukh->bnkgwu", rows, trunk_k)
-        in_trunk = (jnp.arange(trunk_k.shape[1]) < trunk_length)[None, None, None, None, None]
-        seen = [jnp.broadcast_to(in_trunk, of_trunk.shape), jnp.broadcast_to(seen, scores.shape)]
-        scores = jnp.concatenate([of_trunk, scores], axis=-1)
-        on_trunk, on_block = jnp.split(
-            mixing_weights(scores, jnp.concatenate(seen, axis=-1), q), [trunk_k.shape[1]], axis=-1
-        )
+        seen = jnp.concatenate([sees_trunk.reshape(*visible.shape[:2], n_trunk)[None, :, None, None], seen], axis=-1)
+        weights = mixing_weights(jnp.concatenate([of_trunk, scores], axis=-1), seen, q)
+        on_trunk, on_block = jnp.split(weights, [n_trunk], axis=-1)
         mixed = jnp.einsum("bnkgwu,bukh->bnwkgh", on_trunk, trunk_v)
         mixed = mixed + jnp.einsum("bnkgwu,bnukh->bnwkgh", on_block, of_block_v)
         return mixed.reshape(q.shape), written
 
     return layer(x, angles, attend)
-
-
-def _prefill(
-    decoder: Decoder, tokens: np.ndarray, mesh: Mesh | None, baseline: Float[Array, "d"] | None
-) -> list[Trunk]:
-    """Keys and values of the trunk in every layer. Padded on the right, where nothing that counts can see it."""
-    tokens = np.pad(tokens, ((0, 0), (0, bucket(tokens.shape[1]) - tokens.shape[1])))
-    positions = np.arange(tokens.shape[1], dtype=np.int32)
-    x, angles = _embed(*nnx.split(decoder), jax.device_put(tokens, sharding(mesh, "bt")), positions, baseline)
-    trunks = []
-    for layer in decoder.model.layers:
-        x, trunk = _prefill_layer(*nnx.split(layer), x, angles)
-        trunks.append(trunk)
-    return trunks
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnames="x")
-def _prefill_layer(graphdef, state, x, angles):
-    one_segment = jnp.zeros(x.shape[:2], jnp.int32)
-    return nnx.merge(graphdef, state)(x, angles, functools.partial(attend_before, segments=one_segment))
 
 
 @functools.partial(jax.jit, donate_argnames="final")
@@ -181,9 +157,9 @@ def _keep(final, x, places):
     return final.at[:, places].set(x, mode="drop")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _read(graphdef, state, final, first, targets):
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _read(graphdef, state, shards, final, first, targets):
     """Logit of the target and logsumexp of the others for as many rows as there are targets, `[b, t]`."""
     decoder = nnx.merge(graphdef, state)
     hidden = decoder.model.norm(jax.lax.dynamic_slice_in_dim(final, first, targets.shape[0], axis=1))
-    return target_and_others(decoder.head, hidden, jnp.broadcast_to(targets[None], hidden.shape[:2]))
+    return target_and_others(decoder.head, hidden, jnp.broadcast_to(targets[None], hidden.shape[:2]), shards)
