@@ -27,6 +27,7 @@ _EXPORTS = {
     "read_prompts": "andor.prompts",
     "Values": "andor.values",
     "evaluate": "andor.evaluation",
+    "evaluate_all": "andor.evaluation",
     "predict_target": "andor.evaluation",
     "Solution": "andor.interactions",
     "extract": "andor.interactions",
@@ -36,7 +37,7 @@ _EXPORTS = {
     "optimal_effects": "andor.solvers",
     "compare": "andor.comparison",
 }
-_MODULES = ("figures", "interactions", "lattice", "metrics", "penalties", "solvers", "spindle", "store")
+_MODULES = ("figures", "interactions", "lattice", "mesh", "metrics", "penalties", "solvers", "spindle", "store")
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 

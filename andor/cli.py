@@ -188,10 +188,12 @@ class Plan:
     def run(self, command: str) -> None:
         if (self.memory is None) != (self.tflops is None):
             raise ValueError("--memory and --tflops describe a device together; got one of them. Give both or neither.")
-        if self.memory is not None and min(self.memory, self.tflops) <= 0:
+        if self.memory is not None and not (0 < self.memory < 1e9 and 0 < self.tflops < 1e9):
             raise ValueError(f"--memory and --tflops must be positive; got {self.memory} and {self.tflops}.")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            raise ValueError(f"--tokens-per-batch must be at least 1; got {self.tokens_per_batch}.")
         from andor import tables
-        from andor.evaluation import planning
+        from andor.evaluation import check_fits, planning
         from andor.memory import available_bytes
         from andor.models import count_parameters, load_config, load_tokenizer
         from andor.prompts import tokenize
@@ -207,13 +209,23 @@ class Plan:
                 f"the weights of {self.model!r} take {weights / 1e9:.1f} GB in {dtype}, and {free / 1e9:.1f} GB of "
                 "memory are there. Use a smaller dtype (bfloat16), or plan for a larger device (--memory, --tflops)."
             )
-        rows = self.tokens_per_batch or (planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None)
+        default = planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None
         plans = {}
         for prompt in prompts:
             tokenized = tokenize(prompt, tokenizer)
             if not len(tokenized.target_ids):  # the model's prediction will be one token
                 tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
-            plans[prompt.id] = planning.plan(config, dtype.itemsize, tokenized, rows, available=free - weights)
+            check_fits(self.model, config, prompt, tokenized)
+            tree = planning.plan_tree(
+                config,
+                dtype.itemsize,
+                tokenized,
+                self.tokens_per_batch,
+                in_flight=min(len(prompts), 2),
+                default_tokens=default,
+                available=free - weights,
+            )
+            plans[prompt.id] = planning.plan(config, dtype.itemsize, tree)
         rate = self.tflops * 1e12 if elsewhere else planning.matrix_rate(dtype)
         _console().print(tables.plan(self.model, count_parameters(config), dtype, weights, free, plans, rate))
 
@@ -326,6 +338,7 @@ def _compare(
     from andor.models import load_tokenizer
     from andor.prompts import player_table
 
+    mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     if len(prompts) == 1:
         labels = dict(zip(names, store.model_labels(tuple(names)), strict=True))
         console = _console()
@@ -343,7 +356,7 @@ def _compare(
             baseline=settings.baseline,
             own_targets=own_targets,
             dtype=settings.dtype,
-            mesh=None if settings.mesh is None else read_mesh(settings.mesh),
+            mesh=mesh,
             command=command,
             progress=progress,
         )

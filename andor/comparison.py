@@ -26,6 +26,7 @@ from andor import store
 from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
 from andor.interactions import Solution, Solver, extract
 from andor.metrics import SALIENT
+from andor.mesh import sharding
 from andor.prompts import DEFAULT_PROMPTS, Prompt, baseline_name, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
 from andor.summary import summarise
@@ -85,6 +86,8 @@ def compare(
     _check_memory(solvers)
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
     _check_prompts(prompts, tokenizers, baseline)
+    for name in names:
+        sharding(mesh, "kfv", andor.models.load_config(name)[0].axis_sizes())  # refuses what does not divide
     out = store.create_run(out)
     settings = {
         "command": command,
@@ -124,6 +127,7 @@ def compare(
         record |= {
             "family": model.family,
             "fingerprint": model.fingerprint,
+            "revision": model.revision,
             "dtype": str(model.dtype),
             "parameters": model.parameters,
             "baseline": baseline_name(model.tokenizer, baseline),

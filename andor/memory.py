@@ -13,11 +13,14 @@ _CGROUPS = (
 
 
 def available_bytes(mesh: jax.sharding.Mesh | None = None) -> int:
-    """Bytes that are free in the memory of the devices of the mesh, or of the default device, together."""
-    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
-    statistics = [device.memory_stats() for device in devices]  # None on a CPU, whose memory is the host's
-    if all(each and "bytes_limit" in each for each in statistics):
-        return sum(each["bytes_limit"] - each["bytes_in_use"] for each in statistics)
+    """Bytes that are free in the memory of the devices of the mesh together, or of the default device.
+
+    All devices hold equal parts, so that the fullest one counts.
+    """
+    devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+    here = [device.memory_stats() for device in devices if device.process_index == jax.process_index()]
+    if all(each and "bytes_limit" in each for each in here):  # None on a CPU, whose memory is the host's
+        return len(devices) * min(each["bytes_limit"] - each["bytes_in_use"] for each in here)
     return host_bytes()
 
 

@@ -14,8 +14,8 @@ settings.json
     format      2, the version of this layout
     command     the command or call that made the run
     models      one object per model, in the order given: name, label (short and unique, for tables and figures),
-                folder, family, fingerprint (sha256 of config and weights), dtype, parameters, baseline (the token
-                that replaces masked words)
+                folder, family, fingerprint (sha256 of config and weights), revision (the hub's commit, or null), dtype,
+                parameters, baseline (the token that replaces masked words, or the name of an embedding)
     prompts     one object per prompt, in order: id, text, chat (whether each model's chat template is around it),
                 players ([start, stop] characters each), words (their texts), target (the exact text explained in all
                 models, leading space included, or null where each model explains its own prediction), target_from

@@ -59,17 +59,7 @@ def plan(
     """
     table = _table()
     table.add_column("prompt", no_wrap=True, max_width=20)
-    for title in (
-        "n",
-        "tokens",
-        "evaluated",
-        "from scratch",
-        "ratio",
-        "operations",
-        "cache",
-        "all but weights",
-        "time",
-    ):
+    for title in ("n", "tokens", "evaluated", "from scratch", "ratio", "batches", "operations", "cache", "time"):
         table.add_column(title, justify="right")
     for name, each in list(plans.items())[:MOST_PROMPTS]:
         tree = each.tree
@@ -80,14 +70,14 @@ def plan(
             f"{each.tokens:,}",
             f"{each.naive_tokens:,}",
             f"{each.naive_tokens / each.tokens:.1f}",
+            f"{tree.n_batches} x {tree.n_rows}",
             f"{each.operations:.2g}",
             _bytes(each.memory.cache),
-            _bytes(each.memory.total),
             _seconds(each.operations / rate / EFFICIENCY),
         )
     tokens, naive = (sum(getattr(each, name) for each in plans.values()) for name in ("tokens", "naive_tokens"))
     seconds = sum(each.operations for each in plans.values()) / rate / EFFICIENCY
-    most = max(each.memory.total for each in plans.values())
+    most = max(each.memory.total(min(len(plans), 2)) for each in plans.values())
     return Group(
         _text(f"{model}: {parameters:,} parameters, {_bytes(weights)} in {dtype}"),
         Text(),
@@ -97,7 +87,7 @@ def plan(
             f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), "
             f"about {_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s, compilation not counted."
         ),
-        _text(f"Memory: {_bytes(weights + most)} of {_bytes(free)}."),
+        _text(f"Memory: {_bytes(weights)} of weights and at most {_bytes(most)} beside them, of {_bytes(free)}."),
     )
 
 

@@ -35,7 +35,7 @@ from jaxtyping import Float
 import andor
 from andor.evaluation import MATMUL_PRECISION
 from andor.evaluation.naive import NaiveEvaluation
-from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, plan
+from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, plan, plan_tree
 from andor.evaluation.tree import TreeEvaluation
 from andor.memory import available_bytes
 from andor.models import FAMILIES, embedded_models
@@ -123,12 +123,12 @@ def model_of(name: str, dtype: str) -> tuple[Decoder, dict]:
 def ours(method: Method, decoder: Decoder, prompt: TokenizedPrompt, tokens_per_batch: int | None):
     """(evaluation, facts about it)."""
     itemsize = decoder.head.dtype.itemsize
-    planned = plan(decoder.config, itemsize, prompt, tokens_per_batch, available=available_bytes())
+    tree = plan_tree(decoder.config, itemsize, prompt, tokens_per_batch, available=available_bytes())
+    planned = plan(decoder.config, itemsize, tree)
     if method == "naive":
-        evaluation = NaiveEvaluation(decoder, prompt, tokens_per_batch or default_tokens_per_batch())
-        return evaluation, {"operations": planned.operations * planned.naive_tokens / planned.tokens}
+        return NaiveEvaluation(decoder, prompt, tokens_per_batch or default_tokens_per_batch()), {}
     facts = {"operations": planned.operations, "padded": planned.tree.n_batches * planned.tree.n_rows}
-    return TreeEvaluation(decoder, planned.tree), facts | {"planned_bytes": planned.memory.total}
+    return TreeEvaluation(decoder, planned.tree), facts | {"planned_bytes": planned.memory.total(1)}
 
 
 def run(evaluation) -> Float[np.ndarray, "s"]:

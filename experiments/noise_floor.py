@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 
 import andor
-from andor import lattice
+from andor import evaluation, lattice
 from andor.evaluation import noise_floor
 from andor.figures.style import TWO_COLUMNS, new_figure, style, title
 from andor.prompts import DEFAULT_PROMPTS, tokenize
@@ -76,9 +76,13 @@ def strengths(effects: np.ndarray) -> np.ndarray:
 def measure(config: Config, precision: str, prompt: andor.Prompt, target: str) -> dict:
     """s, and strength per order: of noise alone, of Harsanyi dividends, of certified effects."""
     model = andor.load(config.model, dtype="bfloat16" if precision == "bfloat16" else "float32")
+    prompt_of_model = tokenize(prompt, model.tokenizer, target)
     with tf32() if precision == "tf32" else contextlib.nullcontext():
         values = andor.evaluate(model, prompt, target=target)
-    floor = noise_floor.measure(model.decoder, tokenize(prompt, model.tokenizer, target), values.v)
+        with jax.default_matmul_precision(evaluation.MATMUL_PRECISION):
+            batch = noise_floor.measure(model.decoder, prompt_of_model, values.v).batch
+    # The float32 reference without TF32, on whatever device.
+    floor = dataclasses.replace(noise_floor.measure(model.decoder, prompt_of_model, values.v), batch=batch)
     values = dataclasses.replace(values, forward_noise=floor.size)
     solution = andor.extract(values, noise="measured")
     orders = np.arange(1, prompt.n_players + 1)

@@ -218,6 +218,10 @@ def test_plan_reads_prompt_files_and_no_weights(models, prompts, tmp_path, capsy
     [
         (["--memory", "80"], "describe a device together"),
         (["--memory", "0", "--tflops", "1"], "must be positive"),
+        (["--memory", "nan", "--tflops", "1"], "must be positive"),
+        (["--memory", "80", "--tflops", "inf"], "must be positive"),
+        (["--tokens-per-batch", "0"], "at least 1"),
+        (["--prompt", "film " * 300, "--players", "film"], "at most 256"),
         (["--memory", "0.004", "--tflops", "1"], "the weights of 'tiny-llama' take 0.0 GB"),
         (["--memory", "0.006", "--tflops", "1"], "masked prompts take"),
         (["--players", "film"], "belong to --prompt"),

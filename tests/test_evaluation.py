@@ -198,8 +198,8 @@ def test_log_odds_of_two_tokens_is_that_of_their_product():
     assert np.isclose(log_odds_of_logits(logits, [2, 1]), np.log(product / (1 - product)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("vocab_size", [7, 64, 100, 300])
-def test_the_vocabulary_is_reduced_in_pieces(vocab_size, monkeypatch):
+@pytest.mark.parametrize(("vocab_size", "shards"), [(7, 1), (64, 1), (100, 1), (300, 1), (300, 4), (100, 2), (8, 8)])
+def test_the_vocabulary_is_reduced_in_pieces(vocab_size, shards, monkeypatch):
     monkeypatch.setattr("andor.evaluation.log_odds.VOCABULARY_PIECE", 64)
     rng = np.random.default_rng(vocab_size)
     head, hidden = rng.normal(size=(vocab_size, 5)), rng.normal(size=(2, 6, 5))
@@ -208,15 +208,22 @@ def test_the_vocabulary_is_reduced_in_pieces(vocab_size, monkeypatch):
     logits = hidden @ head.T
     is_target = np.arange(vocab_size) == targets[..., None]
     expected = np.log(np.sum(np.where(is_target, 0.0, np.exp(logits)), axis=-1))
-    target, others = target_and_others(jnp.float32(head), jnp.float32(hidden), jnp.asarray(targets))
+    target, others = target_and_others(jnp.float32(head), jnp.float32(hidden), jnp.asarray(targets), shards)
     assert_close(target, logits[is_target].reshape(2, 6), 1e-5)
     assert_close(others, expected, 1e-5)
 
 
-@pytest.mark.parametrize("options", [{"tokens_per_batch": 0}])
+@pytest.mark.parametrize("options", [{"tokens_per_batch": 0}, {"tokens_per_batch": 10**9}, {"tokens_per_batch": True}])
 def test_bad_options_are_refused(model, options):
     with pytest.raises(ValueError, match=rf"{next(iter(options))}=\.\.\."):
         andor.evaluate(model, andor.Prompt(TEXT, players=["film"]), **options)
+
+
+def test_many_prompts_want_many_targets(model):
+    prompt = andor.Prompt(TEXT, players=["film"])
+    for targets in (["good", "dull"], "g"):
+        with pytest.raises(ValueError, match="one for each of 1 prompts"):
+            evaluate_all(model, [prompt], targets=targets)
 
 
 def test_a_model_that_gives_nan_is_reported(tmp_path):

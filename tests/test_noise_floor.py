@@ -20,6 +20,19 @@ def test_float32_is_known_to_rounding(floats):
     assert 0 < floats[1].forward_noise < 1e-4
 
 
+def test_values_that_agree_to_the_bit_are_not_known_exactly(floats):
+    naive = andor.evaluate(floats[0], PROMPT, method="naive", measure_noise=True)
+    assert naive.forward_noise >= 1.1e-7 * np.max(np.abs(naive.v))
+
+
+def test_long_prompts_are_evaluated_again_in_batches(floats, monkeypatch):
+    model, values = floats
+    prompt = tokenize(PROMPT, model.tokenizer, values.target)
+    whole = noise_floor.measure(model.decoder, prompt, values.v)
+    monkeypatch.setattr(noise_floor, "default_tokens_per_batch", lambda: 40)
+    np.testing.assert_allclose(noise_floor.measure(model.decoder, prompt, values.v).float32, whole.float32, atol=2e-5)
+
+
 def test_half_precision_is_noisier_and_is_seen_to_be(floats):
     values = andor.evaluate(andor.load("tiny-qwen2", dtype="bfloat16"), PROMPT, measure_noise=True)
     assert 1e-3 < values.forward_noise < 0.3

@@ -26,6 +26,7 @@ from andor.evaluation.tree import TreeEvaluation
 from andor.evaluation.work import Evaluation, Step
 from andor.memory import available_bytes
 from andor.models import LanguageModel
+from andor.models.decoder import DecoderConfig
 from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, tokenize
 from andor.values import Values
 
@@ -58,8 +59,9 @@ def evaluate(
         model's most probable next token on the full prompt.
       baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
         token), "mean" or "zero" (embeddings), or a token of the vocabulary.
-      method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which takes
-        about n_players / 2 times as long and gives the same values up to rounding.
+      method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which gives
+        the same values up to rounding and takes about n_players / 2 times as long where players are spread over the
+        text. Its memory is not planned.
       tokens_per_batch: tokens in one forward pass; by default what suits the device.
       measure_noise: evaluate a sample of masks again, in another batch shape and order and in float32, and keep how
         far they are off as `Values.forward_noise`, for `andor.extract(values, noise="measured")`.
@@ -100,11 +102,21 @@ def evaluate_all(
     """
     if method not in ("tree", "naive"):
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
-    if tokens_per_batch is not None and tokens_per_batch < 1:
-        raise ValueError(f"evaluate(tokens_per_batch=...) must be at least 1; got {tokens_per_batch}.")
+    if tokens_per_batch is not None and (type(tokens_per_batch) is not int or not 1 <= tokens_per_batch <= 1 << 20):
+        raise ValueError(
+            f"evaluate(tokens_per_batch=...) must be a whole number from 1 to {1 << 20:,}; got {tokens_per_batch!r}."
+        )
+    prompts = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    if not isinstance(model, LanguageModel) or not all(isinstance(prompt, Prompt) for prompt in prompts):
+        raise ValueError(
+            "evaluate(model, prompt) takes a model of andor.load and an andor.Prompt; got "
+            f"{', '.join(sorted({type(each).__name__ for each in (model, *prompts)}))}."
+        )
     targets = [None] * len(prompts) if targets is None else targets
+    if isinstance(targets, str) or len(targets) != len(prompts):
+        raise ValueError(f"evaluate_all(targets=...) must be one for each of {len(prompts)} prompts; got {targets!r}.")
     under_way = (
-        _begin(model, index, prompt, target, baseline, method, tokens_per_batch)
+        _begin(model, index, prompt, target, baseline, method, tokens_per_batch, min(len(prompts), 2))
         for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True))
     )
     return _finished(model, under_way, measure_noise, progress or (lambda index, masks: None))
@@ -130,16 +142,17 @@ def _begin(
     baseline: str,
     method: Method,
     tokens_per_batch: int | None,
+    in_flight: int,
 ) -> _UnderWay:
     start = time.perf_counter()
     if target is None:
         target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
     tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
-    _check_fits(model, prompt, tokenized)
+    check_fits(model.name, model.decoder.config, prompt, tokenized)
     embedding = None
     if tokenized.baseline_id == NO_TOKEN:
         embedding = _baseline_embedding(*nnx.split(model.decoder), baseline)
-    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch)
+    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, in_flight)
     return _UnderWay(index, prompt, target, tokenized, embedding, evaluation, start)
 
 
@@ -190,6 +203,7 @@ def _in_full_precision(steps: Iterator[Step]) -> Iterator[Step]:
 
 def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: float) -> Values:
     v, forward_noise = done.evaluation.values(), math.nan
+    seconds = time.perf_counter() - start
     _check_finite(model, done.prompt, v)
     if measure_noise:
         with jax.default_matmul_precision(MATMUL_PRECISION):
@@ -200,7 +214,7 @@ def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: f
         target=done.target,
         target_probability=float(1 / (1 + np.exp(-v[-1]))),
         tokens_evaluated=done.evaluation.tokens,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         forward_noise=forward_noise,
     )
 
@@ -212,6 +226,7 @@ def _evaluation(
     baseline: jax.Array | None,
     method: Method,
     tokens_per_batch: int | None,
+    in_flight: int,
 ) -> Evaluation:
     mesh, config = model.mesh, model.decoder.config
     groups_players = 0 if mesh is None else mesh.shape["data"].bit_length() - 1
@@ -230,6 +245,8 @@ def _evaluation(
         tokenized,
         tokens_per_batch,
         groups_players=groups_players,
+        shards=1 if mesh is None else mesh.shape["model"],
+        in_flight=in_flight,
         available=available_bytes(mesh),
     )
     return TreeEvaluation(model.decoder, tree, mesh, baseline)
@@ -252,7 +269,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     """
     # Nothing is masked here, so any baseline will do.
     tokenized = tokenize(prompt, model.tokenizer, baseline="zero")
-    _check_fits(model, prompt, tokenized)
+    check_fits(model.name, model.decoder.config, prompt, tokenized)
     length = len(tokenized.token_ids)
     padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
     with jax.default_matmul_precision(MATMUL_PRECISION):
@@ -279,17 +296,22 @@ def _last_logits(graphdef, state, token_ids, read_from):
     return decoder.logits(jax.lax.dynamic_index_in_dim(hidden[0], read_from, keepdims=False))
 
 
-def _check_fits(model: LanguageModel, prompt: Prompt, tokenized: TokenizedPrompt) -> None:
+def check_fits(name: str, config: DecoderConfig, prompt: Prompt, tokenized: TokenizedPrompt) -> None:
+    """Whether a model with this config can read a prompt.
+
+    Raises:
+      ValueError: it has more tokens than the model was made for, or a token that the model does not know.
+    """
     length = len(tokenized.token_ids) + max(len(tokenized.target_ids) - 1, 0)
-    if length > model.decoder.config.max_positions:
+    if length > config.max_positions:
         raise ValueError(
-            f"prompt {prompt.id or prompt.text[:40]!r} has {length} tokens, but {model.name!r} was made for at most "
-            f"{model.decoder.config.max_positions} (max_position_embeddings). Shorten the text."
+            f"prompt {prompt.id or prompt.text[:40]!r} has {length} tokens, but {name!r} was made for at most "
+            f"{config.max_positions} (max_position_embeddings). Shorten the text."
         )
     # A gather beyond the embedding table would be clamped silently.
     highest = int(max(tokenized.token_ids.max(), tokenized.baseline_id, *tokenized.target_ids))
-    if highest >= model.decoder.config.vocab_size:
+    if highest >= config.vocab_size:
         raise ValueError(
-            f"the tokenizer of {model.name!r} gave token id {highest}, but its vocab_size is "
-            f"{model.decoder.config.vocab_size}: tokenizer and weights do not belong together."
+            f"the tokenizer of {name!r} gave token id {highest}, but its vocab_size is {config.vocab_size}: tokenizer "
+            "and weights do not belong together."
         )

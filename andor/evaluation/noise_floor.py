@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens, read_tokens
+from andor.evaluation.planning import default_tokens_per_batch
 from andor.models.decoder import Decoder, attend_before, rotation
 from andor.prompts import TokenizedPrompt
 
@@ -31,21 +32,23 @@ class NoiseFloor:
       subsets: the sample. int `[k]`.
       batch: v less what another batch shape and order gives, in the model's own dtype. float64 `[k]`.
       float32: v less what float32 gives, weights rounded to the model's dtype in both. float64 `[k]`.
+      rounding: a float32 step at the largest |v|; two evaluations may agree to the bit, and be off together.
     """
 
     subsets: Int[np.ndarray, "k"]
     batch: Float[np.ndarray, "k"]
     float32: Float[np.ndarray, "k"]
+    rounding: float
 
     @property
     def size(self) -> float:
         """Size s of the noise: the root mean square of the larger differences, or more if the largest says so.
 
-        Of k normal numbers of standard deviation s the largest is about s sqrt(2 log 2k).
+        At least `rounding`. Of k normal numbers of standard deviation s the largest is about s sqrt(2 log 2k).
         """
         each = np.stack([self.batch, self.float32])
         typical = np.max(np.sqrt(np.mean(each**2, axis=1)))
-        return float(max(typical, np.max(np.abs(each)) / np.sqrt(2 * np.log(2 * each.shape[1]))))
+        return float(max(typical, np.max(np.abs(each)) / np.sqrt(2 * np.log(2 * each.shape[1])), self.rounding))
 
 
 def measure(
@@ -69,15 +72,23 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
-    # Shapes that the values were not computed in: seven prompts from scratch.
+    # Shapes that the values were not computed in: a few prompts from scratch.
     tokens_per_batch = 7 * (len(prompt.token_ids) + len(prompt.target_ids))
     again = NaiveEvaluation(decoder, prompt, tokens_per_batch, mesh, subsets, baseline)
     for step in again.steps():
         step.done.block_until_ready()
+    # In batches, because attention within 64 long prompts would not fit where their tree did.
+    at_a_time = max(1, default_tokens_per_batch() // (len(prompt.token_ids) + len(prompt.target_ids)))
+    with jax.default_matmul_precision("highest"):
+        exact = [
+            _in_float32(decoder, prompt, subsets[first : first + at_a_time], baseline)
+            for first in range(0, len(subsets), at_a_time)
+        ]
     return NoiseFloor(
         subsets=subsets,
         batch=v[subsets] - again.values(),
-        float32=v[subsets] - _in_float32(decoder, prompt, subsets, baseline),
+        float32=v[subsets] - np.concatenate(exact),
+        rounding=float(np.finfo(np.float32).eps * np.max(np.abs(v))),
     )
 
 

@@ -144,17 +144,8 @@ class Plan:
     operations: float
 
 
-def plan(
-    config: DecoderConfig,
-    itemsize: int,
-    prompt: TokenizedPrompt,
-    tokens_per_batch: int | None = None,
-    *,
-    available: int,
-    **options,
-) -> Plan:
-    """What `andor.evaluate` will do with a prompt. Arguments and errors as for `plan_tree`."""
-    tree = plan_tree(config, itemsize, prompt, tokens_per_batch, available=available, **options)
+def plan(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int = 1) -> Plan:
+    """What walking a tree will take. Arguments as for `memory`."""
     size = config.axis_sizes()
     d, f, k, g, h, v = (size[letter] for letter in "dfkghv")
     masks = 2 ** (tree.n_players + tree.groups_players)
@@ -162,11 +153,11 @@ def plan(
     attention_per_token = config.num_layers * 2 * k * g * h * (tree.n_keys + tree.trunk)
     return Plan(
         tree=tree,
-        memory=memory(config, itemsize, tree, options.get("shards", 1)),
+        memory=memory(config, itemsize, tree, shards),
         tokens=tree.tokens,
         naive_tokens=masks * len(tree.started),
         operations=2.0 * (tree.tokens * (weights_per_token + attention_per_token))
-        + 2.0 * masks * len(prompt.target_ids) * v * d,
+        + 2.0 * masks * len(tree.prompt.target_ids) * v * d,
     )
 
 

@@ -117,7 +117,7 @@ def _layer(
     first_slot: Int[Array, ""],
     keys: Int[Array, "n u"],
     visible: Bool[Array, "n w u"],
-    sees_trunk: Bool[Array, "t slots"],
+    sees_trunk: Bool[Array, "t trunk"],
 ) -> tuple[Float[Array, "b t d"], Cache]:
     """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache).
 
