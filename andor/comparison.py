@@ -25,8 +25,8 @@ import andor.models
 from andor import store
 from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
 from andor.interactions import Solution, Solver, extract
-from andor.metrics import SALIENT
 from andor.mesh import sharding
+from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, baseline_name, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
 from andor.summary import summarise
