@@ -148,8 +148,9 @@ def predictor_corrector(
     )
     total = jnp.sum(products)
     centring = (jnp.sum(jnp.where(active, affine, 0.0)) / total) ** 3
-    second_order = predictor.primal * predictor.slack
     goal = jnp.maximum(centring * total / jnp.sum(active), end)
+    # No product is sent below a tenth of the goal: one that is far below the others' jams all further steps.
+    second_order = jnp.minimum(predictor.primal * predictor.slack, 0.9 * goal)
     step = direction(jnp.where(active, goal - second_order - products, 0.0))
     primal_length = jnp.minimum(1.0, _STEP_FRACTION * _length(primal, step.primal))
     dual_length = jnp.minimum(1.0, _STEP_FRACTION * _length(slack, step.slack))
