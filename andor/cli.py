@@ -59,7 +59,7 @@ class Compare:
     """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
     token of the vocabulary."""
     dtype: Dtype = "auto"
-    """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
@@ -102,7 +102,7 @@ class Extract:
     """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
     token of the vocabulary."""
     dtype: Dtype = "auto"
-    """Of weights and activations. auto: float32 on a CPU, the checkpoint's own on an accelerator."""
+    """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
@@ -200,10 +200,11 @@ class Plan:
 
         prompts = _prompts(self)
         elsewhere = self.memory is not None
-        config, dtype = load_config(self.model, dtype=self.dtype, backend="gpu" if elsewhere else None)
+        free = round(self.memory * 1e9) if elsewhere else available_bytes()
+        backend = "gpu" if elsewhere else None
+        config, dtype = load_config(self.model, dtype=self.dtype, backend=backend, available=free)
         tokenizer = load_tokenizer(self.model)
         weights = count_parameters(config) * dtype.itemsize
-        free = round(self.memory * 1e9) if elsewhere else available_bytes()
         if weights > free:
             raise ValueError(
                 f"the weights of {self.model!r} take {weights / 1e9:.1f} GB in {dtype}, and {free / 1e9:.1f} GB of "

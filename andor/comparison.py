@@ -25,7 +25,7 @@ import andor.models
 from andor import store
 from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
 from andor.interactions import Solution, Solver, extract
-from andor.mesh import sharding
+from andor.mesh import ALONG, sharding
 from andor.metrics import SALIENT
 from andor.prompts import DEFAULT_PROMPTS, Prompt, baseline_name, read_prompts, tokenize
 from andor.solvers import InteriorPoint, default_solver
@@ -87,7 +87,9 @@ def compare(
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
     _check_prompts(prompts, tokenizers, baseline)
     for name in names:
-        sharding(mesh, "kfv", andor.models.load_config(name)[0].axis_sizes())  # refuses what does not divide
+        sizes = andor.models.load_config(name)[0].axis_sizes()
+        for letter in ALONG.keys() & sizes.keys():
+            sharding(mesh, letter, sizes)  # refuses what does not divide
     out = store.create_run(out)
     settings = {
         "command": command,

@@ -10,7 +10,7 @@ import pytest
 from andor.mesh import make_mesh, read_mesh
 
 SCRIPT = """
-import json, sys, andor
+import json, os, sys, andor
 from andor.cli import main
 from andor.evaluation import tree
 from andor.mesh import make_mesh
@@ -39,6 +39,8 @@ except ValueError as error:
     errors["does not divide"] = str(error)
 command = ["extract", "tiny-llama", "--prompt", "a good film", "--target", "ever", "--mesh", "data=2,model=2"]
 assert main([*command, "--out", sys.argv[1]]) == 0
+assert main([*command[:-1], "model=8", "--out", sys.argv[1] + "-refused"]) == 2
+assert not os.path.exists(sys.argv[1] + "-refused"), "a run was begun"
 errors["settings"] = json.load(open(sys.argv[1] + "/settings.json"))["mesh"]
 print(json.dumps(errors))
 """

@@ -276,3 +276,15 @@ def test_weights_larger_than_memory_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="GB of memory are free"):
         andor.load(str(tmp_path))
+
+
+def test_auto_is_bfloat16_where_float32_does_not_fit(tmp_path, monkeypatch):
+    settings = {**SETTINGS["llama-gqa"], "torch_dtype": "bfloat16"}
+    folder = str(save_checkpoint(tmp_path, settings, random_decoder(settings)))
+    parameters = andor.load(folder).parameters
+    assert andor.load(folder).dtype == jnp.float32
+    monkeypatch.setattr("andor.models.available_bytes", lambda mesh=None: 3 * parameters)
+    assert andor.load(folder).dtype == jnp.bfloat16
+    monkeypatch.setattr("andor.models.available_bytes", lambda mesh=None: parameters)
+    with pytest.raises(ValueError, match="in bfloat16"):
+        andor.load(folder)

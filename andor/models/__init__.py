@@ -69,8 +69,8 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
     Args:
       name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B").
       revision: branch, tag or commit of a hub id.
-      dtype: "float32", "bfloat16", "float16", or "auto": on an accelerator bfloat16 if the checkpoint is stored so, and
-        float32 everywhere else (float16 is given up because its log-odds overflow).
+      dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 if the checkpoint is stored so, on an accelerator
+        or where float32 would not fit, and float32 everywhere else (float16 is given up because its log-odds overflow).
       mesh: devices to lie on (`andor.mesh.make_mesh`); `andor.evaluate` divides the masks among them. By default the
         default device.
 
@@ -81,13 +81,14 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
     """
     folder, commit = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
     settings, family, config = _read_architecture(folder)
-    jax_dtype = _dtype(settings, dtype, jax.default_backend())
     copies = 1 if mesh is None else mesh.shape["data"]
-    needed, available = copies * count_parameters(config) * jax_dtype.itemsize, available_bytes(mesh)
+    numbers, available = copies * count_parameters(config), available_bytes(mesh)
+    jax_dtype = _dtype(settings, dtype, jax.default_backend(), numbers, available)
+    needed = numbers * jax_dtype.itemsize
     if needed > available:
         raise ValueError(
-            f"the weights of {name!r} take {needed / 1e9:.1f} GB in {dtype}, and {available / 1e9:.1f} GB of memory "
-            "are free. Use a smaller dtype (bfloat16), or another device."
+            f"the weights of {name!r} take {needed / 1e9:.1f} GB in {jax_dtype}, and {available / 1e9:.1f} GB of "
+            "memory are free. Use a smaller dtype (bfloat16), or another device."
         )
     files, tokenizer = weight_files(folder), _load_tokenizer(folder)  # what is wrong here is cheaper to find first
     return LanguageModel(
@@ -103,15 +104,21 @@ def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: M
 
 
 def load_config(
-    name: str, *, revision: str | None = None, dtype: str = "auto", backend: str | None = None
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    backend: str | None = None,
+    available: int | None = None,
 ) -> tuple[DecoderConfig, jnp.dtype]:
     """Architecture of a model and the dtype that `load` would choose on a backend, without its weights.
 
-    Name, revision, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu"), by default the
-    present one.
+    Name, revision, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu") and `available` its
+    free bytes, by default those of the present one.
     """
     settings, _, config = _read_architecture(_find(str(name), revision, WITHOUT_WEIGHTS)[0])
-    return config, _dtype(settings, dtype, backend or jax.default_backend())
+    backend, available = backend or jax.default_backend(), available_bytes() if available is None else available
+    return config, _dtype(settings, dtype, backend, count_parameters(config), available)
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedTokenizerFast":
@@ -124,12 +131,14 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedToke
     return _load_tokenizer(folder)
 
 
-def _dtype(settings: dict, dtype: str, backend: str) -> jnp.dtype:
+def _dtype(settings: dict, dtype: str, backend: str, numbers: int, available: int) -> jnp.dtype:
+    """dtype of so many weights in so many free bytes."""
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
     if dtype == "auto":
         stored = settings.get("dtype") or settings.get("torch_dtype")
-        dtype = "bfloat16" if stored == "bfloat16" and backend != "cpu" else "float32"
+        small = stored == "bfloat16" and (backend != "cpu" or 4 * numbers > available)
+        dtype = "bfloat16" if small else "float32"
     return jnp.dtype(dtype)
 
 
