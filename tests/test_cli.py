@@ -188,7 +188,7 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(models, prompts, tmp_path, 
 
 def test_more_players_than_memory_allows_get_one_line(models, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("andor.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("andor.solvers.interior_point.exact_bytes", lambda: 1000)
     assert main(["extract", models[0], "--prompt", TEXT]) == 2
     errors = capfd.readouterr().err
     assert errors.startswith("andor: error: ") and errors.count("\n") == 1 and "memory" in errors

@@ -152,7 +152,7 @@ def test_a_bad_second_model_is_refused_before_the_first_is_loaded(models, tmp_pa
 
 
 def test_too_many_players_for_memory_are_refused_before_any_model_is_loaded(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("andor.memory.available_bytes", lambda: 1000)
+    monkeypatch.setattr("andor.solvers.interior_point.exact_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"3 players.*GB of memory"):
         compare(models, PROMPTS, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
