@@ -86,7 +86,7 @@ def compare(
     _check_memory(solvers)
     tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
     _check_prompts(prompts, tokenizers, baseline)
-    for name in names:
+    for name in names if mesh is not None else ():
         sizes = andor.models.load_config(name)[0].axis_sizes()
         for letter in ALONG.keys() & sizes.keys():
             sharding(mesh, letter, sizes)  # refuses what does not divide

@@ -113,6 +113,12 @@ class TokenizedPrompt:
     target_ids: Int32[np.ndarray, "k"]
     baseline_id: int
 
+    def read(self) -> tuple[Int32[np.ndarray, "t"], Int32[np.ndarray, "t"]]:
+        """(token ids, player of each) of what a model reads: the prompt, and the target but for its last token."""
+        background = np.full(max(len(self.target_ids) - 1, 0), -1, np.int32)
+        token_ids = np.concatenate([self.token_ids, self.target_ids[:-1]])
+        return token_ids, np.concatenate([self.player_of_token, background])
+
 
 @dataclass(frozen=True)
 class PlayerRow:

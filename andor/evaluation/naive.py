@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Float, Int
 
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
@@ -46,7 +46,7 @@ class NaiveEvaluation:
         self._graphdef, self._state = nnx.split(decoder)
         self._prompt, self._mesh, self._baseline = prompt, mesh, baseline
         self._subsets = np.arange(2 ** (int(prompt.player_of_token.max()) + 1)) if subsets is None else subsets
-        token_ids, player_of_token = read_tokens(prompt)
+        token_ids, player_of_token = prompt.read()
         length = bucket(len(token_ids))
         self._token_ids = np.pad(token_ids, (0, length - len(token_ids)))
         self._player_of_token = np.pad(player_of_token, (0, length - len(token_ids)), constant_values=-1)
@@ -87,15 +87,6 @@ class NaiveEvaluation:
             np.concatenate([np.asarray(result[part])[:count] for count, result in self._results]) for part in (0, 1)
         )
         return log_odds(target.T, others.T)
-
-
-def read_tokens(prompt: TokenizedPrompt) -> tuple[Int32[np.ndarray, "t"], Int32[np.ndarray, "t"]]:
-    """(token ids, player of each token) of what is read: the prompt, and the target but for its last token."""
-    background = np.full(len(prompt.target_ids) - 1, -1, np.int32)
-    return (
-        np.concatenate([prompt.token_ids, prompt.target_ids[:-1]]),
-        np.concatenate([prompt.player_of_token, background]),
-    )
 
 
 def mask_tokens(

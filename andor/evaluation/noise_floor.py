@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from andor.evaluation.log_odds import log_odds, target_and_others
-from andor.evaluation.naive import NaiveEvaluation, mask_tokens, read_tokens
+from andor.evaluation.naive import NaiveEvaluation, mask_tokens
 from andor.evaluation.planning import default_tokens_per_batch
 from andor.models.decoder import Decoder, attend_before, rotation
 from andor.prompts import TokenizedPrompt
@@ -97,7 +97,7 @@ def _in_float32(
 ) -> Float[np.ndarray, "k"]:
     """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
     whole = nnx.split(decoder)
-    x, angles = _embed(*whole, subsets, *read_tokens(prompt), np.int32(prompt.baseline_id), baseline)
+    x, angles = _embed(*whole, subsets, *prompt.read(), np.int32(prompt.baseline_id), baseline)
     for layer in decoder.model.layers:
         x = _layer(*nnx.split(layer), x, angles)
     x = x[:, len(prompt.token_ids) - 1 :]

@@ -123,7 +123,7 @@ def _leanest(prompt: TokenizedPrompt, rows: int, groups_players: int) -> PrefixT
     """Depth first from the level where that holds the fewest keys: the order costs no time."""
     whole = PrefixTree(prompt, rows, groups_players)
     splits = range(max(1, whole.n_players - whole.width))
-    return min((dataclasses.replace(whole, split=split) for split in splits), key=lambda tree: tree.n_slots)
+    return min(map(whole.with_split, splits), key=lambda tree: tree.n_slots)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,16 +114,16 @@ class PrefixTree:
     groups_players: int = 0
     split: int = 0
 
-    @functools.cached_property
-    def player_of_position(self) -> Int[np.ndarray, "t"]:
-        """Player of every token that is read, -1 for background: the prompt, and the target but for its last token."""
-        background = np.full(len(self.prompt.target_ids) - 1, -1)
-        return np.concatenate([self.prompt.player_of_token, background])
+    def with_split(self, split: int) -> "PrefixTree":
+        """The same tree with another split, on which the shape of its blocks does not depend."""
+        tree = dataclasses.replace(self, split=split)
+        vars(tree).update(_shape=self._shape, _chunks=self._chunks)
+        return tree
 
     @functools.cached_property
     def started(self) -> Int[np.ndarray, "t"]:
         """Players of a group started by every position, k(t)."""
-        return np.maximum(np.maximum.accumulate(self.player_of_position) + 1 - self.groups_players, 0)
+        return np.maximum(np.maximum.accumulate(self.prompt.read()[1]) + 1 - self.groups_players, 0)
 
     @property
     def n_players(self) -> int:
@@ -316,8 +316,7 @@ class PrefixTree:
 
     def _tokens(self, positions, states) -> Int32[np.ndarray, "g r"]:
         """Token ids of the rows in every group: the baseline token where the state says that the player is masked."""
-        given = np.concatenate([self.prompt.token_ids, self.prompt.target_ids[:-1]])[positions]
-        player = self.player_of_position[positions]
+        given, player = (each[positions] for each in self.prompt.read())
         own = player - self.groups_players
         present = (states >> np.maximum(self.started[positions] - 1 - own, 0)) & 1
         group = np.arange(2**self.groups_players)[:, None]
