@@ -6,8 +6,8 @@ What:      an embedded model, and a random one of 6 layers, width 256, vocabular
            position only. Every measurement runs in a process of its own, one after the other. Times are wall-clock
            and best of three (of one where a run takes longer than 20 s), after compilation; memory is what the process
            takes at most beyond what it took before its first evaluation.
-Command:   python experiments/evaluation_benchmark.py [--players 8 10 12 14] [--models random tiny-llama] [--smoke]
-           GPU: python experiments/evaluation_benchmark.py --models CONFIG.json --dtype bfloat16 --players 10 12
+Command:   python -m experiments evaluation_benchmark [--players 8 10 12 14] [--models random tiny-llama] [--smoke]
+           GPU: python -m experiments evaluation_benchmark --models CONFIG.json --dtype bfloat16 --players 10 12
                 --methods tree
 Hardware:  2 CPU cores, about 10 minutes. Without torch its column is left out.
 Expected:  evaluated tokens = sum_t 2**k(t), v equal to 1e-4 everywhere; at 12 players the tree at least 0.7 times as
@@ -18,6 +18,7 @@ Expected:  evaluated tokens = sum_t 2**k(t), v equal to 1e-4 everywhere; at 12 p
 import dataclasses
 import importlib.util
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -28,7 +29,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import nnx
 from jaxtyping import Float
 
@@ -224,8 +224,11 @@ def measured(config: Config, name: str, method: Method, n_players: int) -> dict:
     options = ["--tokens-per-player", str(config.tokens_per_player), "--dtype", config.dtype]
     if config.tokens_per_batch is not None:
         options += ["--tokens-per-batch", str(config.tokens_per_batch)]
-    command = [sys.executable, __file__, "--only", name, method, str(n_players), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "experiments", "evaluation_benchmark", "--only", name, method, str(n_players)]
+    # The package is found from any working directory.
+    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent.parent)]).lstrip(os.pathsep)
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -292,7 +295,3 @@ def main(config: Config) -> list[dict]:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps(records))
     return records
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

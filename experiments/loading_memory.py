@@ -5,7 +5,7 @@ What:      a random bfloat16 checkpoint of the shape of Qwen2.5-1.5B (3.1 GB, in
            is read. On a CPU the devices' memory is the host's, so the bytes of the weights are subtracted from the
            peak; on an accelerator nothing is. What remains is the interpreter with its libraries, and what loading
            holds at a time. The peak is the kernel's (VmHWM), which counts mapped pages of the files too.
-Command:   python experiments/loading_memory.py [--dtype float32] [--untied] [--directory DISK] [--smoke]
+Command:   python -m experiments loading_memory [--dtype float32] [--untied] [--directory DISK] [--smoke]
 Hardware:  2 CPU cores, 8 GB of memory, 3.1 GB of disk; a minute, most of it for writing.
 Expected:  at most the largest tensor (the embedding, 0.47 GB) and 1 GB beyond the weights. It is 0.54 GB, and
            0.98 GB with --untied; 0.43 GB of both are there before loading begins. 6 s, half of it for the checksum.
@@ -22,7 +22,6 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import tyro
 from safetensors.numpy import save_file
 
 from andor.models import EMBEDDED, FAMILIES, embedded_models
@@ -149,7 +148,3 @@ def main(config: Config) -> dict[str, float]:
     for label in ("peak", "weights", "beyond the weights", "before loading", "largest tensor"):
         print(f"{label:20}{results[label] / 1e9:6.2f} GB")
     return results
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

@@ -5,7 +5,7 @@ What:      one prompt is evaluated in each precision. A sample of masks is evalu
            (ICLR 2024, arXiv 2401.16318, appendix D), so that the dividends of one order have at least the strength
            that noise alone would give them. Beside them the certified effects, with the measured bound on the noise.
            TF32 is a GPU's; elsewhere it is imitated by rounding both sides of every product to 10 bits of mantissa.
-Command:   python experiments/noise_floor.py [--model tiny-llama] [--figure figures/precision.png] [--smoke]
+Command:   python -m experiments noise_floor [--model tiny-llama] [--figure figures/precision.png] [--smoke]
 Hardware:  2 CPU cores, half a minute.
 Expected:  float32 s about 2e-6, TF32 1e-3, bfloat16 6e-3. In bfloat16 the strength of AND effects alone at orders 8 to
            10 is what noise alone gives, or less; certified effects keep orders 1 to 4 within 15% and lose strength
@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-import tyro
 
 import andor
 from andor import evaluation, lattice
@@ -148,7 +147,3 @@ def main(config: Config) -> dict[str, dict]:
     if config.figure is not None:
         draw(results, config.figure)
     return results
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

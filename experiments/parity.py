@@ -4,7 +4,7 @@ What:      random checkpoints written by transformers (every setting away from i
            read by andor; both run the same tokens. float32: largest |logit - logit| at positions 0, 1, ... ("logits"),
            at positions from 100,000 ("far") and behind left padding ("padded"), and of the log-odds of every token.
            bfloat16, float16: mean distance of each implementation from PyTorch's float32 logits.
-Command:   python experiments/parity.py [--smoke]          (needs torch: pip install torch)
+Command:   python -m experiments parity [--smoke]          (needs torch: pip install torch)
 Hardware:  2 CPU cores, half a minute.
 Expected:  float32 differences below 1e-4; in bfloat16 and float16 both implementations equally far from float32.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import nnx
 
 import andor
@@ -168,7 +167,3 @@ def main(config: Config) -> dict[str, dict[str, float]]:
     for name, row in results.items():
         print(f"| {name} | {' | '.join(f'{value:.1e}' for value in row.values())} |")
     return results
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

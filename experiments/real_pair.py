@@ -4,7 +4,7 @@ What:      for each directory with the config.json and the tokenizer of a checkp
            rope as published), a checkpoint with the first `layers` layers and random bfloat16 weights is written to a
            temporary directory; `andor plan` and `andor compare` run on them as on any other. What the effects are means
            nothing; that tokens, players, loading, evaluation, solver, tables and figures fit together does.
-Command:   python experiments/real_pair.py --models QWEN2.5-7B-DIR DEEPSEEK-R1-DISTILL-LLAMA-8B-DIR [--layers 2]
+Command:   python -m experiments real_pair --models QWEN2.5-7B-DIR DEEPSEEK-R1-DISTILL-LLAMA-8B-DIR [--layers 2]
            GPU: --layers 28 32 for the whole architectures (32 GB of disk)
 Hardware:  2 CPU cores: 7 GB of disk, 12 GB of memory, about 5 minutes at 2 layers. Without --models, the embedded
            models' configs stand in (seconds).
@@ -22,11 +22,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tyro
-from loading_memory import write_checkpoint
 
 from andor import store
 from andor.models import EMBEDDED
+from experiments.loading_memory import write_checkpoint
 
 TEXT = "The film is not good, but it is never dull and its cast is quietly wonderful. In one word, the review is"
 
@@ -110,7 +109,3 @@ def main(config: Config) -> list[store.Run]:
                 )
             print(f"{seconds:.0f} s in all, peak memory of a process {peak / 1e9:.1f} GB")
     return runs
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

@@ -9,7 +9,7 @@ What:      planted games (15 AND and 10 OR effects of normal size plus normal no
            batch holds as many games of one family as of the other, so its time per prompt compares with HiGHS's mean
            over the games. "joint" solves two related models of each family at once; its time is per pair, over HiGHS's
            for one model.
-Command:   python experiments/solver_benchmark.py [--smoke] [--players 6 8 10] [--seeds 3] [--out DIR]
+Command:   python -m experiments solver_benchmark [--smoke] [--players 6 8 10] [--seeds 3] [--out DIR]
            On a GPU, where HiGHS has nothing to compare with: --players 10 12 14 --solvers exact
 Hardware:  2 CPU cores; 6 to 10 players about 25 minutes, most of it the published solver. The full table is --players
            6 8 10 12, some hours: a game of 12 players takes HiGHS about 50 s, the exact solver 8 s, the first-order
@@ -31,7 +31,6 @@ import jax
 import numpy as np
 import scipy.optimize
 import scipy.sparse
-import tyro
 
 import andor
 from andor import lattice
@@ -298,7 +297,3 @@ def main(config: Config) -> list[dict]:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / "results.json").write_text(json.dumps(records, indent=1, default=float))
     return records
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))

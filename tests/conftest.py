@@ -1,11 +1,16 @@
 """Settings of all tests: annotations are checked, and implicit rank promotion is an error."""
 
+import sys
+from pathlib import Path
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("andor", "beartype.beartype")
+# `experiments` is not installed. Last on the path, so that the andor that is installed is the one that is tested.
+sys.path.append(str(Path(__file__).parent.parent))
 
 
 @pytest.fixture(scope="module")

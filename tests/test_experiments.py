@@ -1,28 +1,21 @@
 """Every experiment runs in its smoke mode, so that scripts cannot rot."""
 
-import importlib.util
+import dataclasses
+import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import andor
-
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-
-
-@pytest.fixture(autouse=True)
-def beside_the_scripts(monkeypatch):
-    """Scripts import from each other."""
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+from andor.prompts import DEFAULT_PROMPTS
+from experiments.corpus import split_by_parent
 
 
 def experiment(name: str):
-    """Import a script of experiments/ under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"experiment_{name}", EXPERIMENTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """A module of experiments/."""
+    return importlib.import_module(f"experiments.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +99,97 @@ def test_noise_floor(tmp_path, capsys):
 
 
 def test_phrases_are_split_by_parent_sentence():
-    train = experiment("train_embedded")
     sentences = [f"word{i} is a thing number{i}" for i in range(200)]
     phrases = [(text, 1) for i in range(200) for text in (sentences[i], f"thing number{i}", f"word{i} is")]
-    kept, held_out = train.split_by_parent([*phrases, ("is a", 0)], share=0.2, seed=0)
+    kept, held_out = split_by_parent([*phrases, ("is a", 0)], share=0.2, seed=0)
     assert 0.1 < len(held_out) / len(phrases) < 0.3
     assert len(kept) + len(held_out) == len(phrases)  # "is a" has parents on both sides and is dropped
     numbers = [{text.split()[-1] for text, _ in part if "number" in text} for part in (kept, held_out)]
     assert not numbers[0] & numbers[1]
+
+
+def test_listing_names_every_experiment_with_its_command():
+    main = experiment("__main__")
+    found = main.entries()
+    assert {"parity", "train_embedded", "solver_benchmark"} <= {e.name for e in found.values() if not e.is_study}
+    for entry in found.values():
+        assert f"python -m experiments {entry.name}" in entry.field("Command"), entry.name
+        assert f"  {entry.name} " in main.listing()
+        if entry.is_study:
+            assert entry.field("Minutes") and entry.field("Published") and entry.field("Reproduces")
+
+
+def test_unknown_experiment_is_refused(capsys):
+    assert experiment("__main__").main(["nothing"]) == 2
+    assert "no experiment 'nothing'" in capsys.readouterr().err
+
+
+def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
+    main, study = experiment("__main__"), experiment("study")
+    entry = next(iter(main.entries().values()))
+    chosen = {name: dataclasses.replace(entry, name=name, is_study=True) for name in ("first", "second")}
+    monkeypatch.setattr(main, "entries", lambda: chosen)
+    done = []
+
+    def execute(name, settings):
+        done.append(name)
+        if name == "first":
+            raise ValueError("no corpus")
+
+    monkeypatch.setattr(study, "execute", execute)
+    assert main.main(["all", "--work", str(tmp_path)]) == 1
+    assert done == ["first", "second"]
+    printed = capsys.readouterr()
+    assert "1 of 2 studies" in printed.out and "failed: first" in printed.err
+
+
+def test_prompts_of_every_scale():
+    study = experiment("study")
+    full = study.prompts_of(study.Settings())
+    quick = study.prompts_of(study.Settings(quick=True))
+    smoke = study.prompts_of(study.Settings(smoke=True))
+    assert len(full) == len({p.id for p in full}) == 40 and all(8 <= p.n_players <= 10 for p in full)
+    assert [p.id for p in andor.read_prompts(DEFAULT_PROMPTS)] == [p.id for p in full[:20]]
+    assert len(quick) == study.QUICK_PROMPTS and len(smoke) == study.SMOKE_PROMPTS
+    assert {p.n_players for p in smoke} == {study.SMOKE_PLAYERS}
+
+
+def test_a_comparison_is_made_once(tmp_path, monkeypatch):
+    study = experiment("study")
+    settings = study.Settings(models=("tiny-llama",), smoke=True, work=tmp_path)
+    run = study.comparison(settings, noise=0.05)
+    assert study.described(run)["noise"] == 0.05 and run.summary["worst"]["gap"] <= 1e-6
+    monkeypatch.setattr(andor, "compare", None)
+    again = study.comparison(settings, noise=0.05)
+    assert again.path == run.path
+    with pytest.raises(TypeError):  # another noise bound is another run
+        study.comparison(settings, noise=0.02)
+
+
+def test_interval_covers_the_mean():
+    study = experiment("study")
+    rng = np.random.default_rng(0)
+    inside = 0
+    for seed in range(200):
+        estimate, low, high = study.interval(rng.normal(1.0, 1.0, 40), seed=seed, repeats=300)
+        assert low <= estimate <= high
+        inside += low <= 1.0 <= high
+    assert 0.88 <= inside / 200 <= 0.98
+    assert study.interval([1.0, np.nan, 3.0])[0] == 2.0
+    assert np.isnan(study.interval([np.nan])).all()
+    rows = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert study.interval(rows, lambda x: x[:, 0].sum() / x[:, 1].sum())[0] == pytest.approx(4 / 6)
+
+
+def test_results_come_back_as_saved(tmp_path):
+    study = experiment("study")
+    result = {"numbers": np.array([1.0, np.nan]), "nested": {"a": [{"b": 1 / 3}]}, "text": "∅", "empty": {}}
+    study.save("name", tmp_path, result)
+    assert study.load("name", tmp_path) == {
+        "numbers": [1.0, None],
+        "nested": {"a": [{"b": 0.3333333}]},
+        "text": "∅",
+        "empty": {},
+    }
+    with pytest.raises(FileNotFoundError, match="python -m experiments other"):
+        study.load("other", tmp_path)

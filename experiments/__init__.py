@@ -1,0 +1,1 @@
+"""One module per figure, table, ablation or benchmark of this repository; `python -m experiments` lists them."""

@@ -1,0 +1,142 @@
+"""Run the experiments of this package.
+
+python -m experiments                    list them
+python -m experiments NAME [options]     run one; --help says what it is and takes
+python -m experiments all [options]      run every study, one after the other
+python -m experiments draw NAME ...      draw again from the saved results
+python -m experiments table              the README's table, from the saved results
+"""
+
+import ast
+import importlib
+import re
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMON = ("__init__", "__main__", "study", "training")
+"""Modules that are no experiments."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An experiment as its source shows it, unimported."""
+
+    name: str
+    docstring: str
+    is_study: bool
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return self.docstring.splitlines()[0]
+
+    def field(self, label: str) -> str:
+        """What stands behind "label:" in the docstring, in one line; "" where it is missing."""
+        found = re.search(rf"^{label}:\s*(.*(?:\n[ \t]+.*)*)", self.docstring, re.MULTILINE)
+        return " ".join(found[1].split()) if found else ""
+
+
+def entries() -> dict[str, Entry]:
+    """Every experiment, read from the source without importing it: studies have `rows`, the others are scripts."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if file.stem in COMMON:
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if functions >= {"measure", "draw", "rows"} or "main" in functions:
+            found[file.stem] = Entry(file.stem, ast.get_docstring(tree) or "", "rows" in functions)
+    return found
+
+
+def listing() -> str:
+    """Name, first line and minutes of every experiment."""
+    found, lines = entries(), []
+    width = max(map(len, found))
+    for heading, is_study in (("Studies", True), ("Benchmarks and scripts", False)):
+        lines.append(f"{heading}:")
+        for entry in found.values():
+            if entry.is_study == is_study:
+                minutes = entry.field("Minutes")
+                lines.append(f"  {entry.name:{width}}  {entry.summary}" + (f" [{minutes}]" if minutes else ""))
+    return "\n".join([*lines, "", "python -m experiments NAME --help says more; all runs every study."])
+
+
+def run_all(settings) -> int:
+    """Every study; 1 if one failed, else 0."""
+    failed, start = [], time.perf_counter()
+    from experiments import study
+
+    names = [entry.name for entry in entries().values() if entry.is_study]
+    for name in names:
+        print(f"\n== {name}", flush=True)
+        begun = time.perf_counter()
+        try:
+            study.execute(name, settings)
+        except Exception:  # the others are run all the same
+            traceback.print_exc()
+            failed.append(name)
+        print(f"   {(time.perf_counter() - begun) / 60:.1f} minutes", flush=True)
+    print(f"\n{len(names) - len(failed)} of {len(names)} studies in {(time.perf_counter() - start) / 60:.1f} minutes")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def table() -> str:
+    """Markdown: the rows of every study that has a saved result."""
+    from experiments import study
+
+    lines = ["| figure | claim | published | ours |", "|---|---|---|---|"]
+    for entry in entries().values():
+        if entry.is_study and study.result_file(entry.name, study.FIGURES).exists():
+            result = study.load(entry.name)
+            link = f"[{entry.name}](figures/{entry.name}.png)"
+            for row in study.study(entry.name).rows(result):
+                lines.append(f"| {link} | {row.claim} | {row.published} | {row.ours} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what the command line says; the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"{__doc__.strip()}\n\n{listing()}" if arguments else listing())
+        return 0
+    name, *rest = arguments
+    import tyro
+
+    from experiments import study
+
+    if name == "table":
+        print(table())
+        return 0
+    found = entries()
+    if name == "draw":
+        unknown = [each for each in rest if each not in found or not found[each].is_study]
+        if unknown or not rest:
+            print(f"draw takes the names of studies; got {rest}", file=sys.stderr)
+            return 2
+        for each in rest:
+            study.redraw(each, study.FIGURES)
+        return 0
+    if name != "all" and name not in found:
+        print(f"no experiment {name!r}.\n\n{listing()}", file=sys.stderr)
+        return 2
+    program = f"python -m experiments {name}"
+    if name == "all" or found[name].is_study:
+        description = "Run every study." if name == "all" else found[name].docstring
+        settings = tyro.cli(study.Settings, description=description, args=rest, prog=program)
+        if name == "all":
+            return run_all(settings)
+        study.execute(name, settings)
+        return 0
+    module = importlib.import_module(f"experiments.{name}")
+    module.main(tyro.cli(module.Config, description=module.__doc__, args=rest, prog=program))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,291 @@
+"""What the studies have in common: settings, runs that are made once, intervals over prompts, results on disk.
+
+A study is a module of this package with three functions:
+
+    measure(settings) -> dict      everything that is printed or drawn, in JSON's types or NumPy's; small
+    draw(result) -> Figure         from the saved result alone
+    rows(result) -> list[Row]      its lines of the README's table
+
+`execute` runs one and leaves OUT/NAME.json, OUT/NAME.png and OUT/NAME.pdf. How a study is made reproducible: what it
+ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+import andor
+from andor import store
+from andor.figures import save as save_figure
+from andor.figures.style import style
+from andor.models import EMBEDDED, embedded_models
+from andor.prompts import Prompt, read_prompts
+
+ROOT = Path(__file__).parent.parent
+PROMPTS = Path(__file__).parent / "prompts.jsonl"
+FIGURES = ROOT / "figures"
+
+QUICK_PROMPTS = 8
+"""Prompts of a quick run, spread over the file."""
+
+SMOKE_PROMPTS, SMOKE_PLAYERS = 2, 5
+"""Prompts of a smoke run, and players of each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a study runs on.
+
+    Attributes:
+      models: embedded models, directories in HF format or hub ids.
+      prompts: JSON lines, as for `andor compare`.
+      corpus: folder with sst2/train.tsv and sst2/dev.tsv, for studies that train models on text.
+      work: where runs and checkpoints lie; what is there already is not made again.
+      out: where NAME.json, NAME.png and NAME.pdf go; by default figures/, of a quick or smoke run work/quick or
+        work/smoke.
+      quick: fewer prompts, models and steps: minutes instead of hours.
+      smoke: seconds, numbers without meaning; only to see that it runs.
+      seed: of everything random.
+    """
+
+    models: tuple[str, ...] = ("tiny-llama", "tiny-qwen2")
+    prompts: Path = PROMPTS
+    corpus: Path | None = None
+    work: Path = Path("runs/experiments")
+    out: Path | None = None
+    quick: bool = False
+    smoke: bool = False
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        if self.out is not None:
+            return self.out
+        return self.work / "smoke" if self.smoke else self.work / "quick" if self.quick else FIGURES
+
+    @property
+    def scale(self) -> str:
+        """ "full", "quick" or "smoke"."""
+        return "smoke" if self.smoke else "quick" if self.quick else "full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the README's table.
+
+    Attributes:
+      claim: what is measured.
+      published: the published number, with its source.
+      ours: the measured number with its spread.
+    """
+
+    claim: str
+    published: str
+    ours: str
+
+
+def prompts_of(settings: Settings) -> list[Prompt]:
+    """The prompts of this scale: all, some of them, or two with few players."""
+    prompts = read_prompts(settings.prompts)
+    if settings.smoke:
+        chosen = _spread(prompts, SMOKE_PROMPTS)
+        return [dataclasses.replace(prompt, players=prompt.players[-SMOKE_PLAYERS:]) for prompt in chosen]
+    return _spread(prompts, QUICK_PROMPTS) if settings.quick else prompts
+
+
+def _spread(prompts: list[Prompt], count: int) -> list[Prompt]:
+    if len(prompts) <= count:
+        return prompts
+    return [prompts[round(index)] for index in np.linspace(0, len(prompts) - 1, count)]
+
+
+def comparison(
+    settings: Settings,
+    models: Sequence[str] | None = None,
+    prompts: Sequence[Prompt] | None = None,
+    **options,
+) -> store.Run:
+    """`andor.compare` into a folder of its own under `settings.work`; a run that is finished there is read instead.
+
+    Args:
+      settings: `models` and `work`; prompts by `prompts_of`.
+      models, prompts: instead of those of the settings.
+      options: as for `andor.compare`: noise, baseline, solver, dtype, own_targets.
+    """
+    models = settings.models if models is None else tuple(models)
+    prompts = prompts_of(settings) if prompts is None else list(prompts)
+    decides = [[_version(name) for name in models], prompts, sorted(options.items()), version("andor")]
+    digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
+    folder = settings.work / "runs" / f"{'-'.join(store.model_labels(models))[:60]}-{digest}"
+    if (folder / "summary.json").exists():
+        return store.read_run(folder)
+    return andor.compare(models, prompts, out=folder, command="python -m experiments", **options)
+
+
+def _version(name: str) -> tuple:
+    """A model's name and, where it is a directory, which files are in it: one that was trained again is another."""
+    folder = EMBEDDED / name if name in embedded_models() else Path(name)
+    if not folder.is_dir():
+        return (name,)
+    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))
+    return name, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def described(run: store.Run) -> dict:
+    """What decides a run, for the result of a study: models, prompts, noise bound, solver, device."""
+    keys = ("label", "fingerprint", "dtype", "baseline")
+    return {
+        "models": [{key: model[key] for key in keys} for model in run.settings["models"]],
+        "prompts": [prompt.id for prompt in run.prompts],
+        "noise": run.settings["noise"],
+        "solver": run.settings["solver"],
+        "device": run.settings["device"],
+    }
+
+
+def interval(
+    samples,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    level: float = 0.95,
+    seed: int = 0,
+    repeats: int = 2000,
+) -> tuple[float, float, float]:
+    """Estimate and percentile bootstrap interval over prompts.
+
+    Args:
+      samples: one entry, or row, per prompt. Entries that are nan (undefined for that prompt) are left out; rows are
+        kept as they are.
+      statistic: of the samples; called as statistic(samples) with as many samples as there are.
+      level: share of the bootstrap distribution inside the interval.
+      seed: of the resampling.
+      repeats: resamples.
+
+    Returns:
+      (estimate, low, high); all nan without samples. With one sample low = high = estimate.
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim == 1:
+        samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return (math.nan,) * 3
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, len(samples), (repeats, len(samples)))
+    resampled = [statistic(samples[each]) for each in chosen]
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(statistic(samples)), float(low), float(high)
+
+
+def with_interval(numbers: Sequence[float], form: str = ".2f") -> str:
+    """(estimate, low, high) as "0.30 [0.26, 0.35]"; "n/a" where undefined."""
+    texts = ["n/a" if x is None or math.isnan(x) else format(x, form) for x in numbers]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def result_file(name: str, folder: Path) -> Path:
+    """Where the result of a study lies."""
+    return folder / f"{name}.json"
+
+
+def save(name: str, folder: Path, result: Mapping) -> Path:
+    """Write a result: arrays become lists, nan becomes null, numbers keep 7 digits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = result_file(name, folder)
+    lines = (f"{json.dumps(key)}: {_compact(value)}" for key, value in _jsonable(result).items())
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return path
+
+
+def load(name: str, folder: Path = FIGURES) -> dict:
+    """Read a result. null stays None; `np.array(numbers, float)` makes it nan again."""
+    path = result_file(name, folder)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing. Make it with python -m experiments {name}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _compact(value) -> str:
+    """Objects and lists of objects one entry a line, everything below on one line."""
+    dump = json.dumps if not isinstance(value, dict | list) else lambda x: json.dumps(x, ensure_ascii=False)
+    if isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"  {json.dumps(key)}: {dump(each)}" for key, each in value.items()) + "\n}"
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return "[\n" + ",\n".join(f"  {dump(each)}" for each in value) + "\n]"
+    return dump(value)
+
+
+def _jsonable(content):
+    if isinstance(content, Mapping):
+        return {str(key): _jsonable(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray | np.generic):
+        return _jsonable(content.tolist())
+    if isinstance(content, list | tuple):
+        return [_jsonable(value) for value in content]
+    if isinstance(content, Path):
+        return content.name
+    if isinstance(content, float):
+        return float(f"{content:.7g}") if math.isfinite(content) else None
+    return content
+
+
+def study(name: str):
+    """The module of a study."""
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def command_of(name: str, settings: Settings) -> str:
+    """The command that gives a result, without the places of corpus and folders."""
+    given = {
+        "models": " ".join(Path(model).name for model in settings.models),
+        "prompts": settings.prompts.name,
+        "corpus": "DATA",
+        "seed": str(settings.seed),
+        "quick": "",
+        "smoke": "",
+    }
+    changed = [
+        f"--{field.name} {given[field.name]}".strip()
+        for field in dataclasses.fields(settings)
+        if field.name in given and getattr(settings, field.name) != field.default
+    ]
+    return " ".join(["python -m experiments", name, *changed])
+
+
+def execute(name: str, settings: Settings) -> dict:
+    """Run a study: measure, save, draw, print its rows. Returns the result as saved."""
+    module, start = study(name), time.perf_counter()
+    measured = module.measure(settings)
+    provenance = {
+        "command": command_of(name, settings),
+        "scale": settings.scale,
+        "seed": settings.seed,
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
+    }
+    save(name, settings.folder, {"provenance": provenance, **measured})
+    return redraw(name, settings.folder)
+
+
+def redraw(name: str, folder: Path) -> dict:
+    """Draw a study from its saved result and print its rows. Returns the result."""
+    module, result = study(name), load(name, folder)
+    figure: Figure
+    with rc_context(style()):
+        figure = module.draw(result)
+        files = save_figure(figure, folder / name)
+    for row in module.rows(result):
+        print(f"{row.claim}: {row.ours} (published: {row.published})")
+    print(f"{result_file(name, folder)}, {', '.join(file.name for file in files)}", flush=True)
+    return result
