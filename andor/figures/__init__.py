@@ -15,8 +15,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor.figures import convergence, effects, matching, orders, sparsity
-from andor.figures.style import style
+from andor.figures import convergence, effects, matching, orders, sparsity, style
 from andor.store import Run, read_run
 
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
@@ -39,10 +38,10 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
     drawn = {name: module for name, module in FIGURES.items() if name != "convergence" or len(run.models) > 1}
     written = []
     if len(run.models) == len(run.prompts) == 1:
-        with rc_context(style()):
+        with rc_context(style.style()):
             written += save(_effects_of(run, top), run.path / "figures" / "effects")
     for name, module in drawn.items():
-        with rc_context(style()):
+        with rc_context(style.style()):
             written += save(module.plot(run), run.path / "figures" / name)
     captions = run.path / "figures" / "captions.md"
     captions.write_text(
@@ -71,7 +70,7 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")]
-    with rc_context(style()):
+    with rc_context(style.style()):
         figure.savefig(files[0])
         figure.savefig(files[1], metadata={"CreationDate": None})  # same figure, same file
     return files
