@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jax
 
+from andor import hosts
+
 # A container's limit and what it uses of it: cgroup v2, then v1.
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -15,13 +17,16 @@ _CGROUPS = (
 def available_bytes(mesh: jax.sharding.Mesh | None = None) -> int:
     """Bytes that are free in the memory of the devices of the mesh together, or of the default device.
 
-    All devices hold equal parts, so that the fullest one counts.
+    All devices hold equal parts, so that the fullest one counts. Where a mesh spans processes, all of them must ask
+    together, and all get the same answer; on CPUs as if they shared one host, which they may.
     """
     devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
     here = [device.memory_stats() for device in devices if device.process_index == jax.process_index()]
     if all(each and "bytes_limit" in each for each in here):  # None on a CPU, whose memory is the host's
-        return len(devices) * min(each["bytes_limit"] - each["bytes_in_use"] for each in here)
-    return host_bytes()
+        free = len(devices) * min(each["bytes_limit"] - each["bytes_in_use"] for each in here)
+    else:
+        free = host_bytes()
+    return hosts.least(free) if hosts.spans(mesh) else free
 
 
 def host_bytes() -> int:

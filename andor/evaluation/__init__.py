@@ -4,26 +4,28 @@ tree      tokens that masked prompts share are evaluated once (`prefix_tree` say
 naive     every masked prompt from scratch, as a reference
 log_odds  from hidden states to the log-odds of a target
 work      what a way of evaluating looks like from outside
+pipeline  one prompt after the other
 """
 
 import functools
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from andor.evaluation import noise_floor
+from andor import hosts
+from andor.evaluation import noise_floor, pipeline
 from andor.evaluation.naive import NaiveEvaluation
+from andor.evaluation.pipeline import MATMUL_PRECISION, Taken, UnderWay
 from andor.evaluation.planning import default_tokens_per_batch, plan_tree
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.tree import TreeEvaluation
-from andor.evaluation.work import Evaluation, Step
+from andor.evaluation.work import Evaluation
 from andor.memory import available_bytes
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
@@ -31,12 +33,6 @@ from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, tokenize
 from andor.values import Values
 
 Method = Literal["tree", "naive"]
-
-MATMUL_PRECISION = "highest"
-"""Otherwise accelerators multiply float32 in TF32 or bfloat16 passes, at errors of 1e-3 in v. No effect on bfloat16."""
-
-_AHEAD = 2
-"""Batches that are started before one is waited for, so that the device never waits for the host."""
 
 
 def evaluate(
@@ -62,14 +58,16 @@ def evaluate(
       method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which gives
         the same values up to rounding and takes about n_players / 2 times as long where players are spread over the
         text. Its memory is not planned.
-      tokens_per_batch: tokens in one forward pass; by default what suits the device.
+      tokens_per_batch: tokens in one forward pass; by default what suits the device. When the device runs out of
+        memory all the same, a warning says so and the prompt is begun again with half as many.
       measure_noise: evaluate a sample of masks again, in another batch shape and order and in float32, and keep how
         far they are off as `Values.forward_noise`, for `andor.extract(values, noise="measured")`.
       progress: called with the number of masks done after every batch.
 
     Raises:
       ValueError: the method or the number of tokens is none, the prompt cannot be tokenised for this model or does not
-        fit in memory, or the model gave a value that is not finite.
+        fit in memory, or the model gave a value that is not finite; or the device ran out of memory in the smallest
+        batches, or on a mesh that spans processes.
     """
     report = None if progress is None else lambda _, masks: progress(masks)
     options = {"baseline": baseline, "method": method, "tokens_per_batch": tokens_per_batch}
@@ -80,9 +78,9 @@ def evaluate(
 
 def evaluate_all(
     model: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     *,
-    targets: Sequence[str | None] | None = None,
+    targets: Iterable[str | None] | None = None,
     baseline: str = "auto",
     method: Method = "tree",
     tokens_per_batch: int | None = None,
@@ -93,12 +91,12 @@ def evaluate_all(
 
     Args:
       model, baseline, method, tokens_per_batch, measure_noise: as for `evaluate`.
-      prompts: any number.
-      targets: one per prompt, as for `evaluate`; by default each prompt's own.
+      prompts: any number; each is taken when it is begun, one or two before its values come.
+      targets: one per prompt, as for `evaluate`, taken with it; by default each prompt's own.
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
 
     Raises:
-      ValueError: as `evaluate`, when the prompt's turn comes.
+      ValueError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
     """
     if method not in ("tree", "naive"):
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
@@ -106,45 +104,56 @@ def evaluate_all(
         raise ValueError(
             f"evaluate(tokens_per_batch=...) must be a whole number from 1 to {1 << 20:,}; got {tokens_per_batch!r}."
         )
-    prompts = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    prompts = prompts if isinstance(prompts, Iterable) else [prompts]
+    _check_kinds(model, *(prompts if isinstance(prompts, Sized) else ()))
+    n_prompts = len(prompts) if isinstance(prompts, Sized) else None
+    if isinstance(targets, str) or (n_prompts is not None and isinstance(targets, Sized) and len(targets) != n_prompts):
+        raise ValueError(f"evaluate_all(targets=...) must be one for each of {n_prompts} prompts; got {targets!r}.")
+
+    def begin(taken: Taken, limit: int | None) -> UnderWay:
+        return _begin(model, taken, baseline, method, tokens_per_batch, limit, in_flight=1 if n_prompts == 1 else 2)
+
+    def finish(done: UnderWay, start: float) -> Values:
+        return _values(model, done, measure_noise, start)
+
+    taken = _taken(model, prompts, targets)
+    # Of several processes, only those that fail would know that they must begin again.
+    again = not hosts.spans(model.mesh)
+    return pipeline.run(taken, begin, finish, progress or (lambda index, masks: None), again=again)
+
+
+def _check_kinds(model: object, *prompts: object) -> None:
     if not isinstance(model, LanguageModel) or not all(isinstance(prompt, Prompt) for prompt in prompts):
         raise ValueError(
             "evaluate(model, prompt) takes a model of andor.load and an andor.Prompt; got "
             f"{', '.join(sorted({type(each).__name__ for each in (model, *prompts)}))}."
         )
-    targets = [None] * len(prompts) if targets is None else targets
-    if isinstance(targets, str) or len(targets) != len(prompts):
-        raise ValueError(f"evaluate_all(targets=...) must be one for each of {len(prompts)} prompts; got {targets!r}.")
-    under_way = (
-        _begin(model, index, prompt, target, baseline, method, tokens_per_batch, min(len(prompts), 2))
-        for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True))
-    )
-    return _finished(model, under_way, measure_noise, progress or (lambda index, masks: None))
 
 
-class _UnderWay(NamedTuple):
-    """A prompt whose evaluation has begun, at time `start`."""
-
-    index: int
-    prompt: Prompt
-    target: str
-    tokenized: TokenizedPrompt
-    baseline: jax.Array | None
-    evaluation: Evaluation
-    start: float
+def _taken(model: LanguageModel, prompts: Iterable[Prompt], targets: Iterable[str | None] | None) -> Iterator[Taken]:
+    targets = None if targets is None else iter(targets)
+    for index, prompt in enumerate(prompts):
+        _check_kinds(model, prompt)
+        try:
+            target = None if targets is None else next(targets)
+        except StopIteration:
+            raise ValueError(
+                f"evaluate_all(targets=...) must be one for each prompt; got {index}, and there are more prompts."
+            ) from None
+        yield Taken(index, prompt, target)
 
 
 def _begin(
     model: LanguageModel,
-    index: int,
-    prompt: Prompt,
-    target: str | None,
+    taken: Taken,
     baseline: str,
     method: Method,
     tokens_per_batch: int | None,
+    limit: int | None,
     in_flight: int,
-) -> _UnderWay:
+) -> UnderWay:
     start = time.perf_counter()
+    prompt, target = taken.prompt, taken.target
     if target is None:
         target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
     tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
@@ -152,8 +161,8 @@ def _begin(
     embedding = None
     if tokenized.baseline_id == NO_TOKEN:
         embedding = _baseline_embedding(*nnx.split(model.decoder), baseline)
-    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, in_flight)
-    return _UnderWay(index, prompt, target, tokenized, embedding, evaluation, start)
+    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, limit, in_flight)
+    return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
@@ -163,54 +172,17 @@ def _baseline_embedding(graphdef, state, baseline: str):
     return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
 
 
-def _finished(
-    model: LanguageModel, under_way: Iterable[_UnderWay], measure_noise: bool, progress: Callable[[int, int], None]
-) -> Iterator[Values]:
-    """Values as they are finished, while batches of the same or the next prompt are already started."""
-    started: deque[tuple[_UnderWay, Step]] = deque()
-    finished = time.perf_counter()
-
-    def wait() -> Iterator[Values]:
-        nonlocal finished
-        prompt, step = started.popleft()
-        step.done.block_until_ready()
-        if step.masks == 2**prompt.prompt.n_players:
-            # Prompts overlap; counted one after the other, their times add up.
-            values = _values(model, prompt, measure_noise, max(prompt.start, finished))
-            finished = time.perf_counter()
-            progress(prompt.index, step.masks)
-            yield values
-        else:
-            progress(prompt.index, step.masks)
-
-    for prompt in under_way:
-        for step in _in_full_precision(prompt.evaluation.steps()):
-            started.append((prompt, step))
-            if len(started) > _AHEAD:
-                yield from wait()
-    while started:
-        yield from wait()
-
-
-def _in_full_precision(steps: Iterator[Step]) -> Iterator[Step]:
-    while True:
-        with jax.default_matmul_precision(MATMUL_PRECISION):  # not across a yield: the caller's own stays as it is
-            step = next(steps, None)
-        if step is None:
-            return
-        yield step
-
-
-def _values(model: LanguageModel, done: _UnderWay, measure_noise: bool, start: float) -> Values:
+def _values(model: LanguageModel, done: UnderWay, measure_noise: bool, start: float) -> Values:
     v, forward_noise = done.evaluation.values(), math.nan
     seconds = time.perf_counter() - start
-    _check_finite(model, done.prompt, v)
+    _check_finite(model, done.taken.prompt, v)
     if measure_noise:
-        with jax.default_matmul_precision(MATMUL_PRECISION):
-            forward_noise = noise_floor.measure(model.decoder, done.tokenized, v, model.mesh, done.baseline).size
+        again = done.tokenized, v, model.mesh, done.baseline
+        floor = noise_floor.measure(model.decoder, *again, tokens_per_batch=done.limit)
+        forward_noise = floor.size
     return Values(
         v=v,
-        players=done.prompt.words,
+        players=done.taken.prompt.words,
         target=done.target,
         target_probability=float(1 / (1 + np.exp(-v[-1]))),
         tokens_evaluated=done.evaluation.tokens,
@@ -226,6 +198,7 @@ def _evaluation(
     baseline: jax.Array | None,
     method: Method,
     tokens_per_batch: int | None,
+    limit: int | None,
     in_flight: int,
 ) -> Evaluation:
     mesh, config = model.mesh, model.decoder.config
@@ -237,16 +210,17 @@ def _evaluation(
             "mesh."
         )
     if method == "naive":
-        tokens_per_batch = tokens_per_batch or default_tokens_per_batch()
-        return NaiveEvaluation(model.decoder, tokenized, tokens_per_batch, mesh, baseline=baseline)
+        tokens = limit or tokens_per_batch or default_tokens_per_batch()
+        return NaiveEvaluation(model.decoder, tokenized, tokens, mesh, baseline=baseline)
     tree = plan_tree(
         config,
         model.dtype.itemsize,
         tokenized,
-        tokens_per_batch,
+        None if limit else tokens_per_batch,
         groups_players=groups_players,
         shards=1 if mesh is None else mesh.shape["model"],
         in_flight=in_flight,
+        default_tokens=limit,
         available=available_bytes(mesh),
     )
     return TreeEvaluation(model.decoder, tree, mesh, baseline)
@@ -273,7 +247,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     length = len(tokenized.token_ids)
     padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
     with jax.default_matmul_precision(MATMUL_PRECISION):
-        logits = np.asarray(_last_logits(*nnx.split(model.decoder), padded, np.int32(length - 1)))
+        logits = hosts.gather(_last_logits(*nnx.split(model.decoder), padded, np.int32(length - 1)))
     special = set(model.tokenizer.all_special_ids)
     # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
     before = model.tokenizer.decode(tokenized.token_ids, clean_up_tokenization_spaces=False)

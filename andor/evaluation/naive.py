@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.work import Step
-from andor.mesh import sharding
+from andor.hosts import gather
+from andor.mesh import place
 from andor.models.decoder import Decoder
 from andor.prompts import TokenizedPrompt
 
@@ -59,6 +60,11 @@ class NaiveEvaluation:
         """Tokens that go through the decoder, padding not counted."""
         return len(self._subsets) * (len(self._prompt.token_ids) + len(self._prompt.target_ids) - 1)
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of a batch, padding included."""
+        return self._batch_size * len(self._token_ids)
+
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
         count = len(self._subsets)
@@ -70,7 +76,7 @@ class NaiveEvaluation:
                 self._graphdef,
                 self._state,
                 1 if self._mesh is None else self._mesh.shape["model"],
-                jax.device_put(subsets, sharding(self._mesh, "b")),
+                place(subsets, self._mesh, "b"),
                 self._token_ids,
                 self._player_of_token,
                 np.int32(self._prompt.baseline_id),
@@ -84,7 +90,7 @@ class NaiveEvaluation:
     def values(self) -> Float[np.ndarray, "s"]:
         """v of every subset that was asked for, after all steps."""
         target, others = (
-            np.concatenate([np.asarray(result[part])[:count] for count, result in self._results]) for part in (0, 1)
+            np.concatenate([gather(result[part])[:count] for count, result in self._results]) for part in (0, 1)
         )
         return log_odds(target.T, others.T)
 

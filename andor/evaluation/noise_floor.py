@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens
 from andor.evaluation.planning import default_tokens_per_batch
+from andor.hosts import gather
 from andor.models.decoder import Decoder, attend_before, rotation
 from andor.prompts import TokenizedPrompt
 
@@ -58,6 +59,7 @@ def measure(
     mesh: Mesh | None = None,
     baseline: Float[Array, "d"] | None = None,
     *,
+    tokens_per_batch: int | None = None,
     seed: int = 0,
 ) -> NoiseFloor:
     """Evaluate a random sample of masks again.
@@ -68,17 +70,18 @@ def measure(
       v: of all masks.
       mesh: the devices that the decoder lies on, or None.
       baseline: embedding of masked tokens, where it is no token's.
+      tokens_per_batch: tokens evaluated at a time in float32; by default what suits the device.
       seed: of the sample.
     """
     rng = np.random.default_rng(seed)
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
     # Shapes that the values were not computed in: a few prompts from scratch.
-    tokens_per_batch = 7 * (len(prompt.token_ids) + len(prompt.target_ids))
-    again = NaiveEvaluation(decoder, prompt, tokens_per_batch, mesh, subsets, baseline)
+    length = len(prompt.token_ids) + len(prompt.target_ids)
+    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline)
     for step in again.steps():
         step.done.block_until_ready()
     # In batches, because attention within 64 long prompts would not fit where their tree did.
-    at_a_time = max(1, default_tokens_per_batch() // (len(prompt.token_ids) + len(prompt.target_ids)))
+    at_a_time = max(1, (tokens_per_batch or default_tokens_per_batch()) // length)
     with jax.default_matmul_precision("highest"):
         exact = [
             _in_float32(decoder, prompt, subsets[first : first + at_a_time], baseline)
@@ -102,7 +105,7 @@ def _in_float32(
         x = _layer(*nnx.split(layer), x, angles)
     x = x[:, len(prompt.token_ids) - 1 :]
     target, others = _read(*whole, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
-    return log_odds(np.asarray(target).T, np.asarray(others).T)
+    return log_odds(gather(target).T, gather(others).T)
 
 
 def _merged_in_float32(graphdef, state):

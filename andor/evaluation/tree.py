@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import PrefixTree
 from andor.evaluation.work import Step
-from andor.mesh import sharding
+from andor.hosts import gather
+from andor.mesh import place, sharding
 from andor.models.decoder import Decoder, mixing_weights, rotation
 
 Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
@@ -47,6 +48,11 @@ class TreeEvaluation:
         """Tokens that go through the decoder, padding not counted: sum_t 2**k(t) in every group."""
         return self._tree.tokens
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Rows of a batch in every group."""
+        return self._tree.n_rows
+
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
         tree, decoder, mesh = self._tree, self._decoder, self._mesh
@@ -60,7 +66,7 @@ class TreeEvaluation:
         final = jnp.zeros(shape, dtype, device=sharding(mesh, "btd"))
         n_final, n_masks, n_steps = 0, groups * 2**tree.n_players, tree.n_batches + n_reads
         for number, batch in enumerate(tree.batches(), start=1):
-            tokens = jax.device_put(batch.tokens, sharding(mesh, "bt"))
+            tokens = place(batch.tokens, mesh, "bt")
             x, angles = _embed(*whole, tokens, batch.positions, self._baseline)
             sees_trunk = tree.trunk_slots[None] <= batch.positions[:, None]
             where = np.int32(batch.first_slot), batch.keys, batch.visible, sees_trunk
@@ -86,7 +92,7 @@ class TreeEvaluation:
         groups, n_states = 2**tree.groups_players, 2**tree.n_players
         parts = []
         for part in (0, 1):
-            in_order = np.concatenate([np.asarray(result[part]) for result in self._results], axis=1)
+            in_order = np.concatenate([gather(result[part]) for result in self._results], axis=1)
             by_outcome = np.empty((groups, len(outcome)))
             by_outcome[:, outcome] = in_order[:, : len(outcome)]
             # Group and state make one number whose highest bit is the first player; in a lattice it is the lowest.

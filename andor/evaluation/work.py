@@ -27,6 +27,10 @@ class Evaluation(Protocol):
     def tokens(self) -> int:
         """Tokens that go through the decoder, padding not counted."""
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens of one batch, padding included: of every group of masks that is evaluated side by side."""
+
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
 
