@@ -1,7 +1,8 @@
 """The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`.
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
-Results go to stdout, progress and errors to stderr. Bad input is one line, `andor: error: ...`, and exit code 2.
+Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
+code 2. SIGTERM ends a run after the prompt it is at; the same command goes on with it.
 """
 
 import contextlib
@@ -10,9 +11,12 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +24,7 @@ from typing import Annotated, Literal
 import tyro
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+SolverName = Literal["auto", "exact", "first-order", "published"]
 
 
 def _optional(metavar: str):
@@ -58,19 +63,26 @@ class Compare:
     baseline: str = "auto"
     """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
     token of the vocabulary."""
+    solver: SolverName = "auto"
+    """auto: exact up to 13 players, then first-order. published: that of the papers, not certified."""
+    tau: float = 0.05
+    """An effect is salient above tau times the largest."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
+    strict: Flag = False
+    """End at the first prompt that fails. Default: leave it out, and say so."""
     out: Folder = None
-    """The run directory, new or empty. Default: a new one under runs/."""
+    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
-        prompts = _prompts(self)
-        run = _compare(self, self.models, prompts, command, own_targets=self.own_targets)
+        prompts = _prompts(self, strict=self.strict)
+        more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
+        run = _compare(self, self.models, prompts, command, **more)
 
         from andor import figures, tables
 
@@ -106,7 +118,7 @@ class Extract:
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     out: Folder = None
-    """The run directory, new or empty. Default: a new one under runs/."""
+    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
     debug: Flag = False
     """Show the traceback of an error."""
 
@@ -115,7 +127,7 @@ class Extract:
         if self.top < 1:
             raise ValueError(f"--top must be at least 1; got {self.top}.")
         prompt = _one_prompt(self)
-        run = _compare(self, (self.model,), [prompt], command)
+        run = _compare(self, (self.model,), [prompt], command, strict=True)
 
         from andor import figures, tables
         from andor.figures import effects
@@ -235,7 +247,7 @@ COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for bad input, 1 for a bug, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 2 for bad input, 1 for a bug, 130 or 143 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _quiet_libraries()
     for stream in (sys.stdout, sys.stderr):
@@ -247,7 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     try:
-        command.run(shlex.join(["andor", *arguments]))
+        with _warnings_in_one_line():
+            command.run(shlex.join(["andor", *arguments]))
     except (Exception, KeyboardInterrupt) as error:
         if command.debug:
             raise
@@ -279,33 +292,50 @@ def _parse(arguments: list[str]):
 
 def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit code."""
+    from andor.resume import Stopped
+
+    message = _one_line(" ".join([str(error), *getattr(error, "__notes__", ())]))
+    if isinstance(error, Stopped):
+        return _say(message, 128 + signal.SIGTERM)
     if isinstance(error, KeyboardInterrupt):
-        print("andor: interrupted; what was finished is in the run directory.", file=sys.stderr)
-        return 130
+        return _say(f"interrupted. {message}", 128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError):  # `andor ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, ValueError | OSError | MemoryError):
-        print(f"andor: error: {_one_line(str(error)) or type(error).__name__}", file=sys.stderr)
-        return 2
-    if "RESOURCE_EXHAUSTED" in str(error):
-        print(
-            "andor: error: the device has no memory left. Use a smaller --dtype or fewer players, or a larger device.",
-            file=sys.stderr,
+        return _say(f"error: {message or type(error).__name__}", 2)
+    if "RESOURCE_EXHAUSTED" in message:
+        return _say(
+            "error: the device has no memory left. Use a smaller --dtype or fewer players, or a larger device.", 2
         )
-        return 2
-    print(
-        f"andor: error: {type(error).__name__}: {_one_line(str(error))} (unexpected; --debug shows where)",
-        file=sys.stderr,
-    )
-    return 1
+    return _say(f"error: {type(error).__name__}: {message} (unexpected; --debug shows where)", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"andor: {message}", file=sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"andor: warning: {_one_line(str(message))}", file=sys.stderr)
+        yield
 
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def _prompts(settings: "Compare | Plan") -> list:
+def _solver(name: SolverName):
+    """The solver of that name; None for the default of each number of players."""
+    from andor.solvers import FirstOrder, InteriorPoint, Published
+
+    return {"auto": None, "exact": InteriorPoint(), "first-order": FirstOrder(), "published": Published()}[name]
+
+
+def _prompts(settings: "Compare | Plan", strict: bool = True) -> list:
     if settings.prompts is not None and settings.prompt is not None:
         raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
     if settings.prompt is None and (settings.players or settings.target is not None):
@@ -318,7 +348,8 @@ def _prompts(settings: "Compare | Plan") -> list:
 
     if settings.prompt is not None:
         return [_one_prompt(settings)]
-    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS)[: settings.limit]
+    left_out = None if strict else lambda error: warnings.warn(f"left out: {error}", stacklevel=1)
+    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS, on_error=left_out)[: settings.limit]
     return [dataclasses.replace(prompt, chat=True) for prompt in prompts] if settings.chat else prompts
 
 
@@ -329,9 +360,7 @@ def _one_prompt(settings):
     return Prompt(settings.prompt, players=players, target=target, id="prompt", chat=settings.chat)
 
 
-def _compare(
-    settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, own_targets: bool = False
-):
+def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
     from andor import store, tables
     from andor.comparison import compare
@@ -348,19 +377,47 @@ def _compare(
         console.print()
     # To the microsecond: two runs that start in the same second do not want the same directory.
     out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
-    with _progress_bars(names) as progress:
-        return compare(
-            names,
-            prompts,
-            out=out,
-            noise=settings.noise,
-            baseline=settings.baseline,
-            own_targets=own_targets,
-            dtype=settings.dtype,
-            mesh=mesh,
-            command=command,
-            progress=progress,
-        )
+    try:
+        with _stop_at_sigterm() as stop, _progress_bars(names) as progress:
+            return compare(
+                names,
+                prompts,
+                out=out,
+                noise=settings.noise,
+                baseline=settings.baseline,
+                dtype=settings.dtype,
+                mesh=mesh,
+                command=command,
+                progress=progress,
+                stop=stop,
+                **more,
+            )
+    except BaseException as error:
+        if (out / "settings.json").exists() and not settings.out:
+            error.add_note(f"What is finished is in {out}: the same command with --out {out} goes on.")
+        elif (out / "settings.json").exists():
+            error.add_note("What is finished is kept: the same command goes on.")
+        raise
+
+
+@contextlib.contextmanager
+def _stop_at_sigterm() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came. A second one ends the process at once."""
+    asked = threading.Event()
+
+    def stop(*_) -> None:
+        asked.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        print("andor: stopping after this prompt.", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one can handle signals
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

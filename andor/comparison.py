@@ -3,40 +3,29 @@
     run = andor.compare(("tiny-llama", "tiny-qwen2"), out="runs/first")
     run.summary["pairs"][0]["overlap"]
 
-One model is in memory at a time. What is on disk, and when, is said in `andor.store`.
+One model is in memory at a time. The same call goes on with a run that was interrupted, and several processes may work
+on one run. What is on disk, and when, is said in `andor.store`; how the work is done in `andor.session`.
 """
 
 import dataclasses
-import gc
-import platform
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
-from andor import store
-from andor.evaluation import MATMUL_PRECISION, evaluate_all, predict_target
-from andor.interactions import Solution, Solver, extract
+from andor import provenance, resume, store
+from andor.evaluation import MATMUL_PRECISION, check_fits
+from andor.interactions import Solver
 from andor.mesh import ALONG, sharding
 from andor.metrics import SALIENT
-from andor.prompts import DEFAULT_PROMPTS, Prompt, baseline_name, read_prompts, tokenize
-from andor.solvers import InteriorPoint, default_solver
+from andor.models import Checkpoint
+from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
+from andor.session import Progress, Session
+from andor.solvers import default_solver
 from andor.summary import summarise
-from andor.values import Values
-
-SOLVER_BATCH = 8
-"""Prompts of equal n_players that are solved in one call: what is not saved yet when a run is interrupted."""
-
-Progress = Callable[[str, str, int, int], None]
-"""Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
 
 
 def compare(
@@ -48,10 +37,13 @@ def compare(
     baseline: str = "auto",
     own_targets: bool = False,
     solver: Solver | None = None,
+    tau: float = SALIENT,
     dtype: str = "auto",
     mesh: Mesh | None = None,
+    strict: bool = False,
     command: str = "andor.compare(...)",
     progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> store.Run:
     """Extract the AND-OR effects of every model on every prompt, and save them with a summary.
 
@@ -62,157 +54,128 @@ def compare(
       models: names as for `andor.load`, one or more, all different; a single one may be given by itself.
       prompts: with different ids; those without an id are called "prompt-0001", ... by their place. By default the 20
         prompts that ship with the package.
-      out: the run directory, new or empty.
+      out: the run directory: new, empty, or of a run with the same settings, which goes on. Values that runs beside it
+        hold already (same model, tokens, target, dtype) are copied and not evaluated again.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
       baseline: what replaces masked tokens, as for `andor.evaluate`.
       own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
       solver: as for `andor.extract`.
+      tau: an effect is salient above tau times the largest.
       dtype, mesh: as for `andor.load`.
-      command: what to record in the settings as the origin of the run.
+      strict: whether a prompt that fails under a model ends the run. By default it is left out, with a warning.
+      command: what to record as the origin of the run.
       progress: called after every batch of masks and every batch of solutions.
+      stop: asked after every prompt that was saved; True ends the work there.
 
     Raises:
       ValueError: before any model runs: no model or one twice, an unknown model or one whose config.json is not
-        implemented, no prompt or an id twice, a prompt that one of the tokenizers cannot map, more players than memory
-        allows, an `out` that is not empty, a negative noise. Later: a model whose weights cannot be read, or nan.
+        implemented, no prompt or an id twice, no prompt that the tokenizers can map, more players than memory allows,
+        an `out` that holds something else or a run with other settings, a negative noise. Later: a model whose weights
+        cannot be read, or every prompt gave nan; when strict, any did.
       FileNotFoundError: a file of a model is missing.
+      OSError: a file could not be written.
+      Stopped: `stop` said so (`andor.resume`).
     """
-    start = time.perf_counter()
-    report = progress or (lambda stage, model, done, total: None)
     names = (models,) if isinstance(models, str) else tuple(models)
     prompts = _with_ids(read_prompts(DEFAULT_PROMPTS) if prompts is None else prompts)
-    _check(names, noise)
+    _check(names, noise, tau)
     solvers = {n: solver or default_solver(n) for n in sorted({prompt.n_players for prompt in prompts})}
-    _check_memory(solvers)
-    tokenizers = {name: andor.models.load_tokenizer(name) for name in names}
-    _check_prompts(prompts, tokenizers, baseline)
-    for name in names if mesh is not None else ():
-        sizes = andor.models.load_config(name)[0].axis_sizes()
-        for letter in ALONG.keys() & sizes.keys():
-            sharding(mesh, letter, sizes)  # refuses what does not divide
-    out = store.create_run(out)
+    for n_players, each in solvers.items():
+        each.check_memory(n_players)  # what would be refused after all masks are evaluated is refused before
+    checkpoints = {name: andor.models.find(name) for name in names}
+    _check_mesh(mesh, checkpoints.values())
+    tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
+    recorded = resume.recorded_settings(out) or {}
     settings = {
-        "command": command,
-        "models": [
-            {"name": name, "label": label, "folder": store.model_folder(name)}
-            for name, label in zip(names, store.model_labels(names), strict=True)
-        ],
-        "prompts": [
-            {
-                "id": prompt.id,
-                "text": prompt.text,
-                "chat": prompt.chat,
-                "players": prompt.players,
-                "words": prompt.words,
-            }
-            for prompt in prompts
-        ],
+        "models": _model_records(checkpoints, tokenized, dtype, mesh, baseline, own_targets, recorded),
+        "prompts": [_prompt_record(prompt, "own" if own_targets else names[0]) for prompt in prompts],
         "noise": noise,
         "solver": {str(n): {"name": type(each).__name__, **dataclasses.asdict(each)} for n, each in solvers.items()},
-        "tau": SALIENT,
+        "tau": tau,
         "matmul_precision": MATMUL_PRECISION,
-        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
-        "mesh": None if mesh is None else dict(mesh.shape),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": provenance.versions(),
     }
-    store.save_settings(out, settings)
-
-    targets: list[str] = []
-    values: dict[str, dict[str, Values]] = {}
-    effects: dict[str, dict[str, Solution]] = {}
-    for name, record in zip(names, settings["models"], strict=True):
-        report("load", name, 0, 1)
-        model = andor.models.load(name, dtype=dtype, mesh=mesh)
-        report("load", name, 1, 1)
-        record |= {
-            "family": model.family,
-            "fingerprint": model.fingerprint,
-            "revision": model.revision,
-            "dtype": str(model.dtype),
-            "parameters": model.parameters,
-            "baseline": baseline_name(model.tokenizer, baseline),
-        }
-        if own_targets or not targets:
-            targets = [
-                predict_target(model, prompt) if prompt.target is None else prompt.continuation for prompt in prompts
-            ]
-            for saved, prompt, target in zip(settings["prompts"], prompts, targets, strict=True):
-                predicted = (
-                    {"target": None, "target_from": "own"} if own_targets else {"target": target, "target_from": name}
-                )
-                saved |= predicted if prompt.target is None else {"target": target, "target_from": "given"}
-        store.save_settings(out, settings)
-        values[name] = _evaluate_all(model, prompts, targets, baseline, noise == "measured", out, report)
-        # Two large models do not fit in memory together, and the solver can use the room too.
-        del model
-        gc.collect()
-        effects[name] = _extract_all(name, prompts, values[name], noise, solvers, out, report)
-
-    run = store.Run(path=out, settings=settings, summary={}, values=values, effects=effects)
-    store.save_summary(out, summarise(run) | {"seconds": time.perf_counter() - start})
+    out = resume.open_run(out, settings)
+    resume.save_process(out, provenance.process(command) | {"mesh": None if mesh is None else dict(mesh.shape)})
+    session = Session(
+        out,
+        settings,
+        prompts,
+        solvers,
+        baseline=baseline,
+        mesh=mesh,
+        strict=strict,
+        progress=progress or (lambda stage, model, done, total: None),
+        stop=stop or (lambda: False),
+    )
+    for prompt_id, (name, error) in failed.items():
+        session.skip(prompt_id, name, error)
+    run = session.finish()
+    store.save_summary(out, summarise(run))
     # What is returned is what is on disk, to the bit.
     return store.read_run(out)
 
 
-def _evaluate_all(
-    model,
-    prompts: Sequence[Prompt],
-    targets: Sequence[str],
+def _model_records(
+    checkpoints: Mapping[str, Checkpoint],
+    tokenized: Mapping[str, Mapping[str, TokenizedPrompt]],
+    dtype: str,
+    mesh: Mesh | None,
     baseline: str,
-    measure_noise: bool,
-    out: Path,
-    report: Progress,
-) -> dict[str, Values]:
-    masks = [2**prompt.n_players for prompt in prompts]
+    own_targets: bool,
+    recorded: Mapping,
+) -> list[dict]:
+    """The models, as settings.json has them."""
+    # "auto" depends on what memory is free; a run goes on with what it has begun with.
+    begun = {model["name"]: model["dtype"] for model in recorded.get("models", ()) if dtype == "auto"}
+    records, first_keys = [], []
+    for name, label in zip(checkpoints, store.model_labels(tuple(checkpoints)), strict=True):
+        found = checkpoints[name]
+        model_dtype = begun.get(name) or str(found.dtype_on(mesh, dtype))
+        masked_with = baseline_name(found.tokenizer, baseline)
+        keys = []
+        for index, tokens in enumerate(tokenized[name].values()):
+            if tokens is None:
+                keys.append(None)
+                continue
+            predicted_by = ["this model"] if own_targets or not first_keys else ["another", first_keys[index]]
+            content = {
+                "ids": tokens.token_ids.tolist(),
+                "players": tokens.player_of_token.tolist(),
+                "masked_with": tokens.baseline_id if tokens.baseline_id >= 0 else masked_with,
+            }
+            target = tokens.target_ids.tolist() or predicted_by
+            keys.append(resume.values_key(found.fingerprint, model_dtype, MATMUL_PRECISION, content, target))
+        first_keys = first_keys or keys
+        records.append(
+            {
+                "name": name,
+                "label": label,
+                "folder": store.model_folder(name),
+                "family": found.family.model_type,
+                "fingerprint": found.fingerprint,
+                "tokenizer": found.tokenizer_hash,
+                "revision": found.revision,
+                "dtype": model_dtype,
+                "parameters": found.parameters,
+                "baseline": masked_with,
+                "keys": keys,
+            }
+        )
+    return records
 
-    def masks_done(index: int, of_prompt: int) -> None:
-        report("evaluate", model.name, sum(masks[:index]) + of_prompt, sum(masks))
 
-    results = {}
-    evaluated = evaluate_all(
-        model, prompts, targets=targets, baseline=baseline, measure_noise=measure_noise, progress=masks_done
-    )
-    for prompt, values in zip(prompts, evaluated, strict=True):
-        results[prompt.id] = values
-        store.save_values(out, model.name, prompt.id, values)
-    return results
-
-
-def _extract_all(
-    name: str,
-    prompts: Sequence[Prompt],
-    values: dict[str, Values],
-    noise: float | Literal["measured"],
-    solvers: dict[int, Solver],
-    out: Path,
-    report: Progress,
-) -> dict[str, Solution]:
-    results = {}
-    for batch in _batches(prompts):
-        of_batch = [values[prompt.id] for prompt in batch]
-        bounds, unit = noise, "range"
-        if noise == "measured":
-            bounds, unit = np.array([each.measured_noise for each in of_batch]), "log-odds"
-        solver = solvers[batch[0].n_players]
-        solutions = extract(np.stack([each.v for each in of_batch]), bounds, solver, noise_unit=unit)
-        for index, prompt in enumerate(batch):
-            results[prompt.id] = solutions[index]
-            store.save_effects(out, name, prompt.id, solutions[index])
-        report("extract", name, len(results), len(prompts))
-    return {prompt.id: results[prompt.id] for prompt in prompts}
-
-
-def _batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-    """Prompts of equal n_players together, in batches of nearly equal size: a solver compiles for every new size."""
-    by_players = defaultdict(list)
-    for prompt in prompts:
-        by_players[prompt.n_players].append(prompt)
-    for group in by_players.values():
-        n_batches = -(-len(group) // SOLVER_BATCH)
-        for index in range(n_batches):
-            yield group[index * len(group) // n_batches : (index + 1) * len(group) // n_batches]
+def _prompt_record(prompt: Prompt, predicted_by: str) -> dict:
+    """A prompt, as settings.json has it."""
+    return {
+        "id": prompt.id,
+        "text": prompt.text,
+        "chat": prompt.chat,
+        "players": prompt.players,
+        "words": prompt.words,
+        "target": prompt.continuation,
+        "target_from": predicted_by if prompt.target is None else "given",
+    }
 
 
 def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -227,7 +190,7 @@ def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
     return prompts
 
 
-def _check(names: tuple[str, ...], noise: float | str) -> None:
+def _check(names: tuple[str, ...], noise: float | str, tau: float) -> None:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"compare(models=...) must be different models, at least one; got {names}.")
     if noise != "measured" and not (np.isfinite(noise) and noise >= 0):
@@ -235,20 +198,41 @@ def _check(names: tuple[str, ...], noise: float | str) -> None:
             f"compare(noise=...) must be finite and not negative, or 'measured'; got {noise}. The published rule is "
             "0.02."
         )
+    if not 0 <= tau < 1:
+        raise ValueError(f"compare(tau=...) must be a share of the largest effect, from 0 to 1; got {tau}.")
 
 
-def _check_prompts(prompts: Sequence[Prompt], tokenizers: dict[str, object], baseline: str) -> None:
-    """Whether every tokenizer can map every prompt and given target, so that no hour-long run ends at the last one."""
+def _check_mesh(mesh: Mesh | None, checkpoints: Iterable[Checkpoint]) -> None:
+    """Whether the mesh divides every model."""
+    for found in checkpoints if mesh is not None else ():
+        sizes = found.config.axis_sizes()
+        for letter in ALONG.keys() & sizes.keys():
+            sharding(mesh, letter, sizes)  # refuses what does not divide
+
+
+def _tokenize(
+    prompts: Sequence[Prompt], checkpoints: Mapping[str, Checkpoint], baseline: str, strict: bool
+) -> tuple[dict[str, dict[str, TokenizedPrompt | None]], dict[str, tuple[str, ValueError]]]:
+    """Every prompt under every tokenizer, so that no hour-long run ends at the last one.
+
+    Returns:
+      model name -> prompt id -> tokens, None where the prompt failed; and prompt id -> (model, error) of those.
+
+    Raises:
+      ValueError: all failed, or, when strict, one did.
+    """
+    tokenized: dict[str, dict[str, TokenizedPrompt | None]] = {name: {} for name in checkpoints}
+    failed: dict[str, tuple[str, ValueError]] = {}
     for prompt in prompts:
-        for name, tokenizer in tokenizers.items():
+        for name, found in checkpoints.items():
+            tokenized[name][prompt.id] = None
             try:
-                tokenize(prompt, tokenizer, baseline=baseline)
+                tokens = tokenize(prompt, found.tokenizer, baseline=baseline)
+                check_fits(name, found.config, prompt, tokens)
+                tokenized[name][prompt.id] = tokens
             except ValueError as error:
-                raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
-
-
-def _check_memory(solvers: dict[int, Solver]) -> None:
-    """What a solver would refuse after all masks are evaluated is refused before."""
-    for n_players, solver in solvers.items():
-        if isinstance(solver, InteriorPoint):
-            solver.check_memory(n_players)
+                failed.setdefault(prompt.id, (name, error))
+        if prompt.id in failed and (strict or len(failed) == len(prompts)):
+            name, error = failed[prompt.id]
+            raise ValueError(f"prompt {prompt.id!r} under model {name!r}: {error}") from error
+    return tokenized, failed

@@ -10,7 +10,7 @@ NumPy only: importing this module imports neither jax nor transformers. Tokenize
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -273,7 +273,7 @@ def continuation(text: str, target: str) -> str:
     return f" {target}" if spaced and not last.isspace() and not opens else target
 
 
-def read_prompts(path: str | Path) -> list[Prompt]:
+def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | None = None) -> list[Prompt]:
     """Read prompts from a JSONL file: one object per line, blank lines skipped.
 
     Fields: `text` (needed), `chat` (true or false), `id` (default "prompt-0001", counted from the top), `players`
@@ -281,30 +281,43 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     target as the next word whatever it starts with, so a space always comes before it. null is the same as leaving a
     field out.
 
+    Args:
+      path: the file.
+      on_error: called with the error of a line, which is then left out. By default it is raised.
+
     Raises:
       FileNotFoundError: no such file.
       ValueError: names file and line: not JSON, unknown fields, wrong types, a bad prompt, an id used twice. Also when
-        the file holds no prompt.
+        the file holds no prompt, or none that is good.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"read_prompts(path=...) must be a JSONL file of prompts; no file {str(path)!r}.")
-    prompts, line_of_id = [], {}
+    prompts, line_of_id, errors, count = [], {}, [], 0
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
+        count += 1
         try:
-            prompt = _prompt_of_line(line, default_id=f"prompt-{len(prompts) + 1:04d}")
-            if prompt.id in line_of_id:
+            prompt = _prompt_of_line(line, default_id=f"prompt-{count:04d}")
+            folded = prompt.id.casefold()  # ids name files, and some file systems know no case
+            if folded in line_of_id:
                 raise ValueError(
-                    f"id {prompt.id!r} is already that of line {line_of_id[prompt.id]}. Give every prompt its own id."
+                    f"id {prompt.id!r} is already that of line {line_of_id[folded]}. Give every prompt its own id."
                 )
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
-        line_of_id[prompt.id] = number
+            errors.append(ValueError(f"{path}, line {number}: {error}"))
+            if on_error is None:
+                raise errors[-1] from error
+            continue
+        line_of_id[folded] = number
         prompts.append(prompt)
     if not prompts:
+        if errors:
+            raise errors[0]
         raise ValueError(f"{path}: must hold at least one prompt; got an empty file. Write one JSON object per line.")
+    for error in errors:
+        on_error(error)
     return prompts
 
 

@@ -1,37 +1,50 @@
 """One run on disk: everything `andor compare` finds, in files that NumPy and a JSON reader open without this package.
 
     RUN/
-      settings.json                      what was asked for and of which models; written first, completed as models load
+      settings.json                      what decides the results; written first, and once
       values/<folder>/<prompt id>.npz    v on all masks; written as soon as the prompt is evaluated
       effects/<folder>/<prompt id>.npz   AND effects, OR effects, noise and their certificate
+      skipped/<prompt id>.json           a prompt that is left out, and why
+      processes/<start>-<host>-<pid>.json  a process that worked on the run, with what it ran on
+      claims/                            what processes are at work on now (`andor.claims`)
       summary.json                       numbers from the arrays above, written last
       figures/                           *.png, *.pdf (`andor.figures.draw`)
 
 <folder> is `model_folder(name)`: "tiny-llama", "Qwen--Qwen2.5-7B". Arrays are indexed by subset, bit i = player i,
-empty set first (`andor.lattice`). Text is stored as unicode arrays; nothing is pickled.
+empty set first (`andor.lattice`). Text is stored as unicode arrays; nothing is pickled. How files are written and
+checked is in `andor.files`: the last field of a JSON file is the sha256 of the rest.
 
 settings.json
-    format      2, the version of this layout
-    command     the command or call that made the run
+    format      3, the version of this layout
     models      one object per model, in the order given: name, label (short and unique, for tables and figures),
-                folder, family, fingerprint (sha256 of config and weights), revision (the hub's commit, or null), dtype,
-                parameters, baseline (the token that replaces masked words, or the name of an embedding)
+                folder, family, fingerprint (sha256 of config and weights), tokenizer (sha256), revision (the hub's
+                commit, or null), dtype, parameters, baseline (the token that replaces masked words, or the name of an
+                embedding), keys (one per prompt: sha256 of all that decides v, see `values_key`; null where the prompt
+                cannot be read)
     prompts     one object per prompt, in order: id, text, chat (whether each model's chat template is around it),
                 players ([start, stop] characters each), words (their texts), target (the exact text explained in all
-                models, leading space included, or null where each model explains its own prediction), target_from
-                ("given", "own", or the name of the model whose prediction it is)
+                models, leading space included, or null where it is predicted), target_from ("given", "own", or the
+                name of the model whose prediction it is)
     noise       bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured"
-    solver      number of players -> name and settings of the solver that prompts with so many players were given
+    solver      number of players -> name and settings of the solver that prompts with so many players are given
     tau         an effect is salient above tau times the largest
     matmul_precision   of the models' matrix products, as `jax.default_matmul_precision` names it
+    versions    of andor and of the libraries that numbers depend on
+
+processes/*.json
+    command     the command or call
+    started     when, UTC
+    host, pid   where
     device      what the models ran on
     mesh        devices along "data" (masks) and "model" (weights), or null for one device
-    versions    andor, python, jax, flax, numpy
-    created     when, UTC
+    python      its version
+    git         commit of a checkout that andor ran from, and whether it had changes; null for an installed package
 
 summary.json
     models, pairs, prompts, worst   see `andor.summary.summarise`
-    seconds                         wall time of the whole comparison
+
+skipped/<prompt id>.json
+    id, model, why
 
 values/<folder>/<prompt id>.npz
     v                    float64 [2**n_players], log-odds of the target, nats
@@ -41,36 +54,51 @@ values/<folder>/<prompt id>.npz
     tokens_evaluated     int64 []
     seconds              float64 []
     forward_noise        float64 [], size of the noise of v, nats; NaN where it was not measured
+    key                  unicode [], as in the settings
+    device               unicode [], what evaluated it
 
 effects/<folder>/<prompt id>.npz
     and_effects, or_effects, noise, dual_values   float64 [2**n_players]; v = zeta(and) + or_sums(or) + noise
     noise_bound, primal, dual, gap                float64 []; dual is what dual_values prove, gap = 1 - dual / primal
     steps                int64 []
     status               unicode [], "converged" or "not converged: ..."
-
-Files are replaced whole: written beside their place, synced, then renamed. So a file that is there is complete.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import inspect
 import json
-import math
 import os
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from andor import files
+from andor.files import Damaged
 from andor.interactions import Solution
 from andor.prompts import Prompt
 from andor.values import Values
 
-FORMAT = 2
+FORMAT = 3
+
+CONTINUE = "Give the same command again: it goes on where the run ended"
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A prompt that is left out of a run.
+
+    Attributes:
+      id: of the prompt.
+      model: under which it failed.
+      why: the message of the error.
+    """
+
+    id: str
+    model: str
+    why: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,6 +112,7 @@ class Run:
         nothing to nothing.
       values: model name -> prompt id -> v on all masks.
       effects: model name -> prompt id -> AND-OR effects with their certificate.
+      skipped: prompts that are left out of all of these.
     """
 
     path: Path
@@ -91,6 +120,7 @@ class Run:
     summary: dict
     values: Mapping[str, Mapping[str, Values]]
     effects: Mapping[str, Mapping[str, Solution]]
+    skipped: Sequence[Skipped] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -103,9 +133,21 @@ class Run:
         return {model["name"]: model["label"] for model in self.settings["models"]}
 
     @property
+    def records(self) -> tuple[dict, ...]:
+        """The prompts as settings.json has them, in order, without those that are skipped."""
+        left_out = {each.id for each in self.skipped}
+        return tuple(record for record in self.settings["prompts"] if record["id"] not in left_out)
+
+    @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """The prompts, in order. `settings["prompts"]` also says which target each explains."""
-        return tuple(_prompt(record) for record in self.settings["prompts"])
+        """The prompts, in order, without those that are skipped. `target` says what each explains."""
+        return tuple(_prompt(record) for record in self.records)
+
+    def target(self, prompt_id: str) -> str | None:
+        """The exact text that all models explain on a prompt; None where each explains its own prediction."""
+        (record,) = (each for each in self.settings["prompts"] if each["id"] == prompt_id)
+        own = record["target_from"] == "own"
+        return record["target"] if own or record["target"] else self.values[self.models[0]][prompt_id].target
 
 
 def model_folder(name: str) -> str:
@@ -128,28 +170,6 @@ def model_labels(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(label if short.count(label) == 1 else name for name, label in zip(names, short, strict=True))
 
 
-def create_run(path: str | Path) -> Path:
-    """Make an empty run directory.
-
-    Raises:
-      ValueError: the path is a file, holds something already (says so if that is an unfinished run), or cannot be
-        written.
-    """
-    path = Path(path).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            unfinished = (path / "settings.json").exists() and not (path / "summary.json").exists()
-            what = "holds an unfinished run (no summary.json)" if unfinished else "is not empty"
-            raise ValueError(f"the run directory {str(path)!r} {what}. Name another with out, or move it away.")
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"the run directory {str(path)!r} cannot be made: {error.strerror or error}.") from error
-    return path
-
-
 def values_path(run: str | Path, model: str, prompt_id: str) -> Path:
     """Where a prompt's v lies."""
     return Path(run) / "values" / model_folder(model) / f"{prompt_id}.npz"
@@ -160,24 +180,35 @@ def effects_path(run: str | Path, model: str, prompt_id: str) -> Path:
     return Path(run) / "effects" / model_folder(model) / f"{prompt_id}.npz"
 
 
-def save_settings(run: str | Path, settings: dict) -> None:
-    """Write settings.json."""
-    _write_json(Path(run) / "settings.json", {"format": FORMAT, **settings})
+def skipped_path(run: str | Path, prompt_id: str) -> Path:
+    """Where it lies why a prompt is left out."""
+    return Path(run) / "skipped" / f"{prompt_id}.json"
 
 
-def save_summary(run: str | Path, summary: dict) -> None:
-    """Write summary.json, undefined numbers (nan) as null."""
-    _write_json(Path(run) / "summary.json", summary)
+def save_summary(run: str | Path, summary: Mapping) -> None:
+    """Write summary.json, undefined numbers (nan) as null; the run is finished."""
+    run = Path(run)
+    files.write_json(run / "summary.json", summary)
+    for folder, _, _ in os.walk(run / "claims", topdown=False):
+        with contextlib.suppress(OSError):  # another process has claimed something
+            os.rmdir(folder)
 
 
-def save_values(run: str | Path, model: str, prompt_id: str, values: Values) -> None:
+def save_skipped(run: str | Path, skipped: Skipped) -> None:
+    """Write down that a prompt is left out."""
+    path = skipped_path(run, skipped.id)
+    path.parent.mkdir(exist_ok=True)
+    files.write_json(path, dataclasses.asdict(skipped))
+
+
+def save_values(run: str | Path, model: str, prompt_id: str, values: Values, *, key: str, device: str) -> None:
     """Write v of one prompt under one model."""
-    _write_arrays(values_path(run, model, prompt_id), dataclasses.asdict(values))
+    files.write_arrays(values_path(run, model, prompt_id), dataclasses.asdict(values) | {"key": key, "device": device})
 
 
 def save_effects(run: str | Path, model: str, prompt_id: str, solution: Solution) -> None:
     """Write the effects of one prompt under one model."""
-    _write_arrays(effects_path(run, model, prompt_id), dataclasses.asdict(solution))
+    files.write_arrays(effects_path(run, model, prompt_id), dataclasses.asdict(solution))
 
 
 def read_run(path: str | Path) -> Run:
@@ -190,43 +221,113 @@ def read_run(path: str | Path) -> Run:
     path = Path(path).expanduser()
     if not path.is_dir():
         raise FileNotFoundError(f"no run directory {str(path)!r}. Give the --out of an earlier `andor compare`.")
-    settings = _read_json(path / "settings.json")
-    if settings.get("format") != FORMAT:
-        raise ValueError(
-            f"{path / 'settings.json'} has format {settings.get('format')!r}; this version of andor reads {FORMAT}."
+    if not (path / "settings.json").is_file():
+        raise FileNotFoundError(f"{path / 'settings.json'} is missing: {str(path)!r} holds no run.")
+    settings = read_settings(path / "settings.json")
+    skipped = read_skipped(path)
+    run = Run(path, settings, {}, {}, {}, skipped)
+    if not (path / "summary.json").is_file():
+        raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished. {CONTINUE}.")
+    prompts = run.prompts
+    keys = {name: prompt_keys(settings, name) for name in run.models}
+    with _advice():
+        return dataclasses.replace(
+            run,
+            summary=files.read_json(path / "summary.json"),
+            values={
+                name: {p.id: read_values(values_path(path, name, p.id), p, keys[name][p.id]) for p in prompts}
+                for name in run.models
+            },
+            effects={
+                name: {p.id: read_effects(effects_path(path, name, p.id), p) for p in prompts} for name in run.models
+            },
         )
-    try:
-        models = [model["name"] for model in settings["models"]]
-        prompts = [_prompt(record) for record in settings["prompts"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'settings.json'} is damaged: {type(error).__name__}: {error}") from error
-    return Run(
-        path=path,
-        settings=settings,
-        summary=_read_json(path / "summary.json"),
-        values={model: {p.id: read_values(values_path(path, model, p.id), p) for p in prompts} for model in models},
-        effects={model: {p.id: read_effects(effects_path(path, model, p.id), p) for p in prompts} for model in models},
-    )
 
 
-def read_values(path: Path, prompt: Prompt) -> Values:
-    """Read v of one prompt, checked against the prompt's players. Raises as `read_run`."""
-    arrays = _read_arrays(path, Values, prompt, per_subset=("v",))
+def prompt_keys(settings: Mapping, model: str) -> dict[str, str | None]:
+    """Prompt id -> key of its values under a model."""
+    (record,) = (each for each in settings["models"] if each["name"] == model)
+    return {prompt["id"]: key for prompt, key in zip(settings["prompts"], record["keys"], strict=True)}
+
+
+def read_skipped(path: str | Path) -> tuple[Skipped, ...]:
+    """Prompts that a run leaves out, by id."""
+    found = sorted((Path(path) / "skipped").glob("*.json"))
+    return tuple(Skipped(**files.read_json(each)) for each in found)
+
+
+def read_values(path: Path, prompt: Prompt, key: str | None = None) -> Values:
+    """Read v of one prompt, checked against the prompt's players and, where given, against the key.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      Damaged: it is not what was written, or belongs to something else.
+    """
+    arrays = _read_arrays(path, Values, prompt, per_subset=("v",), also=("key",))
+    stored = arrays.pop("key").item()
     if tuple(arrays["players"].tolist()) != prompt.words:
-        raise ValueError(f"{path} holds players {arrays['players'].tolist()}; the settings say {list(prompt.words)}.")
+        raise Damaged(f"{path} holds players {arrays['players'].tolist()}; the settings say {list(prompt.words)}.")
+    if key is not None and stored != key:
+        raise Damaged(f"{path} holds the values of another model, prompt or target than the settings say.")
     return Values(**{name: tuple(x.tolist()) if name == "players" else _plain(x) for name, x in arrays.items()})
 
 
 def read_effects(path: Path, prompt: Prompt) -> Solution:
-    """Read the effects of one prompt, checked against its number of players. Raises as `read_run`."""
+    """Read the effects of one prompt, checked against its number of players. Raises as `read_values`."""
     arrays = _read_arrays(path, Solution, prompt, per_subset=("and_effects", "or_effects", "noise", "dual_values"))
     return Solution(**{name: _plain(x) for name, x in arrays.items()})
 
 
+@contextlib.contextmanager
+def _advice() -> Iterator[None]:
+    """What is missing or damaged in a run can be made again."""
+    try:
+        yield
+    except (Damaged, FileNotFoundError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}, and makes this file anew.") from error
+
+
+def read_settings(path: Path) -> dict:
+    """settings.json, checked: names and ids become parts of paths.
+
+    Raises:
+      FileNotFoundError: there is none.
+      Damaged: it is not what was written, or of another version of this layout.
+    """
+    try:
+        settings = files.read_json(path)
+    except Damaged as error:
+        form = _stated_format(path)
+        if form not in (None, FORMAT):
+            raise _other_format(path, form) from error
+        raise Damaged(f"{str(error).rstrip('.')}. Move the run away and begin another.") from error
+    if settings.get("format") != FORMAT:
+        raise _other_format(path, settings.get("format"))
+    try:
+        for model in settings["models"]:
+            _ = model["name"], model["label"], model["keys"]
+        for record in settings["prompts"]:
+            _prompt(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    return settings
+
+
+def _stated_format(path: Path) -> object:
+    """What settings without a checksum, as earlier layouts had them, say of their format; None for anything else."""
+    try:
+        return json.loads(path.read_bytes()).get("format")
+    except (ValueError, AttributeError):
+        return None
+
+
+def _other_format(path: Path, form: object) -> Damaged:
+    return Damaged(f"{path} has format {form!r}; this version of andor reads {FORMAT}. Make the run anew.")
+
+
 def _prompt(record: dict) -> Prompt:
     # Prompt checks the id, which becomes part of a path, and that the players lie in the text.
-    chat = record.get("chat", False)
-    prompt = Prompt(record["text"], players=record["players"], id=record["id"], chat=chat)
+    prompt = Prompt(record["text"], players=record["players"], id=record["id"], chat=record["chat"])
     if prompt.id is None:
         raise ValueError("a prompt has no id.")
     return prompt
@@ -236,87 +337,17 @@ def _plain(array: np.ndarray):
     return array if array.ndim else array.item()
 
 
-def _read_arrays(path: Path, kind: type, prompt: Prompt, per_subset: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the run is unfinished, or files were moved.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {field.name: file[field.name] for field in dataclasses.fields(kind)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {str(error) or type(error).__name__}. Make the run again.") from error
+def _read_arrays(
+    path: Path, kind: type, prompt: Prompt, per_subset: tuple[str, ...], also: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    arrays = files.read_arrays(path, (*(field.name for field in dataclasses.fields(kind)), *also))
     for name, array in arrays.items():
         shape = (2**prompt.n_players,) if name in per_subset else (prompt.n_players,) if name == "players" else ()
         if array.shape != shape:
-            raise ValueError(
-                f"{path}: {name} has shape {array.shape}; it must be {shape} for {prompt.n_players} players."
-            )
+            raise Damaged(f"{path}: {name} has shape {array.shape}; it must be {shape} for {prompt.n_players} players.")
         if array.dtype.kind == "f" and name != "forward_noise" and not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} is not finite.")
+            raise Damaged(f"{path}: {name} is not finite.")
     for name in per_subset:
         if arrays[name].dtype != np.float64:
-            raise ValueError(f"{path}: {name} is {arrays[name].dtype}; it must be float64.")
+            raise Damaged(f"{path}: {name} is {arrays[name].dtype}; it must be float64.")
     return arrays
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {str(path.parent)!r} holds no run, or an unfinished one.")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object.")
-    return content
-
-
-def _write_json(path: Path, content: dict) -> None:
-    text = json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False, default=_described) + "\n"
-    # Lists of numbers on one line each. Inside strings JSON has no line breaks, so text cannot match.
-    text = re.sub(
-        r"\[\n[-\d.,e+nul\s]*\]",
-        lambda numbers: re.sub(r"\s+", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]"),
-        text,
-    )
-    _replace(path, lambda file: file.write(text.encode()))
-
-
-def _described(setting: object) -> object:
-    """A setting that JSON does not know; a function (optax optimisers are made of them) by name and what it holds."""
-    if not inspect.isfunction(setting):
-        return repr(setting)
-    try:
-        held = inspect.getclosurevars(setting).nonlocals
-    except ValueError:  # a variable that was never assigned
-        held = {}
-    return {"function": setting.__qualname__.split(".")[0]} | {name: held[name] for name in sorted(held)}
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, lambda file: np.savez(file, **{name: np.asarray(x) for name, x in arrays.items()}))
-
-
-def _jsonable(content):
-    """NumPy numbers and arrays as plain numbers and lists; numbers that JSON does not have (nan, inf) as null."""
-    if isinstance(content, Mapping):
-        return {str(key): _jsonable(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_jsonable(value) for value in content]
-    if isinstance(content, np.ndarray | np.generic):
-        return _jsonable(content.tolist())
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place and rename it, so that no reader, crash or full disk meets half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise

@@ -39,12 +39,12 @@ def summarise(run: Run) -> dict:
     """
     prompts = {
         record["id"]: {
-            "target": record["target"],
+            "target": run.target(record["id"]),
             "n_players": len(record["players"]),
             "models": {name: _prompt_numbers(run, name, record["id"]) for name in run.models},
             "pairs": [_pair_numbers(run, pair, record["id"]) for pair in itertools.combinations(run.models, 2)],
         }
-        for record in run.settings["prompts"]
+        for record in run.records
     }
     return {
         "models": {name: _model_numbers(run, name, prompts) for name in run.models},

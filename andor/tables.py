@@ -117,14 +117,14 @@ def prompts(run: Run) -> RenderableType:
         table.add_column(_text(label), justify="right", overflow="fold", max_width=18)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
-    records = run.settings["prompts"]
+    records = run.records
     for record in records[:MOST_PROMPTS]:
         numbers = run.summary["prompts"][record["id"]]
         each = [numbers["models"][name] for name in run.models]
         table.add_row(
             _text(record["id"]),
             str(numbers["n_players"]),
-            _text(_target(record)),
+            _text(_target(run, record)),
             *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
@@ -140,10 +140,10 @@ def prompts(run: Run) -> RenderableType:
     return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
 
 
-def _target(record: Mapping) -> str:
+def _target(run: Run, record: Mapping) -> str:
     if record["target_from"] == "own":
         return "each model's own"
-    return repr(record["target"]) + ("" if record["target_from"] == "given" else " *")
+    return repr(run.target(record["id"])) + ("" if record["target_from"] == "given" else " *")
 
 
 def models(run: Run) -> RenderableType:

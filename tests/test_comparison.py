@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import andor.models
-from andor import comparison, store, tables
+from andor import comparison, files, resume, session, store, tables
 from andor.comparison import compare
 from andor.interactions import extract
 from andor.lattice import or_sums, zeta
@@ -35,10 +35,10 @@ def test_all_models_explain_the_same_targets(run):
     records = run.settings["prompts"]
     assert [record["id"] for record in records] == ["prompt-0001", "own", "prompt-0003"]
     assert [record["target_from"] for record in records] == ["given", run.models[0], run.models[0]]
-    assert records[0]["target"] == " good"
+    assert [record["target"] for record in records] == [" good", None, None]
     for record in records:
         for name in run.models:
-            assert run.values[name][record["id"]].target == record["target"]
+            assert run.values[name][record["id"]].target == run.target(record["id"])
             assert list(run.values[name][record["id"]].players) == list(record["words"])
 
 
@@ -53,9 +53,8 @@ def test_effects_are_those_of_the_values(run):
 
 def test_what_is_on_disk_is_what_is_returned(run):
     saved = store.read_run(run.path)
-    assert saved.models == run.models and saved.summary == run.summary and saved.summary["seconds"] > 0
-    recomputed = store._jsonable(summarise(saved))
-    assert recomputed == {key: value for key, value in saved.summary.items() if key != "seconds"}
+    assert saved.models == run.models and saved.summary == run.summary
+    assert files.jsonable(summarise(saved)) == saved.summary
     for model in saved.settings["models"]:
         assert model["family"] in ("llama", "qwen2") and len(model["fingerprint"]) == 64
         assert model["baseline"] == "<mask>" and model["dtype"] == "float32" and model["parameters"] > 1000
@@ -87,7 +86,7 @@ def test_the_solver_recorded_for_a_number_of_players_is_the_one_that_ran(models,
         return extract(v, noise, solver, **options)
 
     monkeypatch.setattr(comparison, "default_solver", lambda n: InteriorPoint() if n <= 2 else FirstOrder())
-    monkeypatch.setattr(comparison, "extract", spy)
+    monkeypatch.setattr(session, "extract", spy)
     run = compare(models[:1], PROMPTS, out=tmp_path / "run")
     recorded = {n: solver["name"] for n, solver in run.settings["solver"].items()}
     assert recorded == ran == {"2": "InteriorPoint", "3": "FirstOrder"}
@@ -97,7 +96,7 @@ def test_values_survive_a_failure_after_them(models, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("solver died")
 
-    monkeypatch.setattr(comparison, "extract", fail)
+    monkeypatch.setattr(session, "extract", fail)
     with pytest.raises(RuntimeError, match="solver died"):
         compare(models[:1], PROMPTS, out=tmp_path / "run")
     path = store.values_path(tmp_path / "run", models[0], "own")
@@ -180,9 +179,10 @@ def planted_run(path, and_effects, or_effects, factors, constant=0.5):
         solution = extract(v, 0.0) if factor else extract(np.full(8, constant))
         both = factor * a + constant * (np.arange(8) == 0)
         effects[name] = {"p": dataclasses.replace(solution, and_effects=both, or_effects=factor * b)}
+    record = {"id": "p", "text": "a b c", "chat": False, "players": [(0, 1), (2, 3), (4, 5)], "target": " x"}
     settings = {
         "models": [{"name": name, "label": name} for name in factors],
-        "prompts": [{"id": "p", "text": "a b c", "players": [(0, 1), (2, 3), (4, 5)], "target": " x"}],
+        "prompts": [record | {"target_from": "given"}],
         "tau": 0.05,
     }
     return store.Run(path, settings, {}, values, effects)
@@ -228,7 +228,7 @@ def test_a_prompt_without_unit_is_counted_and_left_out(tmp_path):
     assert constant["certified"]["positive"] == [] and constant["certified"]["strength"] == 0
     assert np.isnan(constant["certified"]["spindle_share"]) and np.isnan(summary["pairs"][0]["overlap"])
     assert summary["models"]["one"]["without_unit"] == 0
-    json.dumps(store._jsonable(summary), allow_nan=False)
+    json.dumps(files.jsonable(summary), allow_nan=False)
 
 
 def test_three_models_make_three_pairs(tmp_path):
@@ -239,7 +239,7 @@ def test_three_models_make_three_pairs(tmp_path):
 
 def test_batches_hold_equal_players_and_nearly_equal_sizes():
     prompts = [Prompt("a b c d", players=list("bcd")[: 2 + index % 2], id=str(index)) for index in range(23)]
-    batches = list(comparison._batches(prompts))
+    batches = list(session.batches(prompts))
     assert sorted(prompt.id for batch in batches for prompt in batch) == sorted(prompt.id for prompt in prompts)
     assert all(len({prompt.n_players for prompt in batch}) == 1 for batch in batches)
     assert sorted(len(batch) for batch in batches) == [5, 6, 6, 6]
@@ -258,3 +258,121 @@ def test_each_model_explains_its_own_prediction(models, tmp_path):
     with io.StringIO() as printed:
         Console(file=printed, width=120).print(tables.prompts(run))
         assert "each model's own" in printed.getvalue()
+
+
+def contents(run):
+    """What a run holds, without the time it took and who made it."""
+    return {
+        str(path.relative_to(run)): {
+            name: array.tobytes() for name, array in np.load(path).items() if name not in ("seconds", "device")
+        }
+        if path.suffix == ".npz"
+        else path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.parent.name != "processes" and path.name != "summary.json"
+    }
+
+
+def without_times(summary):
+    if isinstance(summary, dict):
+        return {key: without_times(value) for key, value in summary.items() if key != "seconds"}
+    return summary
+
+
+def test_the_same_call_goes_on_bit_for_bit(models, tmp_path, run, monkeypatch):
+    """Stopped after every save, one after the other; then nothing is done twice, and all is as in one go."""
+    calls = []
+    evaluate_all = session.evaluate_all
+
+    def counted(*arguments, **options):
+        for values in evaluate_all(*arguments, **options):
+            calls.append(values.players)
+            yield values
+
+    monkeypatch.setattr(session, "evaluate_all", counted)
+    out, stops = tmp_path / "apart" / "run", 0
+    while True:
+        try:
+            again = compare(models, PROMPTS, out=out, noise=0.05, stop=lambda: True)
+            break
+        except resume.Stopped as stopped:
+            stops += 1
+            assert "stopped as asked" in str(stopped)
+    assert stops == 2 * 3 + 2 * 2, "every prompt, and every batch of equal players"
+    assert len(calls) == 2 * 3
+    assert contents(again.path) == contents(run.path)
+    assert without_times(again.summary) == without_times(run.summary)
+    assert not list(out.rglob("*.tmp")) and not (out / "claims").exists()
+
+
+def test_values_of_a_run_beside_are_used_again(models, tmp_path, monkeypatch):
+    first = compare(models, PROMPTS, out=tmp_path / "first")
+
+    def load(*arguments, **settings):
+        raise AssertionError("loaded a model")
+
+    monkeypatch.setattr(andor.models, "load", load)
+    second = compare(models, PROMPTS, out=tmp_path / "second", noise=0.1, tau=0.2)
+    for name in models:
+        for prompt in first.prompts:
+            np.testing.assert_array_equal(second.values[name][prompt.id].v, first.values[name][prompt.id].v)
+            assert second.effects[name][prompt.id].noise_bound == pytest.approx(
+                5 * first.effects[name][prompt.id].noise_bound
+            )
+    renamed = [dataclasses.replace(first.prompts[1], id="renamed")]
+    third = compare(models, renamed, out=tmp_path / "third")
+    np.testing.assert_array_equal(third.values[models[1]]["renamed"].v, first.values[models[1]]["own"].v)
+    with pytest.raises(AssertionError, match="loaded a model"):
+        compare(models, renamed, out=tmp_path / "measured", noise="measured")  # which was not
+
+
+def test_what_is_damaged_is_made_again(models, tmp_path, monkeypatch):
+    whole = compare(models, PROMPTS, out=tmp_path / "run")
+    before = contents(whole.path)
+    victims = [store.values_path(whole.path, models[0], "own"), store.effects_path(whole.path, models[1], "own")]
+    for path in victims:
+        content = bytearray(path.read_bytes())
+        content[content.index(b"NUMPY") + 130] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"own\.npz is damaged.*same command again"):
+        store.read_run(whole.path)
+    with pytest.warns(UserWarning, match="is damaged.*made anew"):
+        again = compare(models, PROMPTS, out=tmp_path / "run")
+    kept = [path.with_name(path.name + ".damaged") for path in victims]
+    assert all(path.exists() for path in kept)
+    for path in kept:
+        path.unlink()
+    assert contents(again.path) == before
+
+
+def test_a_prompt_that_fails_is_left_out(models, tmp_path, monkeypatch):
+    odd = Prompt("the film is", players=[(4, 6), (6, 8)], id="odd")  # two players share a token
+    nan = Prompt("never a good film", players=["good", "film"], id="nan")
+    evaluate_all = session.evaluate_all
+
+    def failing(model, prompts, **options):
+        """The evaluation as it is, but that model's values of that prompt are nan."""
+        names = []
+
+        def noted():
+            for prompt in prompts:
+                names.append(prompt.id)
+                yield prompt
+
+        for index, values in enumerate(evaluate_all(model, noted(), **options)):
+            if names[index] == "nan" and model.name == models[1]:
+                raise ValueError("v is nan")
+            yield values
+
+    monkeypatch.setattr(session, "evaluate_all", failing)
+    with pytest.warns(UserWarning, match="'odd' is left out"):
+        run = compare(models, [*PROMPTS, odd, nan], out=tmp_path / "run")
+    assert {each.id: each.model for each in run.skipped} == {"odd": models[0], "nan": models[1]}
+    assert [prompt.id for prompt in run.prompts] == ["prompt-0001", "own", "prompt-0003"]
+    assert set(run.summary["prompts"]) == {"prompt-0001", "own", "prompt-0003"}
+    with pytest.raises(ValueError, match="prompt 'odd' under model"):
+        compare(models, [*PROMPTS, odd], out=tmp_path / "strict", strict=True)
+    with pytest.raises(ValueError, match=r"prompt 'nan' under model.*v is nan"):
+        compare(models, [*PROMPTS, nan], out=tmp_path / "strict", strict=True)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"no prompt is left.*v is nan"):
+        compare(models, [nan], out=tmp_path / "all")

@@ -305,13 +305,14 @@ def test_the_commit_and_the_checksum_of_a_hub_checkpoint(tmp_path, monkeypatch):
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    model = andor.load("lab/model", revision="main")
+    model = andor.load("lab/model@main")
     assert (model.revision, calls) == (commit, [("lab/model", "main")])
+    assert andor.load("lab/model").revision == commit and calls[-1] == ("lab/model", None)
     same = andor.load(str(local))
     assert (same.revision, same.fingerprint) == (None, model.fingerprint)
-    for name in (str(local), "tiny-llama"):
-        with pytest.raises(ValueError, match="revision='main'"):
-            andor.load(name, revision="main")
+    for name in (f"{local}@main", "tiny-llama@main"):
+        with pytest.raises(ValueError, match="unknown model"):
+            andor.load(name)
 
 
 def test_remote_code_is_never_run(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andor import store
+from andor import files, resume, store
 from andor.interactions import Solution
 from andor.lattice import moebius
 from andor.prompts import Prompt
@@ -33,24 +33,39 @@ def solution_of(values):
     return Solution(moebius(values.v), zero, zero, zero, 0.02, 3.0, 2.999, 1e-3, 7, "not converged: raise max_steps.")
 
 
-@pytest.fixture
-def run(tmp_path):
-    settings = {
+def settings_of(models, prompts, /, **changes):
+    return {
         "models": [
-            {"name": name, "label": label} for name, label in zip(MODELS, store.model_labels(MODELS), strict=True)
+            {"name": name, "label": label, "keys": [f"{name} {p.id}" for p in prompts]}
+            for name, label in zip(models, store.model_labels(models), strict=True)
         ],
         "prompts": [
-            {"id": p.id, "text": p.text, "players": p.players, "words": p.words, "target": " x"} for p in PROMPTS
+            {
+                "id": p.id,
+                "text": p.text,
+                "chat": p.chat,
+                "players": p.players,
+                "words": p.words,
+                "target": None,
+                "target_from": models[0],
+            }
+            for p in prompts
         ],
-    }
-    store.save_settings(tmp_path, settings)
-    store.save_summary(tmp_path, {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)})
+        "noise": 0.02,
+    } | changes
+
+
+@pytest.fixture
+def run(tmp_path):
+    path = tmp_path / "run"
+    resume.open_run(path, settings_of(MODELS, PROMPTS))
+    store.save_summary(path, {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)})
     for seed, name in enumerate(MODELS):
         for prompt in PROMPTS:
             values = values_of(prompt, seed)
-            store.save_values(tmp_path, name, prompt.id, values)
-            store.save_effects(tmp_path, name, prompt.id, solution_of(values))
-    return tmp_path
+            store.save_values(path, name, prompt.id, values, key=f"{name} {prompt.id}", device="cpu x 1")
+            store.save_effects(path, name, prompt.id, solution_of(values))
+    return path
 
 
 def same(one, two):
@@ -92,7 +107,7 @@ def test_layout_opens_without_the_package(run):
 def test_an_optimiser_is_recorded_with_its_settings(tmp_path):
     schedule = optax.cosine_decay_schedule(0.1, 100)
     solver = dataclasses.asdict(FirstOrder(optimizer=optax.sgd(schedule, momentum=0.875)))
-    store.save_settings(tmp_path, {"solver": solver})
+    resume.open_run(tmp_path, settings_of(MODELS, PROMPTS, solver=solver))
     text = (tmp_path / "settings.json").read_text()
     assert "0x" not in text  # an address in memory says nothing
     for setting in ('"decay": 0.875', '"init_value": 0.1', '"decay_steps": 100', '"function": "cosine_decay_schedule"'):
@@ -103,7 +118,7 @@ def test_lists_of_numbers_take_one_line_and_text_is_left_alone(tmp_path):
     content = {"spans": [[1, 2], [3, 40]], "words": ["a", "b"], "text": "x [\n 1, \n 2 ] \\n[ 3 ]", "empty": []}
     store.save_summary(tmp_path, content)
     text = (tmp_path / "summary.json").read_text()
-    assert json.loads(text) == content
+    assert json.loads(text) == content | {"sha256": files._checksum(files._text(content))}
     assert "[1, 2],\n" in text
 
 
@@ -152,7 +167,7 @@ def test_arrays_that_do_not_fit_are_refused(run, change, message):
 def test_settings_cannot_lead_out_of_the_run(run):
     settings = json.loads((run / "settings.json").read_text())
     settings["prompts"][0]["id"] = "../../secret"
-    (run / "settings.json").write_text(json.dumps(settings))
+    files.write_json(run / "settings.json", {name: x for name, x in settings.items() if name != "sha256"})
     with pytest.raises(ValueError, match=r"settings\.json is damaged.*id"):
         store.read_run(run)
 
@@ -160,7 +175,10 @@ def test_settings_cannot_lead_out_of_the_run(run):
 def test_other_formats_and_other_folders_are_refused(run):
     with pytest.raises(FileNotFoundError, match="no run directory"):
         store.read_run(run / "nowhere")
-    (run / "settings.json").write_text('{"format": 99}')
+    (run / "settings.json").write_text('{"format": 2}')  # had no checksum
+    with pytest.raises(ValueError, match="format 2"):
+        store.read_run(run)
+    files.write_json(run / "settings.json", {"format": 99})
     with pytest.raises(ValueError, match="format 99"):
         store.read_run(run)
 
@@ -171,27 +189,101 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"summary\.json could not be written: No space.*same command again"):
         store.save_summary(tmp_path, {"run": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"run": 1}
+    assert files.read_json(tmp_path / "summary.json") == {"run": 1}
 
 
-def test_create_run_wants_an_empty_directory(tmp_path):
-    assert store.create_run(tmp_path / "a" / "b").is_dir()
+def test_a_run_is_opened_in_an_empty_directory_or_where_it_was_begun(tmp_path):
+    settings = settings_of(MODELS, PROMPTS)
+    assert resume.open_run(tmp_path / "a" / "b", settings).is_dir()
+    before = (tmp_path / "a" / "b" / "settings.json").read_bytes()
+    resume.open_run(tmp_path / "a" / "b", settings)
+    assert (tmp_path / "a" / "b" / "settings.json").read_bytes() == before
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(ValueError, match="not empty"):
-        store.create_run(tmp_path / "full")
-    (tmp_path / "full" / "settings.json").touch()
-    with pytest.raises(ValueError, match=r"holds an unfinished run \(no summary\.json\)"):
-        store.create_run(tmp_path / "full")
-    (tmp_path / "full" / "summary.json").touch()
-    with pytest.raises(ValueError, match="not empty"):
-        store.create_run(tmp_path / "full")
-    with pytest.raises(ValueError, match="cannot be made"):
-        store.create_run(tmp_path / "full" / "x")
+        resume.open_run(tmp_path / "full", settings)
+    with pytest.raises(ValueError, match="cannot be written"):
+        resume.open_run(tmp_path / "full" / "x", settings)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise": 0.05}, "noise: 0.02 -> 0.05"),
+        ({"models": settings_of(MODELS[:1], PROMPTS)["models"]}, "models: 2 entries -> 1 entries"),
+        ({"prompts": settings_of(("other",), PROMPTS)["prompts"]}, r'prompts\[not good\].target_from: "tiny-llama" ->'),
+        ({"new": {"a": 1}}, "new: null -> 1 entries"),
+    ],
+)
+def test_a_run_with_other_settings_is_refused_and_told_what_differs(run, change, message):
+    before = (run / "settings.json").read_bytes()
+    with pytest.raises(ValueError, match=f"begun with other settings: {message}"):
+        resume.open_run(run, settings_of(MODELS, PROMPTS, **change))
+    assert (run / "settings.json").read_bytes() == before
+
+
+def test_what_is_claimed_is_claimed_once(run):
+    path = store.values_path(run, MODELS[0], "a.b")
+    path.with_name(".a.b.npz.01234567.tmp").touch()
+    held = resume.claim(run, path)
+    assert held is not None and resume.claim(run, path) is None
+    assert not path.with_name(".a.b.npz.01234567.tmp").exists(), "left by a process that died"
+    other = resume.claim(run, store.values_path(run, MODELS[0], "a"))
+    assert other is not None
+    held.release()
+    held.release()  # twice is once
+    again = resume.claim(run, path)
+    assert again is not None
+    again.release()
+    other.release()
+
+
+def test_a_claim_goes_with_its_process(run):
+    code = (
+        "import sys, time; from andor import resume, store; from pathlib import Path; "
+        "held = resume.claim(Path(sys.argv[1]), store.values_path(sys.argv[1], 'm', 'p')); print('held', flush=True); "
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    path = store.values_path(run, "m", "p")
+    assert resume.claim(run, path) is None
+    process.kill()
+    process.wait()
+    held = resume.claim(run, path)
+    assert held is not None
+    held.release()
+
+
+def test_values_are_found_in_the_runs_beside(run):
+    beside = run.parent / f"{run.name}-beside"
+    name, prompt = MODELS[1], PROMPTS[0]
+    key = f"{name} {prompt.id}"
+    assert resume.values_beside(beside, {key, "no such key"}) == {key: store.values_path(run, name, prompt.id)}
+    assert resume.values_beside(run, {key}) == {}, "not in itself"
+    (run / "settings.json").write_text("{")
+    assert resume.values_beside(beside, {key}) == {key: store.values_path(run, name, prompt.id)}, (
+        "they say it themselves"
+    )
+
+
+def test_values_of_something_else_are_refused(run):
+    path = store.values_path(run, MODELS[0], PROMPTS[0].id)
+    with pytest.raises(files.Damaged, match="another model, prompt or target"):
+        store.read_values(path, PROMPTS[0], "another key")
+
+
+def test_skipped_prompts_are_in_no_list(run):
+    store.save_skipped(run, store.Skipped("not good", MODELS[0], "it gave nan"))
+    read = store.read_run(run)
+    assert [prompt.id for prompt in read.prompts] == ["prompt-0002"]
+    assert read.skipped == (store.Skipped("not good", MODELS[0], "it gave nan"),)
+    assert list(read.values[MODELS[0]]) == ["prompt-0002"]
 
 
 def test_model_folders_are_readable():

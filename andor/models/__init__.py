@@ -1,8 +1,10 @@
 """Language models: `load` gives a decoder with its tokenizer, from the package, a directory or the HF hub."""
 
 import dataclasses
+import functools
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ EMBEDDED = Path(__file__).parent.parent / "embedded"
 
 WITHOUT_WEIGHTS = ["*.json", "*.jinja"]
 """What a hub checkpoint has besides its weights: config, index, tokenizer, chat template."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,113 +62,165 @@ class LanguageModel:
         return count_parameters(self.decoder.config)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model in its directory: everything about it that is known without reading its weights into memory.
+
+    Attributes:
+      name: what `find` was given.
+      folder: where its files lie.
+      revision: commit of the hub repository, or None if it is not from the hub.
+      family: its family.
+      config: its architecture.
+      stored_dtype: the dtype that config.json names, if any.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None
+    family: Family
+    config: DecoderConfig
+    stored_dtype: str | None
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return count_parameters(self.config)
+
+    @functools.cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The HF fast tokenizer. Raises ValueError where there is none."""
+        return _load_tokenizer(self.folder)
+
+    @functools.cached_property
+    def tokenizer_hash(self) -> str:
+        """sha256 over the files that decide how text becomes tokens (hex)."""
+        files = [self.folder / name for name in TOKENIZER_FILES]
+        return _digest(file for file in files if file.exists())
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over config.json and the weight files (hex). Reads them; they are not read again while unchanged."""
+        return _digest([self.folder / "config.json", *weight_files(self.folder)])
+
+    def dtype(self, wanted: str, *, backend: str, available: int, copies: int = 1) -> jnp.dtype:
+        """The dtype that "auto" means for `copies` of the weights in so many free bytes, or the one wanted."""
+        if wanted not in ("auto", "float32", "bfloat16", "float16"):
+            raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {wanted!r}.")
+        if wanted == "auto":
+            fits = 4 * copies * self.parameters <= available
+            wanted = "bfloat16" if self.stored_dtype == "bfloat16" and (backend != "cpu" or not fits) else "float32"
+        return jnp.dtype(wanted)
+
+    def dtype_on(self, mesh: Mesh | None, wanted: str = "auto") -> jnp.dtype:
+        """The dtype that `load` gives the weights on these devices."""
+        copies = 1 if mesh is None else mesh.shape["data"]
+        return self.dtype(wanted, backend=jax.default_backend(), available=available_bytes(mesh), copies=copies)
+
+
 def embedded_models() -> tuple[str, ...]:
     """Names of the models that ship with the package."""
     return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
 
 
-def load(name: str, *, revision: str | None = None, dtype: str = "auto", mesh: Mesh | None = None) -> LanguageModel:
+def find(name: str, *, weights: bool = True) -> Checkpoint:
+    """Find a model, and read its config.
+
+    Args:
+      name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B"), perhaps
+        with a branch, tag or commit: "Qwen/Qwen2.5-7B@main".
+      weights: whether a hub model is downloaded with its weights.
+
+    Raises:
+      ValueError: the name is none of the three, or the family or a setting is not implemented.
+      FileNotFoundError: there is no config.json.
+    """
+    folder, commit = _find(str(name), [*WITHOUT_WEIGHTS, *(["*.safetensors"] if weights else [])])
+    settings, family, config = _read_architecture(folder)
+    stored = settings.get("dtype") or settings.get("torch_dtype")
+    return Checkpoint(str(name), folder, commit, family, config, stored)
+
+
+def load(name: str, *, dtype: str = "auto", mesh: Mesh | None = None) -> LanguageModel:
     """Load a model.
 
     Args:
-      name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B").
-      revision: branch, tag or commit of a hub id.
+      name: as for `find`.
       dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 if the checkpoint is stored so, on an accelerator
         or where float32 would not fit, and float32 everywhere else (float16 is given up because its log-odds overflow).
       mesh: devices to lie on (`andor.mesh.make_mesh`); `andor.evaluate` divides the masks among them. By default the
         default device.
 
     Raises:
-      ValueError: the name is none of the three, the family or a setting is not implemented, the weights do not fit the
-        config, the mesh or the memory, or the dtype is unknown.
+      ValueError: as `find`, or the weights do not fit the config, the mesh or the memory, or the dtype is unknown.
       FileNotFoundError: a file of the checkpoint is missing.
     """
-    folder, commit = _find(str(name), revision, [*WITHOUT_WEIGHTS, "*.safetensors"])
-    settings, family, config = _read_architecture(folder)
-    copies = 1 if mesh is None else mesh.shape["data"]
-    numbers, available = copies * count_parameters(config), available_bytes(mesh)
-    jax_dtype = _dtype(settings, dtype, jax.default_backend(), numbers, available)
-    needed = numbers * jax_dtype.itemsize
+    found = find(name)
+    jax_dtype = found.dtype_on(mesh, dtype)
+    copies, available = 1 if mesh is None else mesh.shape["data"], available_bytes(mesh)
+    needed = copies * found.parameters * jax_dtype.itemsize
     if needed > available:
         raise ValueError(
             f"the weights of {name!r} take {needed / 1e9:.1f} GB in {jax_dtype}, and {available / 1e9:.1f} GB of "
             "memory are free. Use a smaller dtype (bfloat16), or another device."
         )
-    files, tokenizer = weight_files(folder), _load_tokenizer(folder)  # what is wrong here is cheaper to find first
+    fingerprint, tokenizer = found.fingerprint, found.tokenizer  # what is wrong here is cheaper to find first
     return LanguageModel(
-        name=str(name),
-        family=family.model_type,
-        decoder=load_decoder(folder, config, family, jax_dtype, mesh),
+        name=found.name,
+        family=found.family.model_type,
+        decoder=load_decoder(found.folder, found.config, found.family, jax_dtype, mesh),
         tokenizer=tokenizer,
         dtype=jax_dtype,
-        fingerprint=_fingerprint(folder / "config.json", files),
+        fingerprint=fingerprint,
         mesh=mesh,
-        revision=commit,
+        revision=found.revision,
     )
 
 
 def load_config(
-    name: str,
-    *,
-    revision: str | None = None,
-    dtype: str = "auto",
-    backend: str | None = None,
-    available: int | None = None,
+    name: str, *, dtype: str = "auto", backend: str | None = None, available: int | None = None
 ) -> tuple[DecoderConfig, jnp.dtype]:
     """Architecture of a model and the dtype that `load` would choose on a backend, without its weights.
 
-    Name, revision, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu") and `available` its
-    free bytes, by default those of the present one.
+    Name, dtype and errors as for `load`; the backend is JAX's name ("cpu", "gpu", "tpu") and `available` its free
+    bytes, by default those of the present one.
     """
-    settings, _, config = _read_architecture(_find(str(name), revision, WITHOUT_WEIGHTS)[0])
+    found = find(name, weights=False)
     backend, available = backend or jax.default_backend(), available_bytes() if available is None else available
-    return config, _dtype(settings, dtype, backend, count_parameters(config), available)
+    return found.config, found.dtype(dtype, backend=backend, available=available)
 
 
-def load_tokenizer(name: str, *, revision: str | None = None) -> "PreTrainedTokenizerFast":
+def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
     """The tokenizer of a model, without its weights.
 
-    Name, revision and errors as for `load`: what `load` would refuse because of config.json is refused here too.
+    Name and errors as for `load`: what `load` would refuse because of config.json is refused here too.
     """
-    folder, _ = _find(str(name), revision, WITHOUT_WEIGHTS)
-    _read_architecture(folder)
-    return _load_tokenizer(folder)
+    return find(name, weights=False).tokenizer
 
 
-def _dtype(settings: dict, dtype: str, backend: str, numbers: int, available: int) -> jnp.dtype:
-    """dtype of so many weights in so many free bytes."""
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {dtype!r}.")
-    if dtype == "auto":
-        stored = settings.get("dtype") or settings.get("torch_dtype")
-        small = stored == "bfloat16" and (backend != "cpu" or 4 * numbers > available)
-        dtype = "bfloat16" if small else "float32"
-    return jnp.dtype(dtype)
-
-
-def _find(name: str, revision: str | None, files: list[str]) -> tuple[Path, str | None]:
+def _find(name: str, files: list[str]) -> tuple[Path, str | None]:
     """The directory that holds the checkpoint, and its commit if it is from the hub.
 
     Downloads files of these patterns if `name` is a hub id.
     """
     folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
     if folder.is_dir():  # "no name", because Path("") would be the current directory
-        if revision is not None:
-            raise ValueError(f"load(revision={revision!r}) is for models from the hub, and {name!r} is {folder}.")
         return folder, None
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or folder.exists():
+    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name)
+    if not hub or folder.exists():
         raise ValueError(
             f"unknown model {name!r}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
-            "id like Qwen/Qwen2.5-7B."
+            "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
         )
     from huggingface_hub import snapshot_download
 
+    repository, revision = hub.groups()
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except Exception as error:  # the hub's own errors, and those of every layer of its network stack
         raise ValueError(
             f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
+            f"{(str(error).splitlines() or [''])[0]}"
         ) from error
     return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
 
@@ -198,11 +254,9 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     return tokenizer
 
 
-def _fingerprint(config: Path, files: list[Path]) -> str:
-    digest = hashlib.sha256(config.read_bytes())
-    for path in files:
-        digest.update(_sha256(path))
-    return digest.hexdigest()
+def _digest(files: Iterable[Path]) -> str:
+    """sha256 over the sha256 of each file (hex)."""
+    return hashlib.sha256(b"".join(_sha256(file) for file in files)).hexdigest()
 
 
 def _sha256(path: Path) -> bytes:
@@ -210,5 +264,12 @@ def _sha256(path: Path) -> bytes:
     blob = path.resolve()
     if blob.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", blob.name):
         return bytes.fromhex(blob.name)
+    state = blob.stat()
+    return _sha256_of(blob, state.st_size, state.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, modified: int) -> bytes:
+    """Of a file in this state: size and time of its last change."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,138 @@
+"""Going on with a run: the same settings or what differs, who works on what, and values that are there already."""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from andor import claims, files
+from andor.store import FORMAT, read_settings, values_path
+
+
+class Stopped(Exception):
+    """A run was asked to stop, and did so after what it was at. The same call goes on with it."""
+
+
+def recorded_settings(path: str | Path) -> dict | None:
+    """Settings of a run that was begun; None where there is none.
+
+    Raises:
+      ValueError: they are damaged, or of another version of this layout.
+    """
+    path = Path(path).expanduser() / "settings.json"
+    return read_settings(path) if path.exists() else None
+
+
+def open_run(path: str | Path, settings: Mapping) -> Path:
+    """Begin a run, or go on with the one that was begun with the same settings.
+
+    Raises:
+      ValueError: the path is a file, holds something that is no run, or a run with other settings (the message says
+        which), or cannot be written.
+    """
+    path = Path(path).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        recorded = recorded_settings(path) or _begin(path, {"format": FORMAT, **settings})
+    except OSError as error:
+        raise ValueError(f"the run directory {str(path)!r} cannot be written: {error.strerror or error}.") from error
+    changed = differences(recorded, files.jsonable({"format": FORMAT, **settings}))
+    if changed:
+        more = f", and {len(changed) - 8} more" if len(changed) > 8 else ""
+        raise ValueError(
+            f"the run in {str(path)!r} was begun with other settings: {'; '.join(changed[:8])}{more}. Give the same "
+            "settings to go on with it, or another --out: values that do not change are taken from the runs beside it."
+        )
+    return path
+
+
+def _begin(path: Path, settings: Mapping) -> dict:
+    """Write the settings of a new run; another process may be at the same. Returns what is recorded then."""
+    if any(not each.name.startswith(("claims", ".settings.json.")) for each in path.iterdir()):
+        raise ValueError(
+            f"the run directory {str(path)!r} is not empty, and what it holds is no run (no settings.json). Name "
+            "another with out, or move it away."
+        )
+    with claims.claimed(path / "claims" / "run"):
+        if not (path / "settings.json").exists():
+            files.remove_unfinished(path / "settings.json")
+            files.write_json(path / "settings.json", settings)
+        return recorded_settings(path)
+
+
+def differences(old: object, new: object, name: str = "") -> list[str]:
+    """What differs between two settings, as "noise: 0.02 -> 0.05"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(key for key in new if key not in old)]
+        parts = [(f"{name}.{key}".lstrip("."), old.get(key), new.get(key)) for key in names]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        labels = [each.get("label", each.get("id")) if isinstance(each, dict) else None for each in old]
+        parts = [
+            (f"{name}[{index if label is None else label}]", *pair)
+            for index, (label, *pair) in enumerate(zip(labels, old, new, strict=True))
+        ]
+    elif old != new:
+        shown = [f"{len(x)} entries" if isinstance(x, list | dict) else json.dumps(x)[:60] for x in (old, new)]
+        return [f"{name}: {shown[0]} -> {shown[1]}" if shown[0] != shown[1] else f"{name}: differs"]
+    else:
+        return []
+    return [each for part in parts for each in differences(part[1], part[2], part[0])]
+
+
+def values_key(
+    fingerprint: str, dtype: str, precision: str, tokens: Mapping[str, Sequence[int]], target: object
+) -> str:
+    """sha256 (hex) of all that decides v but the device: values with the same key need not be evaluated twice.
+
+    Args:
+      fingerprint, dtype: of the model.
+      precision: of its matrix products.
+      tokens: the prompt's token ids, the player of each, and what masks them.
+      target: its token ids, or where they are predicted, by whom.
+    """
+    content = json.dumps([fingerprint, dtype, precision, dict(tokens), target], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def claim(run: str | Path, result: Path) -> claims.Claim | None:
+    """Claim the work on a file of a run; None if another process is at it."""
+    run = Path(run)
+    held = claims.claim(run / "claims" / result.relative_to(run).with_suffix(""))
+    if held is not None:
+        files.remove_unfinished(result)
+    return held
+
+
+def save_process(run: str | Path, record: Mapping) -> None:
+    """Write down who works on the run."""
+    started = re.sub(r"\W", "", str(record["started"]), flags=re.ASCII)
+    host = re.sub(r"[^\w-]", "_", str(record["host"]), flags=re.ASCII)
+    path = Path(run) / "processes" / f"{started}-{host}-{record['pid']}.json"
+    path.parent.mkdir(exist_ok=True)
+    files.write_json(path, record)
+
+
+def values_beside(run: str | Path, keys: Collection[str]) -> dict[str, Path]:
+    """Values that the runs in the same directory hold already: key -> file. The files are not checked."""
+    run, wanted, found = Path(run).absolute(), set(keys), {}
+    for other in sorted(run.parent.glob("*/settings.json")):
+        if other.parent != run:
+            found |= {key: path for key, path in _values_in(other.parent) if key in wanted and path.exists()}
+    return found
+
+
+def _values_in(run: Path) -> Iterator[tuple[str, Path]]:
+    """Keys of a run's values, and where these lie or will lie."""
+    try:
+        settings = read_settings(run / "settings.json")
+    except (OSError, ValueError):  # of an earlier version, or damaged: then the files say themselves what they are
+        for path in (run / "values").glob("*/*.npz"):
+            with contextlib.suppress(OSError, ValueError):
+                yield files.read_arrays(path, ["key"])["key"].item(), path
+        return
+    for model in settings["models"]:
+        for record, key in zip(settings["prompts"], model["keys"], strict=True):
+            if key is not None:
+                yield key, values_path(run, model["name"], record["id"])

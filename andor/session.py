@@ -1,0 +1,345 @@
+"""A process at work on a run: it takes what nobody has finished or claimed, until nothing is left.
+
+What is there already is read and kept; what is damaged is set aside and made again. Other processes may be at work on
+the same run. Every prompt is evaluated under one model after the other, since one model is in memory at a time; a model
+whose values are all there is not loaded.
+"""
+
+import gc
+import itertools
+import time
+import warnings
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jax.sharding import Mesh
+
+import andor.models
+from andor import files, provenance, resume, store
+from andor.evaluation import evaluate_all
+from andor.interactions import Solution, Solver, extract
+from andor.models import LanguageModel
+from andor.prompts import Prompt
+from andor.store import Skipped
+from andor.values import Values
+
+SOLVER_BATCH = 8
+"""Prompts of equal n_players that are solved in one call."""
+
+POLL = 0.5
+"""Seconds between two looks at what other processes have finished."""
+
+Progress = Callable[[str, str, int, int], None]
+"""Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
+
+
+class Session:
+    """Work on a run that `andor.resume.open_run` has opened.
+
+    Args:
+      out: the run directory.
+      settings: as recorded there.
+      prompts: those of the settings.
+      solvers: number of players -> solver.
+      baseline, mesh: as for `andor.compare`.
+      strict: whether a prompt that fails ends the run.
+      progress: called after every batch.
+      stop: asked after everything that was saved; True ends the work.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        settings: Mapping,
+        prompts: Sequence[Prompt],
+        solvers: Mapping[int, Solver],
+        *,
+        baseline: str,
+        mesh: Mesh | None,
+        strict: bool,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ):
+        self.out, self.settings, self.prompts, self.solvers = out, settings, tuple(prompts), solvers
+        self.baseline, self.mesh, self.strict, self.progress, self.stop = baseline, mesh, strict, progress, stop
+        self.noise: float | Literal["measured"] = settings["noise"]
+        self.names = tuple(model["name"] for model in settings["models"])
+        self.keys = {name: store.prompt_keys(settings, name) for name in self.names}
+        self.values: dict[str, dict[str, Values]] = {name: {} for name in self.names}
+        self.effects: dict[str, dict[str, Solution]] = {name: {} for name in self.names}
+        self.skipped: dict[str, Skipped] = {}
+        self._targets = {record["id"]: (record["target"], record["target_from"]) for record in settings["prompts"]}
+
+    def finish(self) -> store.Run:
+        """Evaluate and solve until every prompt has its effects under every model or is skipped.
+
+        Raises:
+          resume.Stopped: `stop` said so.
+          ValueError: every prompt failed, or, when strict, one did.
+        """
+        self._adopt_values_beside()
+        for name in self.names:
+            self._evaluate(name)
+            # Two large models do not fit in memory together, and the solver can use the room too.
+            gc.collect()
+            self._extract(name)
+        while not all(prompt.id in self.effects[name] for name in self.names for prompt in self._left()):
+            if not any([self._extract(name) for name in self.names]):
+                self._wait()
+        left = self._left()
+        if not left:
+            first = next(iter(self.skipped.values()))
+            raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
+        return store.Run(
+            path=self.out,
+            settings=dict(self.settings),
+            summary={},
+            values={name: {p.id: self.values[name][p.id] for p in left} for name in self.names},
+            effects={name: {p.id: self.effects[name][p.id] for p in left} for name in self.names},
+            skipped=tuple(self.skipped.values()),
+        )
+
+    def skip(self, prompt_id: str, model: str, error: ValueError) -> None:
+        """Leave a prompt out because of an error; raise it when strict."""
+        if self.strict:
+            raise ValueError(f"prompt {prompt_id!r} under model {model!r}: {error}") from error
+        skipped = Skipped(prompt_id, model, str(error))
+        store.save_skipped(self.out, skipped)
+        self._note(skipped)
+
+    # --------------------------------------------------------------------------------------------------- what is there
+
+    def _note(self, skipped: Skipped) -> None:
+        if skipped.id not in self.skipped:
+            self.skipped[skipped.id] = skipped
+            warnings.warn(f"prompt {skipped.id!r} is left out. {skipped.model}: {skipped.why}", stacklevel=2)
+
+    def _look(self, name: str) -> bool:
+        """Read what is on disk and was not read yet; whether there was something."""
+        for each in store.read_skipped(self.out):
+            self._note(each)
+        found = False
+        for prompt in self._left():
+            for results, path, read in (
+                (self.values[name], store.values_path(self.out, name, prompt.id), self._read_values(name)),
+                (self.effects[name], store.effects_path(self.out, name, prompt.id), store.read_effects),
+            ):
+                if prompt.id not in results and path.exists():
+                    try:
+                        results[prompt.id] = read(path, prompt)
+                        found = True
+                    except files.Damaged as error:
+                        files.set_aside(path)
+                        warnings.warn(f"{error} It is made anew, and kept as {path.name}.damaged.", stacklevel=2)
+        return found
+
+    def _read_values(self, name: str) -> Callable[[Path, Prompt], Values]:
+        return lambda path, prompt: store.read_values(path, prompt, self.keys[name][prompt.id])
+
+    def _adopt_values_beside(self) -> None:
+        """Copy values from the runs beside this one: what decides them is the same."""
+        missing = [
+            (name, prompt)
+            for name in self.names
+            for prompt in self.prompts
+            if self.keys[name][prompt.id] and not store.values_path(self.out, name, prompt.id).exists()
+        ]
+        there = resume.values_beside(self.out, {self.keys[name][prompt.id] for name, prompt in missing})
+        for name, prompt in missing:
+            key = self.keys[name][prompt.id]
+            if key not in there:
+                continue
+            try:
+                values = store.read_values(there[key], prompt, key)
+                device = files.read_arrays(there[key], ["device"])["device"].item()
+            except (OSError, ValueError):  # damaged, or removed meanwhile: then it is evaluated
+                continue
+            if self.noise != "measured" or np.isfinite(values.forward_noise):
+                store.save_values(self.out, name, prompt.id, values, key=key, device=device)
+
+    def _left(self) -> list[Prompt]:
+        return [prompt for prompt in self.prompts if prompt.id not in self.skipped]
+
+    # -------------------------------------------------------------------------------------------------------- evaluate
+
+    def _evaluate(self, name: str) -> None:
+        """Evaluate what nobody has evaluated or claimed under a model, and wait for what others have claimed."""
+        model, taken = None, deque()
+        try:
+            while True:
+                if self._look(name):
+                    self._report_masks(name, self._masks_done(name))
+                if all(prompt.id in self.values[name] for prompt in self._left()):
+                    return
+                claimed = self._claimed(name, taken)
+                first = next(claimed, None)
+                if first is None:
+                    self._wait()
+                    continue
+                model = model or self._load(name)
+                self._evaluate_claimed(model, itertools.chain([first], claimed), taken)
+        finally:
+            for _, claim in taken:
+                claim.release()
+
+    def _load(self, name: str) -> LanguageModel:
+        self.progress("load", name, 0, 1)
+        (record,) = (each for each in self.settings["models"] if each["name"] == name)
+        model = andor.models.load(name, dtype=record["dtype"], mesh=self.mesh)
+        self.progress("load", name, 1, 1)
+        if model.fingerprint != record["fingerprint"]:
+            raise ValueError(f"the files of {name!r} have changed since the run was begun. Begin another run.")
+        return model
+
+    def _claimed(self, name: str, taken: deque) -> Iterator[Prompt]:
+        """Prompts that are this process's to evaluate, each claimed when its turn comes."""
+        for prompt in self._left():
+            path = store.values_path(self.out, name, prompt.id)
+            if prompt.id in self.values[name] or path.exists():
+                continue
+            claim = resume.claim(self.out, path)
+            if claim is None:
+                continue
+            if path.exists():  # finished since
+                claim.release()
+                continue
+            taken.append((prompt, claim))
+            yield prompt
+
+    def _evaluate_claimed(self, model: LanguageModel, claimed: Iterator[Prompt], taken: deque) -> None:
+        """Evaluate prompts, two at a time; one that fails is skipped."""
+        following = next(claimed, None)
+        while following is not None:
+            try:
+                self._save_all(model, itertools.chain([following], claimed), taken)
+            except ValueError:
+                # Of prompts that overlap any may be at fault: each by itself tells.
+                while taken:
+                    prompt, claim = taken[0]
+                    try:
+                        self._save_all(model, iter([prompt]), taken)
+                    except ValueError as error:
+                        self.skip(prompt.id, model.name, error)
+                        claim.release()
+                        taken.popleft()
+            following = next(claimed, None)
+
+    def _save_all(self, model: LanguageModel, prompts: Iterator[Prompt], taken: deque) -> None:
+        """Evaluate prompts and save each as it is done. What is taken and not saved stays in `taken`."""
+        masks: list[int] = []
+
+        def begun() -> Iterator[Prompt]:
+            for prompt in prompts:
+                masks.append(2**prompt.n_players)
+                yield prompt
+
+        def targets() -> Iterator[str | None]:
+            while True:
+                yield self._target(model.name, taken[len(masks) - 1 - saved][0])
+
+        def report(index: int, of_prompt: int) -> None:
+            self._report_masks(model.name, before + sum(masks[:index]) + of_prompt)
+
+        before, saved = self._masks_done(model.name), 0
+        for values in evaluate_all(
+            model,
+            begun(),
+            targets=targets(),
+            baseline=self.baseline,
+            measure_noise=self.noise == "measured",
+            progress=report,
+        ):
+            prompt, claim = taken[0]
+            key = self.keys[model.name][prompt.id]
+            store.save_values(self.out, model.name, prompt.id, values, key=key, device=provenance.device())
+            self.values[model.name][prompt.id] = values
+            taken.popleft()
+            saved += 1
+            claim.release()
+            self._check_stop()
+
+    def _target(self, name: str, prompt: Prompt) -> str | None:
+        """What a model is to explain; None for its own prediction."""
+        target, source = self._targets[prompt.id]
+        return target if source in ("given", "own", name) else self.values[source][prompt.id].target
+
+    def _masks_done(self, name: str) -> int:
+        return sum(2**prompt.n_players for prompt in self._left() if prompt.id in self.values[name])
+
+    def _report_masks(self, name: str, done: int) -> None:
+        self.progress("evaluate", name, done, sum(2**prompt.n_players for prompt in self._left()))
+
+    # --------------------------------------------------------------------------------------------------------- extract
+
+    def _extract(self, name: str) -> bool:
+        """Solve the batches whose values are all there and that nobody has solved or claimed."""
+        progressed = self._look(name)
+        for batch in batches(self.prompts):
+            # Batches are those of the whole run, so that a solution does not depend on where a run was interrupted.
+            batch = [prompt for prompt in batch if prompt.id in self.values[name]]
+            paths = {prompt.id: store.effects_path(self.out, name, prompt.id) for prompt in batch}
+            if all(prompt.id in self.effects[name] or paths[prompt.id].exists() for prompt in batch):
+                continue
+            claim = resume.claim(self.out, paths[batch[0].id])
+            if claim is None:
+                continue
+            try:
+                for prompt, solution in zip(batch, self._solve(name, batch), strict=True):
+                    if not paths[prompt.id].exists():
+                        files.remove_unfinished(paths[prompt.id])
+                        store.save_effects(self.out, name, prompt.id, solution)
+                        self.effects[name][prompt.id] = solution
+            finally:
+                claim.release()
+            progressed = True
+            self._report_effects(name)
+            self._check_stop()
+        if self._look(name):
+            self._report_effects(name)
+        return progressed
+
+    def _report_effects(self, name: str) -> None:
+        left = self._left()
+        self.progress("extract", name, sum(prompt.id in self.effects[name] for prompt in left), len(left))
+
+    def _solve(self, name: str, batch: Sequence[Prompt]) -> list[Solution]:
+        """Solutions of a batch of equal n_players; in halves where the device has no room for all."""
+        values = [self.values[name][prompt.id] for prompt in batch]
+        bounds, unit = self.noise, "range"
+        if self.noise == "measured":
+            bounds, unit = np.array([each.measured_noise for each in values]), "log-odds"
+        try:
+            solver = self.solvers[batch[0].n_players]
+            solutions = extract(np.stack([each.v for each in values]), bounds, solver, noise_unit=unit)
+        except RuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error) or len(batch) == 1:
+                raise
+            warnings.warn(f"no memory to solve {len(batch)} prompts at once: going on with half of them.", stacklevel=2)
+            half = len(batch) // 2
+            return [*self._solve(name, batch[:half]), *self._solve(name, batch[half:])]
+        return [solutions[index] for index in range(len(batch))]
+
+    def _wait(self) -> None:
+        """For others, who are at what is left."""
+        self._check_stop()
+        time.sleep(POLL)
+
+    def _check_stop(self) -> None:
+        if self.stop():
+            values, effects = (sum(map(len, each.values())) for each in (self.values, self.effects))
+            total = len(self.names) * len(self._left())
+            raise resume.Stopped(f"stopped as asked, with {values} of {total} evaluated and {effects} solved.")
+
+
+def batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts of equal n_players together, in batches of nearly equal size: a solver compiles for every new size."""
+    by_players = defaultdict(list)
+    for prompt in prompts:
+        by_players[prompt.n_players].append(prompt)
+    for group in by_players.values():
+        n_batches = -(-len(group) // SOLVER_BATCH)
+        for index in range(n_batches):
+            yield group[index * len(group) // n_batches : (index + 1) * len(group) // n_batches]
