@@ -47,8 +47,9 @@ def entries() -> dict[str, Entry]:
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        if functions >= {"measure", "draw", "rows"} or "main" in functions:
-            found[file.stem] = Entry(file.stem, ast.get_docstring(tree) or "", "rows" in functions)
+        is_study = functions >= {"measure", "rows"}
+        if is_study or "main" in functions:
+            found[file.stem] = Entry(file.stem, ast.get_docstring(tree) or "", is_study)
     return found
 
 

@@ -42,6 +42,9 @@ QUICK_PROMPTS = 8
 SMOKE_PROMPTS, SMOKE_PLAYERS = 2, 5
 """Prompts of a smoke run, and players of each."""
 
+LARGE_FILE = 2**27
+"""Bytes up to which a model's file is read to tell whether it is the same model."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -135,12 +138,20 @@ def comparison(
 
 
 def _version(name: str) -> tuple:
-    """A model's name and, where it is a directory, which files are in it: one that was trained again is another."""
+    """A model's name and, where it is a directory, what is in it: one that was trained again is another."""
     folder = EMBEDDED / name if name in embedded_models() else Path(name)
     if not folder.is_dir():
         return (name,)
     files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))
-    return name, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return name, tuple((file.name, _content(file)) for file in files)
+
+
+def _content(file: Path) -> tuple:
+    """Digest of a file; of one that takes long to read, its size and time."""
+    status = file.stat()
+    if status.st_size > LARGE_FILE:
+        return status.st_size, status.st_mtime_ns
+    return (hashlib.sha256(file.read_bytes()).hexdigest(),)
 
 
 def described(run: store.Run) -> dict:

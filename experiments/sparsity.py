@@ -1,0 +1,181 @@
+"""Sparsity: how many effects are salient, and how many does it take to give v on all masks?
+
+Reproduces: arXiv 2401.16318, figure 2, and 2305.01939 ("around 100" salient effects): strength of all effects in
+            descending order over prompts, salient counts, and the least number of strongest effects that explains 95%
+            of the variance of v over all masks, at the certified optimum, with AND effects alone and with the published
+            solver.
+Command:    python -m experiments sparsity [--models A B] [--quick] [--smoke]
+Hardware:   2 CPU cores
+Minutes:    4 (--quick: 1)
+Published:  around 100 of 2 * 2^10 effects are salient and give v
+"""
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from andor import metrics
+from andor.figures import style
+from andor.metrics import SALIENT
+from experiments.methods import LABELS, effects, look
+from experiments.study import Row, Settings, described, interval, with_interval
+
+EXPLAINED = 0.95
+"""R² on all masks that counts as giving v."""
+
+FLOOR = 1e-4
+"""Lowest strength drawn, a share of the strongest effect."""
+
+POINTS = 60
+"""Ranks at which the curves are kept, evenly spread over their logarithm."""
+
+
+def measure(settings: Settings) -> dict:
+    """Per model and method: strength over rank, salient effects and effects that it takes, prompt by prompt."""
+    found = effects(settings)
+    run = found.run
+    most = max(2 ** (prompt.n_players + 1) - prompt.n_players - 2 for prompt in run.prompts)
+    ranks = np.unique(np.round(np.geomspace(1, most, POINTS)).astype(int))
+    numbers = {}
+    for model in run.models:
+        of_model = numbers[run.labels[model]] = {}
+        for method in LABELS:
+            pairs = {p.id: found.pair(method, model, p.id) for p in run.prompts}
+            curves = np.array([_strengths(*pair, most) for pair in pairs.values()])[:, ranks - 1]
+            salient = [metrics.salient_count(*pair) for pair in pairs.values()]
+            needed = [effects_needed(run.values[model][p].v, *pair) for p, pair in pairs.items()]
+            of_model[method] = {
+                "curve": [interval(column, np.median, seed=settings.seed) for column in curves.T],
+                "salient": salient,
+                "needed": needed,
+                "mean_salient": interval(salient, seed=settings.seed),
+                "median_salient": interval(salient, np.median, seed=settings.seed),
+                "median_needed": interval(needed, np.median, seed=settings.seed),
+            }
+    return {
+        "runs": [described(run), described(found.published)],
+        "tau": SALIENT,
+        "explained": EXPLAINED,
+        "ranks": ranks,
+        "numbers": numbers,
+    }
+
+
+def _strengths(and_effects, or_effects, length: int) -> Float[np.ndarray, "effects"]:
+    """Strengths over the strongest, descending, with zeros up to `length`."""
+    curve = metrics.sparsity_curve(and_effects, or_effects)
+    return np.pad(curve / (curve[0] or 1.0), (0, length - curve.size))
+
+
+def effects_needed(
+    v: Float[np.ndarray, "s"], and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"]
+) -> float:
+    """Least k such that the k strongest effects have R² >= `EXPLAINED` on all masks; nan when no k has."""
+    top = metrics.ranking(and_effects, or_effects)
+    masks = np.arange(v.size)
+    total = np.sum((v - v.mean()) ** 2)
+    logic = np.full(v.size, and_effects[0])
+    for k, (is_or, subset, effect) in enumerate(zip(top.is_or, top.subset, top.effect, strict=True), start=1):
+        logic += effect * ((masks & subset) != 0 if is_or else (masks & subset) == subset)
+        if np.sum((v - logic) ** 2) <= (1 - EXPLAINED) * total:
+            return float(k)
+    return float("nan")
+
+
+def draw(result: dict) -> Figure:
+    """Above, strength against rank, a panel per model; below, the two counts of every prompt."""
+    models = list(result["numbers"])
+    figure = style.new_figure(style.ONE_COLUMN, 5.6)
+    medians = {method: [result["numbers"][model][method]["median_salient"][0] for model in models] for method in LABELS}
+    style.title(
+        figure,
+        f"{style.listed(medians['certified'], 'g')} effects are salient in the median prompt; with AND effects alone "
+        f"{style.listed(medians['and_only'], 'g')}",
+    )
+    above, below = figure.subfigures(2, 1, height_ratios=[2.3, 3.0])
+    panels = above.subplots(1, min(len(models), 2), squeeze=False, sharey=True)[0]
+    for place, (ax, model) in enumerate(zip(panels, models, strict=False)):
+        _draw_curves(ax, result, model, place)
+        ax.set_title(model, color=style.model_colour(place), fontweight="bold")
+        ax.set_xlabel("rank of the effect")
+    panels[0].set_ylabel("strength / strongest")
+    salient, needed = below.subplots(2, 1, sharex=True)
+    _draw_counts(salient, result, "salient", f"salient effects (above {result['tau']:.0%} of the strongest)")
+    _draw_counts(
+        needed, result, "needed", f"strongest effects that explain {result['explained']:.0%} of v on all masks"
+    )
+    needed.set_xlabel("number of effects (bar: median, 95%)")
+    handles = [Line2D([], [], **look(method), label=LABELS[method]) for method in LABELS]
+    above.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_curves(ax, result: dict, model: str, place: int) -> None:
+    ranks = np.array(result["ranks"])
+    for method in reversed(LABELS):
+        middle, low, high = np.maximum(np.array(result["numbers"][model][method]["curve"], float).T, FLOOR / 10)
+        line = look(method, place)
+        ax.fill_between(ranks, low, high, color=line["color"], alpha=0.2, lw=0)
+        ax.plot(ranks, middle, lw=1.1, **line)
+    ax.axhline(result["tau"], color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
+    ax.annotate(f"τ = {result['tau']:g}", (1.1, result["tau"]), xytext=(0, -8), textcoords="offset points", fontsize=7)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylim(FLOOR, 1.3)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y >= 1e-3 else f"{y:.4f}"))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
+
+
+def _draw_counts(ax, result: dict, what: str, heading: str) -> None:
+    names = []
+    for method in LABELS:
+        for place, (model, of_model) in enumerate(result["numbers"].items()):
+            row, numbers = len(names), of_model[method]
+            colour = style.model_colour(place)
+            counts = np.array([x for x in np.array(numbers[what], float) if not np.isnan(x)])
+            ax.plot(counts, row + 0.55 * style.aside(len(counts)), "o", ms=2, mew=0, color=colour, alpha=0.55)
+            middle, low, high = np.array(numbers[f"median_{what}"], float)
+            ax.plot([low, high], [row, row], color="black", lw=0.9)
+            ax.plot([middle] * 2, [row - 0.4, row + 0.4], color="black", lw=1.6, solid_capstyle="butt")
+            ax.annotate(
+                f"{middle:g}",
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+            )
+            names.append(f"{LABELS[method].split(' (')[0]}, {model}" if place == 0 else model)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xscale("log")
+    ax.set_xlim(0.9, None)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="y", length=0)
+    ax.axvline(100, color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
+    ax.set_title(heading, fontsize=7.5, loc="right")
+    ax.grid(axis="x")
+
+
+def rows(result: dict) -> list[Row]:
+    """Salient counts and the effects that it takes, by model."""
+    found = []
+    for model, numbers in result["numbers"].items():
+        for what, claim in (
+            ("salient", f"salient effects of the median prompt, {model}"),
+            ("needed", f"effects that explain {result['explained']:.0%} of v on all masks, median prompt, {model}"),
+        ):
+            ours, and_only, published = (with_interval(numbers[method][f"median_{what}"], ".0f") for method in LABELS)
+            found.append(
+                Row(
+                    claim,
+                    "about 100 (2305.01939, 2401.16318)",
+                    f"{ours}; AND only {and_only}; published solver {published}",
+                )
+            )
+    return found
