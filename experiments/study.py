@@ -26,7 +26,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import andor
-from andor import store
+from andor import provenance, store
 from andor.figures import save as save_figure
 from andor.figures.style import style
 from andor.models import EMBEDDED, embedded_models
@@ -134,6 +134,7 @@ def comparison(
     folder = settings.work / "runs" / f"{'-'.join(store.model_labels(models))[:60]}-{digest}"
     if (folder / "summary.json").exists():
         return store.read_run(folder)
+    # What runs beside this one have evaluated already is not evaluated again.
     return andor.compare(models, prompts, out=folder, command="python -m experiments", **options)
 
 
@@ -155,14 +156,13 @@ def _content(file: Path) -> tuple:
 
 
 def described(run: store.Run) -> dict:
-    """What decides a run, for the result of a study: models, prompts, noise bound, solver, device."""
+    """What decides a run, for the result of a study: models, prompts, noise bound, solver."""
     keys = ("label", "fingerprint", "dtype", "baseline")
     return {
         "models": [{key: model[key] for key in keys} for model in run.settings["models"]],
         "prompts": [prompt.id for prompt in run.prompts],
         "noise": run.settings["noise"],
         "solver": run.settings["solver"],
-        "device": run.settings["device"],
     }
 
 
@@ -277,15 +277,15 @@ def execute(name: str, settings: Settings) -> dict:
     """Run a study: measure, save, draw, print its rows. Returns the result as saved."""
     module, start = study(name), time.perf_counter()
     measured = module.measure(settings)
-    provenance = {
+    made = {
         "command": command_of(name, settings),
         "scale": settings.scale,
         "seed": settings.seed,
         "seconds": round(time.perf_counter() - start, 1),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("andor", "jax", "flax", "numpy")},
+        "device": provenance.device(),
+        "versions": {"python": platform.python_version()} | provenance.versions(),
     }
-    save(name, settings.folder, {"provenance": provenance, **measured})
+    save(name, settings.folder, {"provenance": made, **measured})
     return redraw(name, settings.folder)
 
 

@@ -1,0 +1,205 @@
+"""Convergent representations: how many of their effects do two models share, and compared with what?
+
+Reproduces: arXiv 2401.16318, figures 3 and 5 (transfer of effects between two models, extracted apart and jointly) and
+            the claim of 2606.08129 that shared effects are of lower order and cancel less than distinctive ones. Beside
+            it, what the number means: the same model measured again, two models of different training seeds, and one
+            model's effects shuffled among subsets of equal order.
+Command:    python -m experiments convergence [--corpus DATA] [--models A B] [--quick] [--smoke]
+            The two seeds need the corpus (sst2, tinystories) unless their models are there; else they are left out.
+Hardware:   2 CPU cores
+Minutes:    12, and 15 for training another seed (--quick: 4)
+Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+import andor
+from andor import metrics, results, store
+from andor.figures.convergence import compared
+from andor.figures.effects import effect_name
+from andor.metrics import Pair
+from experiments import seeds, sharing
+from experiments.convergence_figure import draw as draw
+from experiments.methods import LABELS, effects
+from experiments.sharing import TRANSFER_K
+from experiments.study import Row, Settings, comparison, described, interval, with_interval
+
+JOINT, SEEDS = "two models, extracted jointly", "two training seeds, one recipe"
+TWO_MODELS = {method: f"two models, {label}" for method, label in LABELS.items()}
+AGAIN, BFLOAT16 = "one model, measured again", "one model, in bfloat16"
+SHUFFLED = "effects shuffled within orders"
+
+SHUFFLES = 20
+WORDS = 12
+"""Effects of one prompt in the figure."""
+
+PUBLISHED_K = 50
+
+
+def measure(settings: Settings) -> dict:
+    """Overlap of the first two models and of every baseline, prompt by prompt; shared against distinctive effects."""
+    if len(settings.models) < 2:
+        raise ValueError(f"convergence compares two models; got --models {' '.join(settings.models)}.")
+    found = effects(settings)
+    run, pair = found.run, found.run.models[:2]
+    ids = results.with_range(run, pair)
+    rng = np.random.default_rng(settings.seed)
+
+    def between(pair_of: Callable[[str, str], Pair]) -> list[sharing.Overlap]:
+        """Overlap of the two models on every prompt."""
+        return [sharing.overlap(*(pair_of(model, p) for model in pair), _ranges(run, pair, p)) for p in ids]
+
+    cases = {TWO_MODELS[m]: between(lambda model, p, m=m: found.pair(m, model, p)) for m in LABELS}
+    joint = {p: _joint(run, pair, p) for p in ids}
+    cases[JOINT] = between(lambda model, p: joint[p][pair.index(model)])
+    measured = comparison(settings, noise="measured")
+    cases[AGAIN] = [sharing.mean([_again(measured, run, model, p, rng) for model in pair]) for p in ids]
+    rounded = comparison(settings, dtype="bfloat16")
+    cases[BFLOAT16] = [sharing.mean([_across((run, rounded), model, p) for model in pair]) for p in ids]
+    runs = [run, found.published, measured, rounded]
+    trained = seeds.trained(settings)
+    if trained:
+        other = comparison(settings, models=trained)
+        runs.append(other)
+        cases[SEEDS] = [
+            sharing.overlap(*(results.optimum(other, m, p) for m in trained), _ranges(other, trained, p))
+            for p in results.with_range(other, trained)
+        ]
+    cases[SHUFFLED] = [_shuffled(run, pair, p, rng) for p in ids]
+    return {
+        "runs": [described(each) for each in runs],
+        "models": [run.labels[model] for model in pair],
+        "transfer_k": TRANSFER_K,
+        "cases": {name: _case(overlaps, settings.seed) for name, overlaps in cases.items()},
+        "groups": {
+            method: _groups(lambda model, p, m=method: found.pair(m, model, p), pair, ids, settings.seed)
+            for method in LABELS
+        },
+        "words": _words(
+            run, ids, {p: each.overlap for p, each in zip(ids, cases[TWO_MODELS["certified"]], strict=True)}
+        ),
+    }
+
+
+def _ranges(run: store.Run, models, prompt_id: str) -> tuple[float, float]:
+    first, second = (results.value_range(run, model, prompt_id) for model in models)
+    return first, second
+
+
+def _joint(run: store.Run, models, prompt_id: str) -> list[Pair]:
+    """(AND, OR) effects of each model at the optimum of the joint objective (arXiv 2401.16318, eq. 6)."""
+    v = np.stack([run.values[model][prompt_id].v for model in models])
+    solution = andor.extract_joint(v, run.settings["noise"])
+    return list(zip(solution.and_effects, solution.or_effects, strict=True))
+
+
+def _again(measured: store.Run, run: store.Run, model: str, prompt_id: str, rng) -> sharing.Overlap:
+    """A model's effects against those of its v plus noise of the measured size."""
+    values = measured.values[model][prompt_id]
+    v = values.v + values.forward_noise * rng.normal(size=values.v.shape)
+    solution = andor.extract(v, run.settings["noise"])
+    again = solution.and_effects, solution.or_effects
+    ranges = results.value_range(run, model, prompt_id), metrics.output_range(v)
+    return sharing.overlap(results.optimum(run, model, prompt_id), again, ranges)
+
+
+def _across(runs: tuple[store.Run, store.Run], model: str, prompt_id: str) -> sharing.Overlap:
+    """One model's effects in two runs."""
+    pairs = [results.optimum(run, model, prompt_id) for run in runs]
+    first, second = (results.value_range(run, model, prompt_id) for run in runs)
+    return sharing.overlap(*pairs, (first, second))
+
+
+def _shuffled(run: store.Run, models, prompt_id: str, rng) -> sharing.Overlap:
+    first, second = (results.optimum(run, model, prompt_id) for model in models)
+    ranges = _ranges(run, models, prompt_id)
+    return sharing.mean([sharing.overlap(first, sharing.shuffled(second, rng), ranges) for _ in range(SHUFFLES)])
+
+
+def _case(overlaps: list[sharing.Overlap], seed: int) -> dict:
+    numbers = [each.overlap for each in overlaps]
+    transfers = {kind: np.array([getattr(each, kind) for each in overlaps], float) for kind in ("s_and", "s_or")}
+    return {
+        "overlap": numbers,
+        "mean_overlap": interval(numbers, seed=seed),
+        **{kind: [interval(column, seed=seed) for column in values.T] for kind, values in transfers.items()},
+    }
+
+
+def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict:
+    """Shared and distinctive effects, mean over prompts and the two models; and their differences."""
+    rng = np.random.default_rng(seed)
+    found = [sharing.groups([pair_of(model, p) for model in models], rng) for p in ids]
+    orders = max(each[0]["shared"].strength.shape[1] for each in found)
+
+    def numbers(name: str, what: str) -> np.ndarray:
+        """One number per prompt: mean of the models where both have one."""
+        return np.array([np.mean([getattr(model[name], what) for model in prompt]) for prompt in found])
+
+    def strength(name: str) -> np.ndarray:
+        padded = np.zeros((len(found), 2, orders))
+        for row, prompt in zip(padded, found, strict=True):
+            mean = np.mean([model[name].strength for model in prompt], axis=0)
+            row[:, : mean.shape[1]] = mean
+        return padded
+
+    summary = {}
+    for name in ("shared", "distinctive"):
+        each = strength(name)
+        summary[name] = {
+            "strength": [[interval(column, seed=seed) for column in side.T] for side in each.transpose(1, 0, 2)],
+            "share": interval(each.sum(axis=(1, 2)), seed=seed),
+            **{what: interval(numbers(name, what), seed=seed) for what in ("order", "cancellation", "matched")},
+        }
+    summary["difference"] = {
+        what: interval(numbers("distinctive", what) - numbers("shared", what), seed=seed)
+        for what in ("order", "cancellation", "matched")
+    }
+    return summary
+
+
+def _words(run: store.Run, ids, overlaps: dict[str, float]) -> dict:
+    """The strongest salient effects of both models on the prompt of median overlap, shared ones first."""
+    shown = results.closest_to_median(overlaps)
+    players = run.values[run.models[0]][shown].players
+    prompt = next(p for p in run.prompts if p.id == shown)
+    strongest = compared(run, shown)[:WORDS]
+    place = [0 if e.shared else 1 if abs(e.values[0]) >= abs(e.values[1]) else 2 for e in strongest]
+    return {
+        "id": shown,
+        "text": " ".join(prompt.text.split()),
+        "target": run.values[run.models[0]][shown].target,
+        "overlap": overlaps[shown],
+        "effects": [
+            {
+                "name": effect_name(players, strongest[i].subset, strongest[i].is_or, 26),
+                "is_or": strongest[i].is_or,
+                "shared": strongest[i].shared,
+                "values": strongest[i].values,
+            }
+            for i in np.argsort(place, kind="stable")
+        ],
+    }
+
+
+def rows(result: dict) -> list[Row]:
+    """Transfer at the published k, weighted overlap beside its baselines, and shared against distinctive effects."""
+    cases, place = result["cases"], TRANSFER_K.index(PUBLISHED_K)
+    found = []
+    for name, published in ((TWO_MODELS["certified"], "32%"), (JOINT, "50%")):
+        s_and, s_or = (with_interval(cases[name][kind][place]) for kind in ("s_and", "s_or"))
+        found.append(Row(f"{PUBLISHED_K} strongest effects shared: {name}", published, f"AND {s_and}, OR {s_or}"))
+    others = [name for name in cases if name != TWO_MODELS["certified"]]
+    baselines = "; ".join(f"{name} {with_interval(cases[name]['mean_overlap'])}" for name in others)
+    ours = with_interval(cases[TWO_MODELS["certified"]]["mean_overlap"])
+    found.append(Row("weighted overlap of two models", "not published", f"{ours}; {baselines}"))
+    for what, claim in (
+        ("order", "mean order of distinctive less that of shared effects"),
+        ("matched", "cancellation of distinctive less that of equally many shared effects"),
+    ):
+        ours, *others = (with_interval(result["groups"][m]["difference"][what]) for m in LABELS)
+        ours = f"{ours}; AND only {others[0]}; published solver {others[1]}"
+        found.append(Row(claim, "above 0 (2606.08129)", ours))
+    return found
