@@ -71,6 +71,9 @@ class Compare:
     """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
+    distributed: Annotated[str | None, _optional("auto | HOST:PORT,N,I")] = None
+    """Join other processes: as Slurm, a TPU pod or Kubernetes say, or as process I of N, with process 0 at HOST:PORT. A
+    --mesh of all devices is then one model over all processes; without one each takes prompts of its own."""
     strict: Flag = False
     """End at the first prompt that fails. Default: leave it out, and say so."""
     out: Folder = None
@@ -81,10 +84,15 @@ class Compare:
     def run(self, command: str) -> None:
         start = time.perf_counter()
         prompts = _prompts(self, strict=self.strict)
+        if self.distributed is not None:
+            _join(self.distributed)
         more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
         run = _compare(self, self.models, prompts, command, **more)
 
-        from andor import figures, tables
+        from andor import figures, hosts, tables
+
+        if not hosts.is_first():
+            return
 
         console = _console()
         console.print(tables.comparison(run))
@@ -326,6 +334,18 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 def _one_line(message: str) -> str:
     return " ".join(message.split())
+
+
+def _join(how: str) -> None:
+    """Bring processes together as --distributed says."""
+    from andor import hosts
+
+    if how == "auto":
+        return hosts.initialise()
+    match = re.fullmatch(r"(.+),(\d+),(\d+)", how)
+    if not match:
+        raise ValueError(f"--distributed is auto, or HOST:PORT,N,I for process I of N; got {how!r}.")
+    hosts.initialise(match[1], int(match[2]), int(match[3]))
 
 
 def _solver(name: SolverName):

@@ -16,8 +16,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
-from andor import provenance, resume, store
+from andor import hosts, provenance, resume, store
 from andor.evaluation import MATMUL_PRECISION, check_fits
+from andor.followers import Leader, follow
 from andor.interactions import Solver
 from andor.mesh import ALONG, sharding
 from andor.metrics import SALIENT
@@ -61,7 +62,8 @@ def compare(
       own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
       solver: as for `andor.extract`.
       tau: an effect is salient above tau times the largest.
-      dtype, mesh: as for `andor.load`.
+      dtype, mesh: as for `andor.load`. With a mesh over several processes (`andor.hosts`) all make the same call, and
+        `out` must be on a file system that all see.
       strict: whether a prompt that fails under a model ends the run. By default it is left out, with a warning.
       command: what to record as the origin of the run.
       progress: called after every batch of masks and every batch of solutions.
@@ -85,33 +87,43 @@ def compare(
     checkpoints = {name: andor.models.find(name) for name in names}
     _check_mesh(mesh, checkpoints.values())
     tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
-    recorded = resume.recorded_settings(out) or {}
-    settings = {
-        "models": _model_records(checkpoints, tokenized, dtype, mesh, baseline, own_targets, recorded),
-        "prompts": [_prompt_record(prompt, "own" if own_targets else names[0]) for prompt in prompts],
-        "noise": noise,
-        "solver": {str(n): {"name": type(each).__name__, **dataclasses.asdict(each)} for n, each in solvers.items()},
-        "tau": tau,
-        "matmul_precision": MATMUL_PRECISION,
-        "versions": provenance.versions(),
-    }
-    out = resume.open_run(out, settings)
-    resume.save_process(out, provenance.process(command) | {"mesh": None if mesh is None else dict(mesh.shape)})
-    session = Session(
-        out,
-        settings,
-        prompts,
-        solvers,
-        baseline=baseline,
-        mesh=mesh,
-        strict=strict,
-        progress=progress or (lambda stage, model, done, total: None),
-        stop=stop or (lambda: False),
-    )
-    for prompt_id, (name, error) in failed.items():
-        session.skip(prompt_id, name, error)
-    run = session.finish()
-    store.save_summary(out, summarise(run))
+    dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
+    if hosts.spans(mesh) and not hosts.is_first():
+        follow(prompts, baseline=baseline, mesh=mesh, measure_noise=noise == "measured")
+        return store.read_run(out)
+    with Leader(mesh) as leader:
+        if dtype == "auto":  # depends on what memory is free; a run goes on with what it has begun with
+            recorded = resume.recorded_settings(out) or {"models": ()}
+            dtypes |= {model["name"]: model["dtype"] for model in recorded["models"] if model["name"] in dtypes}
+        settings = {
+            "models": _model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
+            "prompts": [_prompt_record(prompt, "own" if own_targets else names[0]) for prompt in prompts],
+            "noise": noise,
+            "solver": {
+                str(n): {"name": type(each).__name__, **dataclasses.asdict(each)} for n, each in solvers.items()
+            },
+            "tau": tau,
+            "matmul_precision": MATMUL_PRECISION,
+            "versions": provenance.versions(),
+        }
+        out = resume.open_run(out, settings)
+        resume.save_process(out, provenance.process(command) | {"mesh": None if mesh is None else dict(mesh.shape)})
+        session = Session(
+            out,
+            settings,
+            prompts,
+            solvers,
+            leader,
+            baseline=baseline,
+            mesh=mesh,
+            strict=strict,
+            progress=progress or (lambda stage, model, done, total: None),
+            stop=stop or (lambda: False),
+        )
+        for prompt_id, (name, error) in failed.items():
+            session.skip(prompt_id, name, error)
+        run = session.finish()
+        store.save_summary(out, summarise(run))
     # What is returned is what is on disk, to the bit.
     return store.read_run(out)
 
@@ -119,19 +131,14 @@ def compare(
 def _model_records(
     checkpoints: Mapping[str, Checkpoint],
     tokenized: Mapping[str, Mapping[str, TokenizedPrompt]],
-    dtype: str,
-    mesh: Mesh | None,
+    dtypes: Mapping[str, str],
     baseline: str,
     own_targets: bool,
-    recorded: Mapping,
 ) -> list[dict]:
     """The models, as settings.json has them."""
-    # "auto" depends on what memory is free; a run goes on with what it has begun with.
-    begun = {model["name"]: model["dtype"] for model in recorded.get("models", ()) if dtype == "auto"}
     records, first_keys = [], []
     for name, label in zip(checkpoints, store.model_labels(tuple(checkpoints)), strict=True):
         found = checkpoints[name]
-        model_dtype = begun.get(name) or str(found.dtype_on(mesh, dtype))
         masked_with = baseline_name(found.tokenizer, baseline)
         keys = []
         for index, tokens in enumerate(tokenized[name].values()):
@@ -145,7 +152,7 @@ def _model_records(
                 "masked_with": tokens.baseline_id if tokens.baseline_id >= 0 else masked_with,
             }
             target = tokens.target_ids.tolist() or predicted_by
-            keys.append(resume.values_key(found.fingerprint, model_dtype, MATMUL_PRECISION, content, target))
+            keys.append(resume.values_key(found.fingerprint, dtypes[name], MATMUL_PRECISION, content, target))
         first_keys = first_keys or keys
         records.append(
             {
@@ -156,7 +163,7 @@ def _model_records(
                 "fingerprint": found.fingerprint,
                 "tokenizer": found.tokenizer_hash,
                 "revision": found.revision,
-                "dtype": model_dtype,
+                "dtype": dtypes[name],
                 "parameters": found.parameters,
                 "baseline": masked_with,
                 "keys": keys,

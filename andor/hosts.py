@@ -10,6 +10,7 @@ process is a model in each process by itself, and they may do different things; 
 Without `initialise` a process is alone, whatever else runs: nothing here costs anything then, and no jax is imported.
 """
 
+import json
 import re
 import sys
 from typing import Any
@@ -98,6 +99,20 @@ def agree(value: int) -> int:
 def least(value: int) -> int:
     """The least value of all processes, in every process; all wait for each other here."""
     return min(_of_all(value))
+
+
+def tell(message: object) -> object:
+    """What process 0 says, in every process; all wait for each other here. Anything that JSON can hold."""
+    if n_processes() == 1:
+        return message
+    from jax.experimental import multihost_utils
+
+    said = json.dumps(message).encode()
+    size = 1 << max(agree(len(said)) - 1, 1).bit_length()  # of few lengths, as each is compiled for
+    padded = np.zeros(size, np.uint8)
+    padded[: min(len(said), size)] = np.frombuffer(said[:size], np.uint8)
+    heard = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
+    return json.loads(heard.rstrip(b"\0"))
 
 
 def gather(array: Shaped[Any, "..."]) -> Shaped[np.ndarray, "..."]:

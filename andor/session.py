@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 import andor.models
 from andor import files, provenance, resume, store
 from andor.evaluation import evaluate_all
+from andor.followers import Leader
 from andor.interactions import Solution, Solver, extract
 from andor.models import LanguageModel
 from andor.prompts import Prompt
@@ -44,6 +45,7 @@ class Session:
       settings: as recorded there.
       prompts: those of the settings.
       solvers: number of players -> solver.
+      leader: tells other processes, if the mesh spans them.
       baseline, mesh: as for `andor.compare`.
       strict: whether a prompt that fails ends the run.
       progress: called after every batch.
@@ -56,6 +58,7 @@ class Session:
         settings: Mapping,
         prompts: Sequence[Prompt],
         solvers: Mapping[int, Solver],
+        leader: Leader,
         *,
         baseline: str,
         mesh: Mesh | None,
@@ -64,6 +67,7 @@ class Session:
         stop: Callable[[], bool],
     ):
         self.out, self.settings, self.prompts, self.solvers = out, settings, tuple(prompts), solvers
+        self.leader = leader
         self.baseline, self.mesh, self.strict, self.progress, self.stop = baseline, mesh, strict, progress, stop
         self.noise: float | Literal["measured"] = settings["noise"]
         self.names = tuple(model["name"] for model in settings["models"])
@@ -188,6 +192,7 @@ class Session:
     def _load(self, name: str) -> LanguageModel:
         self.progress("load", name, 0, 1)
         (record,) = (each for each in self.settings["models"] if each["name"] == name)
+        self.leader.load(name, record["dtype"])
         model = andor.models.load(name, dtype=record["dtype"], mesh=self.mesh)
         self.progress("load", name, 1, 1)
         if model.fingerprint != record["fingerprint"]:
@@ -198,6 +203,8 @@ class Session:
         """Prompts that are this process's to evaluate, each claimed when its turn comes."""
         for prompt in self._left():
             path = store.values_path(self.out, name, prompt.id)
+            if not self.leader.alone and self.stop():  # in the middle of prompts the others could not be told
+                return
             if prompt.id in self.values[name] or path.exists():
                 continue
             claim = resume.claim(self.out, path)
@@ -210,40 +217,38 @@ class Session:
             yield prompt
 
     def _evaluate_claimed(self, model: LanguageModel, claimed: Iterator[Prompt], taken: deque) -> None:
-        """Evaluate prompts, two at a time; one that fails is skipped."""
-        following = next(claimed, None)
-        while following is not None:
+        """Evaluate prompts; one that fails is skipped, and what was begun after it is begun again."""
+        while True:
             try:
-                self._save_all(model, itertools.chain([following], claimed), taken)
-            except ValueError:
-                # Of prompts that overlap any may be at fault: each by itself tells.
-                while taken:
-                    prompt, claim = taken[0]
-                    try:
-                        self._save_all(model, iter([prompt]), taken)
-                    except ValueError as error:
-                        self.skip(prompt.id, model.name, error)
-                        claim.release()
-                        taken.popleft()
-            following = next(claimed, None)
+                return self._save_all(model, claimed, taken)
+            except ValueError as error:
+                self.leader.failed()
+                prompt, claim = taken.popleft()  # those before it are saved
+                self.skip(prompt.id, model.name, error)
+                claim.release()
+                claimed = itertools.chain([each for each, _ in taken], claimed)
 
     def _save_all(self, model: LanguageModel, prompts: Iterator[Prompt], taken: deque) -> None:
         """Evaluate prompts and save each as it is done. What is taken and not saved stays in `taken`."""
         masks: list[int] = []
+        target: list[str | None] = []
 
         def begun() -> Iterator[Prompt]:
             for prompt in prompts:
                 masks.append(2**prompt.n_players)
+                target.append(self._target(model.name, prompt))
+                self.leader.evaluate(self.prompts.index(prompt), target[-1])
                 yield prompt
+            self.leader.evaluated()
 
         def targets() -> Iterator[str | None]:
             while True:
-                yield self._target(model.name, taken[len(masks) - 1 - saved][0])
+                yield target[-1]
 
         def report(index: int, of_prompt: int) -> None:
             self._report_masks(model.name, before + sum(masks[:index]) + of_prompt)
 
-        before, saved = self._masks_done(model.name), 0
+        before = self._masks_done(model.name)
         for values in evaluate_all(
             model,
             begun(),
@@ -257,9 +262,9 @@ class Session:
             store.save_values(self.out, model.name, prompt.id, values, key=key, device=provenance.device())
             self.values[model.name][prompt.id] = values
             taken.popleft()
-            saved += 1
             claim.release()
-            self._check_stop()
+            if self.leader.alone:
+                self._check_stop()
 
     def _target(self, name: str, prompt: Prompt) -> str | None:
         """What a model is to explain; None for its own prediction."""
