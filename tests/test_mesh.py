@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from andor.mesh import make_mesh, read_mesh
+from andor.mesh import check_divides, make_mesh, read_mesh, read_sizes
 
 SCRIPT = """
-import json, os, sys, andor
-from andor.cli import main
+import json, andor
 from andor.evaluation import tree
 from andor.mesh import make_mesh
 
@@ -19,13 +18,13 @@ prompt = andor.Prompt("the film is not good , but it is never dull .", ["film", 
 long = andor.Prompt("the film is good . " * 12 + prompt.text, ["is not", "good ,", "it", "dull"], target="good")
 reference = [andor.evaluate(andor.load("tiny-llama"), each).v for each in (prompt, long)]
 errors = {}
-for data, model in [(1, 1), (8, 1), (2, 2), (4, 2), (1, 2)]:
+for data, model in [(8, 1), (4, 2), (1, 2)]:
     loaded = andor.load("tiny-llama", mesh=make_mesh(data=data, model=model))
     weight = loaded.decoder.model.layers[0].mlp.gate_proj.weight[...]
     assert len(weight.sharding.device_set) == data * model
     assert weight.addressable_shards[0].data.shape[0] == weight.shape[0] // model
     before = tree._layer._cache_size()
-    for method in ("tree", "naive"):
+    for method in ("tree", "naive") if data == 4 else ("tree",):
         values = [andor.evaluate(loaded, each, method=method).v for each in (prompt, long)]
         errors[f"{data} {model} {method}"] = max(float(abs(a - b).max()) for a, b in zip(values, reference))
     assert tree._layer._cache_size() - before <= 4, "layers are compiled again and again"
@@ -37,29 +36,37 @@ try:
     andor.load("tiny-llama", mesh=make_mesh(model=8))
 except ValueError as error:
     errors["does not divide"] = str(error)
-command = ["extract", "tiny-llama", "--prompt", "a good film", "--target", "ever", "--mesh", "data=2,model=2"]
-assert main([*command, "--out", sys.argv[1]]) == 0
-assert main([*command[:-1], "model=8", "--out", sys.argv[1] + "-refused"]) == 2
-assert not os.path.exists(sys.argv[1] + "-refused"), "a run was begun"
-errors["settings"] = json.load(open(sys.argv[1] + "/settings.json"))["mesh"]
 print(json.dumps(errors))
 """
 
 
-def test_eight_devices_give_the_values_of_one(tmp_path):
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def test_eight_devices_give_the_values_of_one():
+    # Compilation takes the time here.
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout.splitlines()[-1])
     assert "cannot be divided among data=8" in errors.pop("too few")
     assert "num_key_value_heads = 2 does not divide by model=8" in errors.pop("does not divide")
-    assert errors.pop("settings") == {"data": 2, "model": 2}
-    assert len(errors) == 10 and max(errors.values()) <= 1e-4, errors
+    assert len(errors) == 4 and max(errors.values()) <= 1e-4, errors
 
 
 def test_meshes_are_read():
     assert dict(read_mesh("data=1, model=1").shape) == dict(read_mesh("model=1").shape) == {"data": 1, "model": 1}
+
+
+def test_sizes_are_read_without_their_devices():
+    assert read_sizes("model=3") == {"data": 1, "model": 3}
+    assert read_sizes("data=1024, model=8") == {"data": 1024, "model": 8}
+    with pytest.raises(ValueError, match="power of two"):
+        read_sizes("data=6")
+
+
+def test_axes_that_do_not_divide_are_refused():
+    check_divides({"data": 8, "model": 4}, "kvd", {"k": 8, "v": 100, "d": 7})
+    with pytest.raises(ValueError, match="vocab_size = 99 does not divide by model=4"):
+        check_divides({"data": 8, "model": 4}, "kv", {"k": 8, "v": 99})
 
 
 @pytest.mark.parametrize("text", ["", "4", "data", "data=4;model=2", "data=x", "data=1,data=1", "rows=2", "data=1,"])
