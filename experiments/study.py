@@ -1,10 +1,11 @@
 """What the studies have in common: settings, runs that are made once, intervals over prompts, results on disk.
 
-A study is a module of this package with three functions:
+A study is a module of this package with these functions:
 
     measure(settings) -> dict      everything that is printed or drawn, in JSON's types or NumPy's; small
     draw(result) -> Figure         from the saved result alone
     rows(result) -> list[Row]      its lines of the README's table
+    table(result) -> str           where there is one: Markdown, written to NAME.md
 
 `execute` runs one and leaves OUT/NAME.json, OUT/NAME.png and OUT/NAME.pdf. How a study is made reproducible: what it
 ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
@@ -193,8 +194,9 @@ def interval(
         return (math.nan,) * 3
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, len(samples), (repeats, len(samples)))
-    resampled = [statistic(samples[each]) for each in chosen]
-    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    resampled = np.array([statistic(samples[each]) for each in chosen])
+    defined = resampled[~np.isnan(resampled)]
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (math.nan, math.nan)
     return float(statistic(samples)), float(low), float(high)
 
 
@@ -296,6 +298,9 @@ def redraw(name: str, folder: Path) -> dict:
     with rc_context(style()):
         figure = module.draw(result)
         files = save_figure(figure, folder / name)
+    if hasattr(module, "table"):
+        files.append(folder / f"{name}.md")
+        files[-1].write_text(module.table(result), encoding="utf-8")
     for row in module.rows(result):
         print(f"{row.claim}: {row.ours} (published: {row.published})")
     print(f"{result_file(name, folder)}, {', '.join(file.name for file in files)}", flush=True)

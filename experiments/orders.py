@@ -1,0 +1,264 @@
+"""Order distributions: which orders carry the strength, and how much of each cancels, by method?
+
+Reproduces: arXiv 2401.16318, figure 4 (strength of all and of shared effects per order, positive and negative), and the
+            cancellation per order, at the certified optimum, with AND effects alone and with the published solver. With
+            them a control: games of 15 AND and 10 OR effects, whose strength decays with order or is flat, through the
+            same three methods. What a method shows for games that decay is the method's and not the model's.
+Command:    python -m experiments orders [--models A B] [--quick] [--smoke]
+Hardware:   2 CPU cores
+Minutes:    6 (--quick: 2)
+Published:  strength decays with order for what generalises, a spindle of middle orders for what does not (2502.10162)
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+import andor
+from andor import lattice, metrics, results
+from andor.figures import style
+from andor.metrics import OrderStrength, Pair
+from andor.results import FAINT
+from andor.spindle import spindle_split
+from experiments.methods import LABELS, effects, look, published_solver
+from experiments.solver_benchmark import planted_game
+from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
+
+FAMILIES = ("decaying", "flat")
+TRUTH = "truth"
+GAME_PLAYERS = 10
+BATCH = 8
+"""Games solved in one call."""
+
+RESAMPLES = {"full": 200, "quick": 100, "smoke": 10}
+"""Bootstrap resamples of a spindle share, which takes 15 ms each."""
+
+_SHORT = {"certified": "certified", "and_only": "AND only", "published": "published", TRUTH: "truth"}
+
+
+def measure(settings: Settings) -> dict:
+    """Order profiles of the models and of planted games, by method."""
+    found = effects(settings)
+    run = found.run
+    ids = results.prompts_with_effects(run)
+    resamples = RESAMPLES[settings.scale]
+    models = {}
+    for model in run.models:
+        units = [_strength(results.optimum(run, model, p)) for p in ids]
+        of_model = models[run.labels[model]] = {}
+        for method in LABELS:
+            pairs = [found.pair(method, model, p) for p in ids]
+            others = [[found.pair(method, m, p) for m in run.models[:2] if m != model] for p in ids]
+            shared = [
+                metrics.shared_order_strength(pair, *other)[0] if len(other) == 1 else None
+                for pair, other in zip(pairs, others, strict=True)
+            ]
+            of_model[method] = _profile(
+                [metrics.order_strength(*pair) for pair in pairs], units, settings.seed, resamples
+            )
+            if None not in shared:
+                stacked = _stacked(shared, units)
+                of_model[method]["shared"] = _intervals(stacked, settings.seed)
+    return {
+        "runs": [described(run), described(found.published)],
+        "prompts": len(ids),
+        "models": models,
+        "games": {family: _games(settings, family, resamples) for family in FAMILIES},
+    }
+
+
+def _strength(pair: Pair) -> float:
+    strength = metrics.order_strength(*pair)
+    return float(strength.positive.sum() + strength.negative.sum())
+
+
+def _stacked(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Float[np.ndarray, "p 2 orders"]:
+    """Positive and negative strength of every prompt in its unit, zero above its last order."""
+    stacked = np.zeros((len(strengths), 2, max(each.positive.size for each in strengths)))
+    for row, each, unit in zip(stacked, strengths, units, strict=True):
+        row[:, : each.positive.size] = np.stack([each.positive, each.negative]) / unit
+    return stacked
+
+
+def _intervals(stacked: Float[np.ndarray, "p 2 orders"], seed: int) -> list:
+    return [[interval(column, seed=seed) for column in side.T] for side in stacked.transpose(1, 0, 2)]
+
+
+def _profile(strengths: Sequence[OrderStrength], units: Sequence[float], seed: int, resamples: int) -> dict:
+    """Mean over prompts with intervals: strength per order and sign, in units; total; shares; cancellation."""
+    stacked = _stacked(strengths, units)
+    players = np.array([max(each.players) for each in strengths])
+    rows = np.concatenate([stacked.reshape(len(stacked), -1), players[:, None]], axis=1)
+    orders = stacked.shape[2]
+
+    def of_orders(statistic: Callable) -> Callable:
+        """A statistic of (strengths `[p, 2, orders]`, players) as one of the rows that are resampled together."""
+        return lambda chosen: statistic(chosen[:, :-1].reshape(-1, 2, orders), chosen[:, -1].astype(int))
+
+    return {
+        "strength": _intervals(stacked, seed),
+        "total": interval(stacked.sum(axis=(1, 2)), seed=seed),
+        "low_orders": interval(rows, of_orders(lambda s, _: s[:, :, :2].sum() / s.sum()), seed=seed),
+        "spindle_share": interval(rows, of_orders(_spindle_share), seed=seed, repeats=resamples),
+        "cancellation": [
+            interval(rows, of_orders(functools.partial(_cancellation, order=o)), seed=seed) for o in range(orders)
+        ],
+    }
+
+
+def _spindle_share(stacked: Float[np.ndarray, "p 2 orders"], players) -> float:
+    return spindle_split(OrderStrength(*stacked.mean(axis=0), tuple(players.tolist()))).spindle_share
+
+
+def _cancellation(stacked: Float[np.ndarray, "p 2 orders"], _, order: int) -> float:
+    """Share of an order's strength that cancels within the same prompt; nan where there is next to none."""
+    positive, negative = stacked[:, 0, order], stacked[:, 1, order]
+    both = (positive + negative).sum()
+    if both < FAINT * stacked.sum():
+        return float("nan")
+    return float(1 - np.abs(positive - negative).sum() / both)
+
+
+def _games(settings: Settings, family: str, resamples: int) -> dict:
+    """Profiles of planted games by method and of the planted effects themselves, in units of the planted strength."""
+    n_players = SMOKE_PLAYERS if settings.smoke else GAME_PLAYERS
+    games = [planted_game(n_players, family, settings.seed + i) for i in range(len(prompts_of(settings)))]
+    pairs: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}
+    pairs["and_only"] = [(lattice.moebius(game.v), np.zeros_like(game.v)) for game in games]
+    for method, solver in (("certified", None), ("published", published_solver(settings))):
+        pairs[method] = []
+        for start in range(0, len(games), BATCH):
+            batch = andor.extract(np.stack([game.v for game in games[start : start + BATCH]]), solver=solver)
+            pairs[method] += list(zip(batch.and_effects, batch.or_effects, strict=True))
+    units = [_strength(pair) for pair in pairs[TRUTH]]
+    return {
+        method: _profile([metrics.order_strength(*pair) for pair in pairs[method]], units, settings.seed, resamples)
+        for method in (TRUTH, *LABELS)
+    }
+
+
+def draw(result: dict) -> Figure:
+    """A column per model: strength per order by method, cancellation; below, the planted games."""
+    models = list(result["models"])[:2]
+    figure = style.new_figure(style.ONE_COLUMN, 8.2)
+    low = {m: [100 * result["models"][model][m]["low_orders"][0] for model in models] for m in LABELS}
+    style.title(
+        figure,
+        f"Orders 1 and 2 carry {style.listed(low['certified'], '.0f')}% of the strength; with AND effects alone "
+        f"{style.listed(low['and_only'], '.0f')}%",
+    )
+    above, middle, below = figure.subfigures(3, 1, height_ratios=[4.1, 1.5, 2.2])
+    axes = above.subplots(len(LABELS), len(models), squeeze=False, sharex=True, sharey="row")
+    for column, model in enumerate(models):
+        for ax, method in zip(axes[:, column], LABELS, strict=True):
+            profile = result["models"][model][method]
+            _draw_bars(ax, profile, style.model_colour(column))
+            share = "spindle {:.2f} [{:.2f}, {:.2f}]".format(*np.array(profile["spindle_share"], float))
+            ax.text(
+                1,
+                0.98,
+                f"{profile['total'][0]:.1f}× strength\n{share}",
+                transform=ax.transAxes,
+                ha="right",
+                va="top",
+                fontsize=6.5,
+            )
+        axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
+    for ax, method in zip(axes[:, 0], LABELS, strict=True):
+        ax.set_ylabel(f"{_SHORT[method]}\n← neg.   pos. →")
+    handles = [
+        Patch(facecolor=style.MUTED, alpha=0.45, label="all effects"),
+        Patch(facecolor=style.MUTED, label="salient in both models"),
+    ]
+    above.legend(handles=handles, loc="outside lower center", ncols=2)
+    panels = middle.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for column, (ax, model) in enumerate(zip(panels, models, strict=True)):
+        for method in LABELS:
+            _draw_cancellation(ax, result["models"][model][method], look(method, column))
+        ax.set_ylim(0, 1)
+        ax.set_xlabel("order |S|")
+        ax.grid(axis="y")
+    panels[0].set_ylabel("cancellation")
+    _draw_games(below, result["games"])
+    return figure
+
+
+def _draw_bars(ax, profile: dict, colour: str) -> None:
+    for kind, alpha in (("strength", 0.45), ("shared", 1.0)):
+        for sign, side in zip((1, -1), np.array(profile.get(kind, []), float), strict=False):
+            middle, low, high = side.T
+            order = np.arange(1, len(middle) + 1)
+            ax.bar(order, sign * middle, 0.8, color=colour, alpha=alpha, lw=0)
+            if kind == "strength":
+                error = np.stack([middle - low, high - middle])[::sign]
+                ax.errorbar(order, sign * middle, error, fmt="none", ecolor="black", elinewidth=0.6)
+    low, high = ax.get_ylim()
+    reach = 1.25 * max(-low, high)
+    ax.set_ylim(-reach, reach)
+    ax.axhline(0, color="black", lw=0.6)
+    ax.set_xticks(order)
+    ax.yaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+    ax.grid(axis="y")
+
+
+def _draw_cancellation(ax, profile: dict, line: dict) -> None:
+    middle, low, high = np.array(profile["cancellation"], float).T
+    order = np.arange(1, len(middle) + 1)
+    ax.fill_between(order, low, high, color=line["color"], alpha=0.15, lw=0)
+    ax.plot(order, middle, marker="o", ms=2.5, lw=1.0, **line)
+    ax.set_xticks(order)
+
+
+def _draw_games(figure, games: dict) -> None:
+    figure.suptitle("Control: planted games", x=0.01, ha="left", color=style.MUTED, fontsize=7.5, fontweight="normal")
+    axes = figure.subplots(1, len(games), sharey=True)
+    lines = {TRUTH: {"color": style.AND, "ls": "-"}, **{method: look(method) for method in LABELS}}
+    for ax, (family, profiles) in zip(axes, games.items(), strict=True):
+        for method, line in lines.items():
+            # Both signs together: planted effects are positive and negative alike.
+            strength = np.array(profiles[method]["strength"], float)[:, :, 0].sum(axis=0)
+            order = np.arange(1, strength.size + 1)
+            marker = "s" if method == TRUTH else "o"
+            ax.plot(order, np.maximum(strength, 1e-3), marker=marker, ms=2.5, lw=1.0, **line)
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        ax.set_xticks(order)
+        ax.set_title(f"{family} truth")
+        ax.set_xlabel("order |S|")
+        ax.grid(axis="y")
+    axes[0].set_ylabel("strength / planted")
+    handles = [
+        Line2D([], [], **line, label="planted effects" if m == TRUTH else LABELS[m]) for m, line in lines.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+
+
+def rows(result: dict) -> list[Row]:
+    """Low orders and spindle share of the models; spindle share of the control."""
+    found = []
+    for model, profiles in result["models"].items():
+        for what, claim, published in (
+            ("low_orders", "share of strength in orders 1 and 2", "decay for what generalises (2502.10162)"),
+            ("spindle_share", "spindle share", "a spindle for what does not (2502.10162)"),
+        ):
+            ours, *others = (with_interval(profiles[method][what]) for method in LABELS)
+            found.append(
+                Row(f"{claim}, {model}", published, f"{ours}; AND only {others[0]}; published solver {others[1]}")
+            )
+    for family, profiles in result["games"].items():
+        truth, ours, *others = (with_interval(profiles[method]["spindle_share"]) for method in (TRUTH, *LABELS))
+        found.append(
+            Row(
+                f"spindle share of planted games, {family} truth",
+                f"planted: {truth}",
+                f"{ours}; AND only {others[0]}; published solver {others[1]}",
+            )
+        )
+    return found
