@@ -43,13 +43,13 @@ def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], 
         spans = _content_words(text)[-DEFAULT_PLAYERS:]
         if not spans:
             raise ValueError(
-                f"Prompt(text=...) must have a content word to mask; got {_short(text)}, all stop words. "
+                f"Prompt(text=...) must have a content word to mask; got {short(text)}, all stop words. "
                 "Name the players: players=['...']."
             )
         return tuple(spans)
     if isinstance(players, str):
         raise ValueError(
-            f"Prompt(players=...) must be a list of words; got the string {players!r}. Write [{players!r}]."
+            f"Prompt(players=...) must be a list of words; got the string {short(players)}. Write [{short(players)}]."
         )
     players = list(players)
     if not players:
@@ -69,12 +69,15 @@ def _find_players(text: str, players: Sequence[str]) -> tuple[tuple[int, int], .
     spans: list[tuple[int, int]] = []
     for player in map(str.strip, players):
         if not player:
-            raise ValueError(f"Prompt(players=...) must be words of the text; got an empty one in {list(players)}.")
+            raise ValueError(
+                f"Prompt(players=...) must be words of the text; got an empty one in {short(list(players))}. "
+                "Leave it out."
+            )
         position = spans[-1][1] if spans else 0
         found = [i for i in range(position, len(text) - len(player) + 1) if text.startswith(player, i)]
         whole = [i for i in found if i not in inside_words and i + len(player) not in inside_words]
         if not found:
-            before = f" after {text[slice(*spans[-1])]!r}" if spans else ""
+            before = f" after {short(text[slice(*spans[-1])])}" if spans else ""
             if player in text:
                 advice = f"It occurs before that, at character {text.find(player)}: give the players in that order."
             elif player.lower() in text.lower():
@@ -83,7 +86,7 @@ def _find_players(text: str, players: Sequence[str]) -> tuple[tuple[int, int], .
                 advice = "Spell it as in the text, or leave it out."
             raise ValueError(
                 "Prompt(players=...) must be words of the text in order of appearance; "
-                f"{player!r} is not in {_short(text)}{before}. {advice}"
+                f"{short(player)} is not in {short(text)}{before}. {advice}"
             )
         start = (whole or found)[0]
         spans.append((start, start + len(player)))
@@ -97,24 +100,27 @@ def _check_spans(text: str, players: Sequence) -> tuple[tuple[int, int], ...]:
             start, stop = map(index, player)
         except (TypeError, ValueError):
             raise ValueError(
-                f"Prompt(players=...) must be all strings or all (start, stop) character spans; got {player!r}."
+                f"Prompt(players=...) must be all strings or all (start, stop) character spans; got {short(player)}."
             ) from None
         if not 0 <= start < stop <= len(text):
             raise ValueError(
                 f"Prompt(players=...) spans must satisfy 0 <= start < stop <= {len(text)}, the length of the text; "
-                f"got ({start}, {stop})."
+                f"got {short((start, stop))}."
             )
         word = text[start:stop]
         if not word.strip():
-            raise ValueError(f"Prompt(players=...) must hold words; got ({start}, {stop}), which is {word!r}.")
+            raise ValueError(
+                f"Prompt(players=...) must hold words; got ({start}, {stop}), which is {short(word)}. Move it."
+            )
         start += len(word) - len(word.lstrip())
         spans.append((start, start + len(word.strip())))
     spans.sort()
     for (start, stop), (next_start, next_stop) in pairwise(spans):
         if next_start < stop:
             raise ValueError(
-                f"Prompt(players=...) must not overlap; got {text[start:stop]!r} ({start}, {stop}) and "
-                f"{text[next_start:next_stop]!r} ({next_start}, {next_stop}). Make them one player, or shorten one."
+                f"Prompt(players=...) must not overlap; got {short(text[start:stop])} ({start}, {stop}) and "
+                f"{short(text[next_start:next_stop])} ({next_start}, {next_stop}). Make them one player, or shorten "
+                "one."
             )
     return tuple(spans)
 
@@ -154,5 +160,9 @@ def _words(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+def short(content: object) -> str:
+    """What came, as `repr` has it, cut to fit into a message."""
+    if isinstance(content, str):
+        return repr(content if len(content) <= 60 else f"{content[:57]}...")
+    shown = repr(content)
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."

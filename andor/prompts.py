@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from andor.players import player_spans
+from andor.players import player_spans, short
 
 DEFAULT_PROMPTS = Path(__file__).parent / "embedded" / "prompts.jsonl"
 _FIELDS = ("id", "text", "players", "target", "next_word", "chat")
@@ -65,9 +65,11 @@ class Prompt:
         for name in ("text", "target", "id"):
             given = getattr(self, name)
             if not isinstance(given, str) and (given is not None or name == "text"):
-                raise ValueError(f"Prompt({name}=...) must be a string; got {given!r}.")
+                raise ValueError(f"Prompt({name}=...) must be a string; got {short(given)}.")
         if not self.text.strip():
-            raise ValueError(f"Prompt(text=...) must hold some text; got {self.text!r}. Give the words to explain.")
+            raise ValueError(
+                f"Prompt(text=...) must hold some text; got {short(self.text)}. Give the words to explain."
+            )
         _check_unicode("text", self.text)
         if self.target is not None:
             if not self.target:
@@ -79,7 +81,7 @@ class Prompt:
         if self.id is not None:
             _check_id(self.id)
         if not isinstance(self.chat, bool):
-            raise ValueError(f"Prompt(chat=...) must be true or false; got {self.chat!r}.")
+            raise ValueError(f"Prompt(chat=...) must be true or false; got {short(self.chat)}.")
         object.__setattr__(self, "players", player_spans(self.text, self.players))
 
     @property
@@ -215,7 +217,13 @@ def chat_template(tokenizer, text: str) -> tuple[str, str]:
 
     def rendered(content: str) -> str:
         message = [{"role": "user", "content": content}]
-        return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        try:
+            return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # what a template raises, and what jinja2's sandbox refuses it
+            raise ValueError(
+                f"Prompt(chat=True): the chat template of {tokenizer.name_or_path!r} fails: {type(error).__name__}: "
+                f"{error}. Leave chat out, or write the template's text into the prompt."
+            ) from error
 
     before, *rest = rendered(_PLACE).split(_PLACE)
     if len(rest) != 1 or before + text + rest[0] != rendered(text):
@@ -291,8 +299,9 @@ def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | N
         the file holds no prompt, or none that is good.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"read_prompts(path=...) must be a JSONL file of prompts; no file {str(path)!r}.")
+    if not path.exists() or path.is_dir():
+        found = "it is a directory." if path.is_dir() else "there is nothing. Check the path."
+        raise FileNotFoundError(f"read_prompts(path=...) must be a JSONL file; no file {str(path)!r}: {found}")
     prompts, line_of_id, errors, count = [], {}, [], 0
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
@@ -323,7 +332,7 @@ def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | N
 
 def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = json.loads(line.decode("utf-8"), object_pairs_hook=_fields_once)
     except UnicodeDecodeError as error:
         raise ValueError(
             f"must be UTF-8; byte {error.start + 1} is not ({error.reason}). Save the file as UTF-8."
@@ -332,19 +341,23 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
         raise ValueError(
             f"must be one JSON object; {error.msg.removesuffix(' at')} at column {error.colno}."
         ) from error
+    except RecursionError as error:
+        raise ValueError("must be one JSON object; got lists in lists without end.") from error
     if not isinstance(record, dict):
         raise ValueError(f"must be one JSON object; got {type(record).__name__}.")
     unknown = sorted(set(record) - set(_FIELDS))
     if unknown:
-        raise ValueError(f"unknown field {', '.join(map(repr, unknown))}. The fields are {', '.join(_FIELDS)}.")
+        raise ValueError(f"unknown field {', '.join(map(short, unknown[:8]))}. The fields are {', '.join(_FIELDS)}.")
     record = {name: value for name, value in record.items() if value is not None}
     if "text" not in record:
         raise ValueError("must have a field 'text'; got none.")
     for name in ("id", "text", "target", "next_word"):
         if not isinstance(record.get(name, ""), str):
-            raise ValueError(f"{name!r} must be a string; got {record[name]!r}.")
+            raise ValueError(f"{name!r} must be a string; got {short(record[name])}.")
     if not isinstance(record.get("players", []), list):
-        raise ValueError(f"'players' must be a list of strings or of [start, stop] spans; got {record['players']!r}.")
+        raise ValueError(
+            f"'players' must be a list of strings or of [start, stop] spans; got {short(record['players'])}."
+        )
     if "target" in record and "next_word" in record:
         raise ValueError("'target' and 'next_word' are two names of one thing; got both. Keep one.")
     text, target = record["text"], record.get("target", record.get("next_word"))
@@ -352,6 +365,15 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
         target = f" {target}"
     id_, chat = record.get("id", default_id), record.get("chat", False)
     return Prompt(text, players=record.get("players"), target=target, id=id_, chat=chat)
+
+
+def _fields_once(pairs: list[tuple[str, object]]) -> dict:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {short(twice)} is given twice. Keep one.")
+    return record
 
 
 def _encode(tokenizer, text: str, *, whole: bool = False) -> tuple[list[int], list[tuple[int, int]]]:
@@ -422,16 +444,22 @@ def _check_unicode(name: str, text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
+        # How Python passes on bytes of a command line that are no UTF-8.
+        bad_byte = 0xDC80 <= ord(text[error.start]) <= 0xDCFF
+        what = "a byte that is no UTF-8" if bad_byte else "half of a surrogate pair"
         raise ValueError(
-            f"Prompt({name}=...) must be valid Unicode; character {error.start} is half of a surrogate pair. "
+            f"Prompt({name}=...) must be valid Unicode; character {error.start} is {what}. "
             "Write the character out, or leave it out."
         ) from error
 
 
 def _check_id(prompt_id: str) -> None:
     bad = [c for c in prompt_id if c in '/\\:*?"<>|' or not c.isprintable()]
-    if not prompt_id or prompt_id != prompt_id.strip() or prompt_id.startswith(".") or bad or len(prompt_id) > 100:
+    outer = prompt_id != prompt_id.strip() or prompt_id.startswith(".") or prompt_id.endswith(".")
+    # File names have at most 255 bytes, and NAME.npz.damaged and temporary files are longer than the id.
+    if not prompt_id or outer or bad or len(prompt_id) > 100 or len(prompt_id.encode()) > 200:
         raise ValueError(
-            f"Prompt(id=...) names files, so it must be 1 to 100 printable characters with no leading dot, no outer "
-            f"space and none of / \\ : * ? \" < > |; got {prompt_id!r}. Letters, digits, '-' and '_' are safe."
+            f"Prompt(id=...) names files, so it must be 1 to 100 printable characters (200 bytes) with no leading or "
+            f"last dot, no outer space and none of / \\ : * ? \" < > |; got {short(prompt_id)}. Letters, digits, '-' "
+            "and '_' are safe."
         )
