@@ -3,6 +3,7 @@ import dataclasses
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from andor import store
+from andor import session, store
 from andor.cli import main
 from andor.interactions import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
@@ -80,7 +81,8 @@ def test_compare_takes_directories_a_prompt_file_and_a_limit(models, prompts, tm
     assert "' good'" in printed and "given" in printed, "the table says which target is explained"
     assert "llama-gqa" in printed and "qwen2-gqa" in printed
     assert "Traceback" not in progress and "evaluate llama-gqa" in progress
-    assert run.settings["command"].startswith("andor compare --models")
+    (process,) = (out / "processes").iterdir()
+    assert json.loads(process.read_text())["command"].startswith("andor compare --models")
 
 
 def test_default_run_directories_of_one_second_differ(models, tmp_path, monkeypatch, capsys):
@@ -150,6 +152,9 @@ def test_figures_draws_again(models, tmp_path, capsys):
         (["compare", "--models", "LLAMA", "--noise", "-1"], "noise"),
         (["compare", "--models", "LLAMA", "--noise", "much"], "--noise"),
         (["compare", "--models", "LLAMA", "--dtype", "int4"], "int4"),
+        (["compare", "--models", "LLAMA", "--tau", "2"], "tau"),
+        (["compare", "--models", "LLAMA", "--distributed", "here"], "--distributed is auto, or HOST:PORT,N,I"),
+        (["compare", "--models", "LLAMA", "--distributed", "here:1234,2,2"], "process=...) must be from 0 to 1"),
         (["compare", "--models", "LLAMA", "--out", "MODELS"], "not empty"),
         (["compare", "--no-such-flag"], "--no-such-flag"),
         (["extract", "LLAMA"], "prompt"),
@@ -240,13 +245,60 @@ def test_debug_shows_the_traceback(tmp_path, monkeypatch):
 
 
 def test_a_device_without_memory_gets_one_line(monkeypatch, capsys):
-    def full(*arguments):
+    def full(*arguments, **settings):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1099511627776 bytes.\n[tf-...]")
 
     monkeypatch.setattr("andor.prompts.read_prompts", full)
     assert main(["compare"]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("andor: error: the device has no memory left. Use") and errors.count("\n") == 1
+
+
+def test_sigterm_ends_after_the_prompt_and_says_how_to_go_on(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    evaluate_all, seen = session.evaluate_all, []
+
+    def terminated(*arguments, **options):
+        for values in evaluate_all(*arguments, **options):
+            if not seen:
+                signal.raise_signal(signal.SIGTERM)
+            seen.append(values)
+            yield values
+
+    monkeypatch.setattr(session, "evaluate_all", terminated)
+    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "film"]
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(command) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    errors = capsys.readouterr().err
+    assert "andor: stopping after this prompt." in errors and "1 of 1 evaluated and 0 solved" in errors
+    (out,) = (tmp_path / "runs").iterdir()
+    assert f"--out runs/{out.name} goes on" in errors
+    assert main([*command, "--out", f"runs/{out.name}"]) == 0
+    assert len(seen) == 1 and store.read_run(out).summary["worst"]["not_converged"] == 0
+
+
+def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"text": "a good film", "players": ["good"], "target": "x"}\n{"text": 3}\n')
+    command = ["compare", "--models", models[0], "--prompts", str(path)]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    errors = capsys.readouterr().err
+    assert "andor: warning: left out: " in errors and "line 2: 'text' must be a string" in errors
+    assert main([*command, "--strict", "--out", str(tmp_path / "strict")]) == 2
+    assert capsys.readouterr().err.startswith("andor: error: ") and not (tmp_path / "strict").exists()
+
+
+def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkeypatch, capsys):
+    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "film"]
+    assert main([*command, "--out", str(tmp_path / "first")]) == 0
+    monkeypatch.setattr(session, "evaluate_all", None)  # is not called
+    options = ["--solver", "first-order", "--tau", "0.1", "--out", str(tmp_path / "second")]
+    assert main([*command, *options]) == 0
+    run = store.read_run(tmp_path / "second")
+    assert run.settings["solver"]["2"]["name"] == "FirstOrder" and run.settings["tau"] == 0.1
+    assert main([*command, *options[:2], "--out", str(tmp_path / "second")]) == 2
+    assert "begun with other settings: tau: 0.1 -> 0.05" in capsys.readouterr().err
 
 
 def test_a_bug_is_called_unexpected(monkeypatch, capsys):
