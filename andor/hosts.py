@@ -10,9 +10,11 @@ process is a model in each process by itself, and they may do different things; 
 Without `initialise` a process is alone, whatever else runs: nothing here costs anything then, and no jax is imported.
 """
 
+import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -111,7 +113,8 @@ def tell(message: object) -> object:
     size = 1 << max(agree(len(said)) - 1, 1).bit_length()  # of few lengths, as each is compiled for
     padded = np.zeros(size, np.uint8)
     padded[: min(len(said), size)] = np.frombuffer(said[:size], np.uint8)
-    heard = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
+    with device_errors():
+        heard = np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()
     return json.loads(heard.rstrip(b"\0"))
 
 
@@ -121,7 +124,27 @@ def gather(array: Shaped[Any, "..."]) -> Shaped[np.ndarray, "..."]:
         return np.asarray(array)
     from jax.experimental import multihost_utils
 
-    return multihost_utils.process_allgather(array, tiled=True)
+    with device_errors():
+        return multihost_utils.process_allgather(array, tiled=True)
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Errors of devices and of other processes as RuntimeErrors, which most are: where a compiled function is called
+    again, JAX raises ValueError, as if something were wrong with the arguments."""
+    try:
+        yield
+    except ValueError as error:
+        if _STATUS.match(str(error)):
+            raise RuntimeError(str(error)) from error
+        raise
+
+
+_STATUS = re.compile(
+    "(ABORTED|CANCELLED|DATA_LOSS|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|RESOURCE_EXHAUSTED|UNAVAILABLE"
+    "|UNKNOWN): "
+)
+"""What the message of such an error begins with."""
 
 
 def _initialised() -> bool:
@@ -134,5 +157,6 @@ def _of_all(value: int) -> list[int]:
         return [value]
     from jax.experimental import multihost_utils
 
-    # As bytes: arrays have 32 bits unless told otherwise.
-    return multihost_utils.process_allgather(np.array([value], np.int64).view(np.uint8)).view(np.int64)[:, 0].tolist()
+    own = np.array([value], np.int64).view(np.uint8)  # as bytes: arrays have 32 bits unless told otherwise
+    with device_errors():
+        return multihost_utils.process_allgather(own).view(np.int64)[:, 0].tolist()

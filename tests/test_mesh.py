@@ -10,12 +10,19 @@ import pytest
 from andor.mesh import check_divides, make_mesh, read_mesh, read_sizes
 
 SCRIPT = """
-import json, andor
+import json, re, andor
 from andor.evaluation import tree
 from andor.mesh import make_mesh
 
 prompt = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "dull"], "never again")
 long = andor.Prompt("the film is good . " * 12 + prompt.text, ["is not", "good ,", "it", "dull"], target="good")
+
+
+def sums(function, *arguments):  # of activations over devices, in one compiled function
+    shape = ",".join(map(str, (*arguments[2].shape[:2], 128)))
+    return len(re.findall(rf"= f32\\[{shape}\\]\\S* all-reduce\\(", function.lower(*arguments).compile().as_text()))
+
+
 reference = [andor.evaluate(andor.load("tiny-llama"), each).v for each in (prompt, long)]
 errors = {}
 for data, model in [(8, 1), (4, 2), (1, 2)]:
@@ -28,6 +35,13 @@ for data, model in [(8, 1), (4, 2), (1, 2)]:
         values = [andor.evaluate(loaded, each, method=method).v for each in (prompt, long)]
         errors[f"{data} {model} {method}"] = max(float(abs(a - b).max()) for a, b in zip(values, reference))
     assert tree._layer._cache_size() - before <= 4, "layers are compiled again and again"
+# What `planning.Share.exchanged` counts.
+calls = {}
+for name in ("_embed", "_layer"):
+    function = getattr(tree, name)
+    setattr(tree, name, lambda *given, n=name, f=function: (calls.setdefault(n, sums(f, *given)), f(*given))[1])
+andor.evaluate(loaded, prompt)
+errors["sums"] = calls
 try:
     andor.evaluate(andor.load("tiny-llama", mesh=make_mesh(data=8)), andor.Prompt("a good film", ["good"], "ever"))
 except ValueError as error:
@@ -49,6 +63,7 @@ def test_eight_devices_give_the_values_of_one():
     errors = json.loads(done.stdout.splitlines()[-1])
     assert "cannot be divided among data=8" in errors.pop("too few")
     assert "num_key_value_heads = 2 does not divide by model=8" in errors.pop("does not divide")
+    assert errors.pop("sums") == {"_embed": 1, "_layer": 2}
     assert len(errors) == 4 and max(errors.values()) <= 1e-4, errors
 
 

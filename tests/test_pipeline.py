@@ -1,6 +1,9 @@
 """Prompts are taken one by one, and begun again in smaller batches when the device runs out of memory."""
 
 import itertools
+import os
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 import andor
-from andor.evaluation import evaluate_all, naive, noise_floor, tree
+from andor.evaluation import evaluate_all, naive, noise_floor, pipeline, tree
 
 TEXT = "the film is not good , but it is never dull . it is a good film , never dull ."
 PLAYERS = ("film", "not", "good", "but", "never", "dull")
@@ -41,7 +44,9 @@ class Faults:
         def call(*arguments):
             self.calls += 1
             if self.calls in self.failing:
-                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12345 bytes.")
+                # What JAX raises depends on whether the function was called before.
+                kind = (jax.errors.JaxRuntimeError, ValueError)[self.calls % 2]
+                raise kind("RESOURCE_EXHAUSTED: Out of memory allocating 12345 bytes.")
             return function(*arguments)
 
         return call
@@ -99,6 +104,15 @@ def test_a_device_that_stays_full_is_given_up(model, faults, method):
     assert 1 <= len(told) <= 2
 
 
+def test_where_others_would_not_know_nothing_is_begun_again():
+    def begin(taken, limit):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 12345 bytes.")
+
+    taken = iter([pipeline.Taken(0, PROMPTS[0], None)])
+    with pytest.raises(RuntimeError, match=r"at its start .*spans processes"):
+        next(pipeline.run(taken, begin, lambda done, start: None, lambda index, masks: None, again=False))
+
+
 def test_faults_while_the_noise_is_measured(model, monkeypatch):
     at_a_time = []
     measure = noise_floor._in_float32
@@ -116,9 +130,35 @@ def test_faults_while_the_noise_is_measured(model, monkeypatch):
     assert at_a_time[0] > at_a_time[1] and sum(at_a_time[1:]) == 64
 
 
-def test_other_errors_are_not_tried_again(model, monkeypatch):
+OUT_OF_MEMORY = """
+import resource
+import jax, jax.numpy as jnp
+from andor.evaluation.pipeline import _on_device, _OutOfMemory
+fill = jax.jit(lambda x: jnp.zeros(1 << 24) + x)
+held = [fill(1.0).block_until_ready()]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), resource.RLIM_INFINITY))
+try:
+    with _on_device():
+        held += [fill(1.0).block_until_ready() for _ in range(10)]
+except _OutOfMemory as error:
+    print(type(error.__cause__).__name__, error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited as Linux does it")
+def test_a_device_that_has_no_memory_left_is_recognised():
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], env=environment, capture_output=True, text=True)
+    assert "RESOURCE_EXHAUSTED: Out of memory" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_other_errors_are_not_tried_again(model, monkeypatch, kind):
+    """Errors of devices and of other processes are no ValueErrors, which would be the prompt's."""
+
     def fail(*_):
-        raise RuntimeError("INTERNAL: something else")
+        raise kind("INTERNAL: something else")
 
     monkeypatch.setattr(tree, "_layer", fail)
     with warnings.catch_warnings(), pytest.raises(RuntimeError, match="something else"):

@@ -6,8 +6,9 @@ from tiny_models import SETTINGS, random_decoder
 
 from andor.evaluation import planning
 from andor.evaluation.tree import TreeEvaluation
+from andor.mesh import ALONG
 from andor.models import FAMILIES
-from andor.models.loading import read_config
+from andor.models.loading import read_config, weight_table
 from andor.prompts import TokenizedPrompt
 
 CONFIG = read_config(SETTINGS["llama-gqa"], FAMILIES["llama"])
@@ -90,6 +91,63 @@ def test_asked_batches_are_kept():
     assert plan(prompt_of(8), 100, available=10**9).tree.n_rows <= 64
     with pytest.raises(ValueError, match="masked prompts take"):
         plan(prompt_of(8), 1 << 20, available=10**6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_weights_of_a_device_are_what_the_mesh_divides(name):
+    family = FAMILIES[SETTINGS[name]["model_type"]]
+    config = read_config(SETTINGS[name], family)
+    for model in (1, 2, 4):
+        numbers = 0
+        for row in weight_table(config, family).values():
+            divided = any(ALONG.get(letter) == "model" for letter in row.letters())
+            numbers += np.prod(row.our_shape(config.axis_sizes())) // (model if divided else 1)
+        assert planning.weights_of_device(config, 2, model) == 2 * numbers
+
+
+def test_a_share_of_one_device_is_the_plan():
+    prompt, weights = prompt_of(6), planning.weights_of_device(CONFIG, 4, 1)
+    share = planning.share(CONFIG, 4, prompt, available=10**9 + weights, in_flight=2)
+    planned = plan(prompt, available=10**9)
+    assert share.plan.memory == planned.memory and share.beside == planned.memory.total(2)
+    assert (share.n_devices, share.weights, share.exchanged) == (1, weights, 0)
+    assert share.operations == planned.operations
+    assert share.seconds(1e9) == planned.operations / 1e9 / planning.EFFICIENCY
+
+
+def test_shares_of_a_mesh():
+    prompt = prompt_of(8)
+    one, over_data, over_model, both = (
+        planning.share(CONFIG, 4, prompt, available=10**9, data=data, model=model)
+        for data, model in ((1, 1), (4, 1), (1, 2), (4, 2))
+    )
+    assert over_data.weights == one.weights and one.weights / 2 < over_model.weights < 0.51 * one.weights
+    assert both.weights == over_model.weights and both.n_devices == 8
+    # Groups share the tree's beginning no more, and each does its part of the rest.
+    assert over_data.plan.tree.groups_players == 2
+    assert one.plan.tokens < over_data.plan.tokens < 1.1 * one.plan.tokens
+    assert 0.2 * one.operations < over_data.operations < 0.3 * one.operations
+    assert over_model.operations == one.operations / 2
+    assert both.operations == over_data.operations / 2
+    # Of each token, two sums in both layers and one after the embedding go to the other device and back.
+    assert one.exchanged == over_data.exchanged == 0
+    assert over_model.exchanged == over_model.plan.tokens * 5 * 32 * 4
+    assert both.exchanged == both.plan.tokens // 4 * 5 * 32 * 4
+    assert over_model.beside < one.beside and over_model.plan.memory.cache == one.plan.memory.cache
+
+
+def test_what_no_mesh_can_take_is_refused():
+    prompt = prompt_of(3)
+    with pytest.raises(ValueError, match="num_key_value_heads = 2 does not divide by model=4"):
+        planning.share(CONFIG, 4, prompt, model=4, available=10**9)
+    with pytest.raises(ValueError, match="power of two"):
+        planning.share(CONFIG, 4, prompt, data=3, available=10**9)
+    with pytest.raises(ValueError, match="8 masks cannot be divided among data=16"):
+        planning.share(CONFIG, 4, prompt, data=16, available=10**9)
+    weights = [planning.weights_of_device(CONFIG, 4, model) for model in (1, 2)]
+    with pytest.raises(ValueError, match=r"on each of 8 devices.*more devices"):
+        planning.share(CONFIG, 4, prompt, data=8, available=weights[0] - 1)
+    assert planning.share(CONFIG, 4, prompt, model=2, available=weights[1] + 10**7).weights == weights[1]
 
 
 def test_matrix_rate():

@@ -22,7 +22,7 @@ from andor import hosts
 from andor.evaluation import noise_floor, pipeline
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.pipeline import MATMUL_PRECISION, Taken, UnderWay
-from andor.evaluation.planning import default_tokens_per_batch, plan_tree
+from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.tree import TreeEvaluation
 from andor.evaluation.work import Evaluation
@@ -66,8 +66,10 @@ def evaluate(
 
     Raises:
       ValueError: the method or the number of tokens is none, the prompt cannot be tokenised for this model or does not
-        fit in memory, or the model gave a value that is not finite; or the device ran out of memory in the smallest
-        batches, or on a mesh that spans processes.
+        fit in memory, or the model gave a value that is not finite; or the device ran out of memory even in the
+        smallest batches.
+      RuntimeError: something is wrong with a device or another process; or a device ran out of memory where the mesh
+        spans processes, as only those that fail would know that they must begin again.
     """
     report = None if progress is None else lambda _, masks: progress(masks)
     options = {"baseline": baseline, "method": method, "tokens_per_batch": tokens_per_batch}
@@ -96,7 +98,7 @@ def evaluate_all(
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
 
     Raises:
-      ValueError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
+      ValueError, RuntimeError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
     """
     if method not in ("tree", "naive"):
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
@@ -117,7 +119,6 @@ def evaluate_all(
         return _values(model, done, measure_noise, start)
 
     taken = _taken(model, prompts, targets)
-    # Of several processes, only those that fail would know that they must begin again.
     again = not hosts.spans(model.mesh)
     return pipeline.run(taken, begin, finish, progress or (lambda index, masks: None), again=again)
 
@@ -202,13 +203,8 @@ def _evaluation(
     in_flight: int,
 ) -> Evaluation:
     mesh, config = model.mesh, model.decoder.config
-    groups_players = 0 if mesh is None else mesh.shape["data"].bit_length() - 1
-    if groups_players > prompt.n_players:
-        raise ValueError(
-            f"prompt {prompt.id or prompt.text[:40]!r} has {prompt.n_players} players, whose {2**prompt.n_players} "
-            f"masks cannot be divided among data={mesh.shape['data']} of the mesh. Name more players, or use a smaller "
-            "mesh."
-        )
+    data, shards = (1, 1) if mesh is None else (mesh.shape["data"], mesh.shape["model"])
+    groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
     if method == "naive":
         tokens = limit or tokens_per_batch or default_tokens_per_batch()
         return NaiveEvaluation(model.decoder, tokenized, tokens, mesh, baseline=baseline)
@@ -217,8 +213,8 @@ def _evaluation(
         model.dtype.itemsize,
         tokenized,
         None if limit else tokens_per_batch,
-        groups_players=groups_players,
-        shards=1 if mesh is None else mesh.shape["model"],
+        groups_players=groups,
+        shards=shards,
         in_flight=in_flight,
         default_tokens=limit,
         available=available_bytes(mesh),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 
+from andor import hosts
 from andor.evaluation.work import Evaluation, Step
 from andor.prompts import Prompt, TokenizedPrompt
 from andor.values import Values
@@ -81,7 +82,8 @@ def run(
       again: whether to begin again in smaller batches when the device runs out of memory.
 
     Raises:
-      ValueError: the device runs out of memory, and it is not begun again, or not any more.
+      ValueError: the device runs out of memory even in the smallest batches.
+      RuntimeError: it does, and is not to be begun again.
     """
     unfinished: deque[Taken] = deque()
     reported, limit = (0, -1), None
@@ -122,7 +124,7 @@ class _Flight(NamedTuple):
     def land(self) -> None:
         """Give back the memory that it holds."""
         for _, step in self.batches:
-            with contextlib.suppress(RuntimeError):  # it may be the one that failed
+            with contextlib.suppress(RuntimeError, ValueError):  # it may be the one that failed
                 step.done.block_until_ready()
         self.batches.clear()
         self.prompts.clear()
@@ -186,7 +188,7 @@ def _values(
 def _on_device() -> Iterator[None]:
     """Full precision, which must not reach the caller of a generator, and a name for an error that has none."""
     try:
-        with jax.default_matmul_precision(MATMUL_PRECISION):
+        with hosts.device_errors(), jax.default_matmul_precision(MATMUL_PRECISION):
             yield
     except RuntimeError as error:
         message = str(error)
@@ -200,7 +202,7 @@ def _smaller(flight: _Flight, limit: int | None, prompt: Prompt, reason: str, ag
     used = max((each.evaluation.tokens_per_batch for each in flight.prompts), default=limit or 0)
     where = f"prompt {prompt.id or prompt.text[:40]!r}, " + (f"in batches of {used} tokens" if used else "at its start")
     if not again:
-        raise ValueError(
+        raise RuntimeError(
             f"a device ran out of memory at {where} ({reason}). It is not tried again where a model spans processes, "
             "as they could not know of each other. Ask for smaller batches (tokens_per_batch), or name fewer players."
         )

@@ -9,7 +9,9 @@ import numpy as np
 
 from andor.evaluation.log_odds import VOCABULARY_PIECE
 from andor.evaluation.prefix_tree import PrefixTree
+from andor.mesh import ALONG, check_divides, check_sizes
 from andor.models.decoder import DecoderConfig
+from andor.models.loading import count_parameters
 from andor.prompts import TokenizedPrompt
 
 TOKENS_PER_BATCH_CPU = 1024
@@ -159,6 +161,104 @@ def plan(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int = 1
         operations=2.0 * (tree.tokens * (weights_per_token + attention_per_token))
         + 2.0 * masks * len(tree.prompt.target_ids) * v * d,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one device of a mesh holds and does for one prompt under one model; all hold and do the same.
+
+    Attributes:
+      plan: what all devices hold and do together.
+      n_devices: their number.
+      weights: bytes of weights, to the byte.
+      beside: bytes beside the weights: the plan's, divided evenly. Buffers of the exchange are not counted.
+      operations: the plan's, divided evenly, although norms and residuals are done on every device of a copy.
+      exchanged: bytes sent for the sums over the devices of a copy, of a vector for each token: one after the embedding
+        and two in every layer, in the dtype of the weights, each as a ring does it. The few numbers that the head
+        exchanges are not counted. Other copies are sent nothing.
+    """
+
+    plan: Plan
+    n_devices: int
+    weights: int
+    beside: int
+    operations: float
+    exchanged: int
+
+    def seconds(self, rate: float) -> float:
+        """Time for the operations at a rate of matrix products (in operations per second), of which `EFFICIENCY` is
+        reached. The exchange is not counted: divide `exchanged` by the bandwidth between the devices for it."""
+        return self.operations / (rate * EFFICIENCY)
+
+
+def share(
+    config: DecoderConfig,
+    itemsize: int,
+    prompt: TokenizedPrompt,
+    *,
+    data: int = 1,
+    model: int = 1,
+    available: int,
+    tokens_per_batch: int | None = None,
+    in_flight: int = 1,
+    default_tokens: int | None = None,
+) -> Share:
+    """Plan a prompt on data x model devices, without having them.
+
+    Args:
+      config, itemsize, prompt, tokens_per_batch, in_flight, default_tokens: as for `plan_tree`.
+      data, model: sizes of the mesh, as for `andor.mesh.make_mesh`.
+      available: bytes of one device.
+
+    Raises:
+      ValueError: no mesh has these sizes, they do not divide the model or the masks, or it does not fit.
+    """
+    check_sizes(data=data, model=model)
+    check_divides({"data": data, "model": model}, "".join(ALONG), config.axis_sizes())
+    groups = groups_players("the prompt", int(prompt.player_of_token.max()) + 1, data)
+    n_devices, weights = data * model, weights_of_device(config, itemsize, model)
+    if weights > available:
+        raise ValueError(
+            f"the weights take {weights / 1e9:.1f} GB on each of {n_devices} devices, and {available / 1e9:.1f} GB of "
+            "memory are there. Divide them among more devices (model=...), or use a smaller dtype (bfloat16)."
+        )
+    tree = plan_tree(
+        config,
+        itemsize,
+        prompt,
+        tokens_per_batch,
+        groups_players=groups,
+        shards=model,
+        in_flight=in_flight,
+        default_tokens=default_tokens,
+        available=(available - weights) * n_devices,
+    )
+    together = plan(config, itemsize, tree, model)
+    sums = together.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
+    return Share(
+        plan=together,
+        n_devices=n_devices,
+        weights=weights,
+        beside=-(-together.memory.total(in_flight) // n_devices),
+        operations=together.operations / n_devices,
+        exchanged=2 * (model - 1) * sums // model,
+    )
+
+
+def weights_of_device(config: DecoderConfig, itemsize: int, model: int) -> int:
+    """Bytes of weights on each of `model` devices that hold a copy together: all is divided but the norms."""
+    norms = (2 * config.num_layers + 1) * config.hidden_size
+    return ((count_parameters(config) - norms) // model + norms) * itemsize
+
+
+def groups_players(what: str, n_players: int, data: int) -> int:
+    """Players whose states tell apart the groups of masks along `data`; `what` is said to have too few, if so."""
+    if data > 2**n_players:
+        raise ValueError(
+            f"{what} has {n_players} players, whose {2**n_players} masks cannot be divided among data={data} of the "
+            "mesh. Name more players, or use a smaller mesh."
+        )
+    return data.bit_length() - 1
 
 
 EFFICIENCY = 0.5
