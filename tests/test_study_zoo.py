@@ -1,0 +1,97 @@
+"""The zoo and the two studies made from it, in smoke mode on a made-up corpus; and what they are built of."""
+
+import json
+
+import numpy as np
+import pytest
+
+import andor
+from andor import lattice
+from experiments import generalisation, planted, spindle, study, zoo
+from experiments.corpus import choose, folds_by_parent
+from experiments.study import Settings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """A few made-up reviews in the layout of the corpus."""
+    folder = tmp_path_factory.mktemp("corpus")
+    praise, blame = ("good", "fine", "warm", "clever"), ("bad", "dull", "cold", "silly")
+    rows = [f"a {word} film about {topic} \t{int(word in praise)}" for word in praise + blame for topic in "abcdefghij"]
+    for part in ("train", "dev"):
+        (folder / "sst2").mkdir(exist_ok=True)
+        (folder / "sst2" / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    (folder / "tinystories").mkdir()
+    (folder / "tinystories" / "part.txt").write_text("\n<|endoftext|>\n".join(["Once there was a dog."] * 20))
+    return Settings(corpus=folder, work=folder / "work", smoke=True)
+
+
+def test_a_finished_model_is_not_trained_again(settings):
+    config = zoo.Config(corpus=settings.corpus, work=settings.work, smoke=True)
+    models = zoo.main(config)
+    assert [each.member.kind for each in models] == ["part", "reference", "reference"]
+    assert len({each.member.recipe.seed for each in models}) == len(models)
+    times = [(each.folder / "model.safetensors").stat().st_mtime_ns for each in models]
+    again = zoo.main(config)
+    assert [(each.folder / "model.safetensors").stat().st_mtime_ns for each in again] == times
+    assert [each.gap for each in again] == [each.gap for each in models]
+    assert andor.load(str(models[0].folder)).family == "llama"
+
+    record = json.loads((models[0].folder / "scores.json").read_text())
+    record["recipe"]["steps"] += 1
+    (models[0].folder / "scores.json").write_text(json.dumps(record))
+    assert [each.member.name for each in zoo.finished(config)] == [each.member.name for each in models[1:]]
+
+
+@pytest.mark.parametrize("module", [spindle, generalisation])
+def test_smoke(settings, module, capsys):
+    name = module.__name__.split(".")[-1]
+    result = study.execute(name, settings)
+    assert len(result["zoo"]) == 3
+    assert all((settings.folder / f"{name}.{kind}").stat().st_size > 1000 for kind in ("json", "png", "pdf"))
+    printed = capsys.readouterr().out
+    assert all(row.claim in printed for row in module.rows(result))
+
+
+def test_without_a_corpus_the_studies_say_so():
+    with pytest.raises(ValueError, match="--corpus"):
+        spindle.zoo_runs(Settings(smoke=True))
+
+
+def test_parts_are_disjoint_and_labels_are_flipped():
+    phrases = [(f"{start} {i} is here", i % 2) for i in range(100) for start in ("thing", "word")]
+    parts = folds_by_parent(phrases, 4, seed=0)
+    assert sum(map(len, parts)) == len(phrases) == len({text for part in parts for text, _ in part})
+    assert all(40 <= len(part) <= 60 for part in parts)
+    chosen = choose(phrases, fraction=0.5, label_noise=0.3, seed=1)
+    flipped = np.mean([label != dict(phrases)[text] for text, label in chosen])
+    assert len(chosen) == 100 and 0.15 < flipped < 0.45
+    assert choose(phrases, fraction=1.0, label_noise=0.0, seed=1) == phrases
+
+
+def test_an_effect_is_labelled_when_most_references_have_it():
+    def pair(**effects):
+        and_effects = np.zeros(8)
+        for name, value in effects.items():
+            and_effects[lattice.subset_of(int(player) for player in name[1:])] = value
+        return and_effects, np.zeros(8)
+
+    own = pair(p0=1.0, p1=-0.5, p012=0.2, p01=0.01)
+    others = [pair(p0=2.0, p1=-1.0), pair(p0=0.4, p1=0.3), pair(p0=1.0, p1=-0.1, p012=-1.0)]
+    found = spindle.label(own, others, unit=1.0)
+    np.testing.assert_allclose(found.strengths[0, 0, :3], [1.0, 0, 0])  # p0, in all three
+    np.testing.assert_allclose(found.strengths[0, 1, :3], [0.5, 0, 0])  # p1, in two of three with its sign
+    np.testing.assert_allclose(found.strengths[1, 0, :3], [0, 0, 0.2])  # p012, in one with the other sign
+    np.testing.assert_allclose(found.strengths[2, 0, :3], [0, 0.01, 0])  # below 5% of the largest
+    np.testing.assert_allclose(found.counts[:, :3], [[2, 0, 1], [2, 0, 0]])
+    # By lot, a positive effect of one player meets one in 1/3, 2/3 and 1/3 of the cases, a negative one in 1/3, 0, 1/3.
+    assert found.chance[0] == pytest.approx(11 / 27 + 1 / 9)
+
+
+def test_planted_games_have_the_strength_that_was_asked_for():
+    rng = np.random.default_rng(0)
+    games = [planted.planted(rng, 7, share=0.6, rate=0.8, ratio=1.0, or_too=True) for _ in range(40)]
+    assert np.mean([game.share for game in games]) == pytest.approx(0.6, abs=0.05)
+    assert all(game.or_effects[lattice.orders(7) <= 1].max() == 0 for game in games)
+    rebuilt = lattice.zeta(games[0].and_effects) + lattice.or_sums(games[0].or_effects)
+    assert np.abs(games[0].v - rebuilt).max() < 0.02 * np.abs(rebuilt[-1] - rebuilt[0])
