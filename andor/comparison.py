@@ -26,7 +26,7 @@ from andor.models import Checkpoint
 from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
 from andor.session import Progress, Session
 from andor.solvers import default_solver
-from andor.summary import summarise
+from andor.summary import summarise, table
 
 
 def compare(
@@ -85,6 +85,8 @@ def compare(
     for n_players, each in solvers.items():
         each.check_memory(n_players)  # what would be refused after all masks are evaluated is refused before
     checkpoints = {name: andor.models.find(name) for name in names}
+    for found in checkpoints.values():
+        found.check_weights()
     _check_mesh(mesh, checkpoints.values())
     tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
     dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
@@ -123,7 +125,8 @@ def compare(
         for prompt_id, (name, error) in failed.items():
             session.skip(prompt_id, name, error)
         run = session.finish()
-        store.save_summary(out, summarise(run))
+        summary = summarise(run)
+        store.save_summary(out, summary, table(summary))
     # What is returned is what is on disk, to the bit.
     return store.read_run(out)
 

@@ -7,6 +7,7 @@ NumPy only: importing this module imports no jax.
 """
 
 import contextlib
+import csv
 import hashlib
 import inspect
 import io
@@ -16,7 +17,7 @@ import os
 import re
 import secrets
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +61,15 @@ def write_json(path: Path, content: Mapping) -> None:
     content = jsonable(content)
     text = _text(content | {CHECKSUM: _checksum(_text(content))})
     replace(path, lambda file: file.write(text.encode()))
+
+
+def write_table(path: Path, rows: Sequence[Mapping]) -> None:
+    """Write rows of the same fields as comma-separated values, nan as an empty cell. Raises OSError as `write_json`."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(jsonable(row) for row in rows)
+    replace(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@
       skipped/<prompt id>.json           a prompt that is left out, and why
       processes/<start>-<host>-<pid>.json  a process that worked on the run, with what it ran on
       claims/                            what processes are at work on now (`andor.claims`)
+      prompts.csv                        one row per prompt and model: the numbers of the summary, as a table
       summary.json                       numbers from the arrays above, written last
       figures/                           *.png, *.pdf (`andor.figures.draw`)
 
@@ -185,9 +186,10 @@ def skipped_path(run: str | Path, prompt_id: str) -> Path:
     return Path(run) / "skipped" / f"{prompt_id}.json"
 
 
-def save_summary(run: str | Path, summary: Mapping) -> None:
-    """Write summary.json, undefined numbers (nan) as null; the run is finished."""
+def save_summary(run: str | Path, summary: Mapping, table: Sequence[Mapping]) -> None:
+    """Write prompts.csv and summary.json, undefined numbers (nan) as nothing and null; the run is finished."""
     run = Path(run)
+    files.write_table(run / "prompts.csv", table)
     files.write_json(run / "summary.json", summary)
     for folder, _, _ in os.walk(run / "claims", topdown=False):
         with contextlib.suppress(OSError):  # another process has claimed something

@@ -12,7 +12,7 @@ v(∅). Prompts on which a model of the run has no effect at all are left out of
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -61,6 +61,20 @@ def summarise(run: Run) -> dict:
             ),
         },
     }
+
+
+def table(summary: Mapping) -> list[dict]:
+    """The numbers of every prompt under every model as flat rows of one table: prompt, model, and what
+    `_prompt_numbers` gives, with names like "certified_salient"."""
+    rows = []
+    for prompt, record in summary["prompts"].items():
+        for model, numbers in record["models"].items():
+            row = {"prompt": prompt, "model": model, "n_players": record["n_players"]}
+            for name, value in numbers.items():
+                nested = {f"{name}_{key}": x for key, x in value.items()} if isinstance(value, dict) else {name: value}
+                row |= nested
+            rows.append(row)
+    return rows
 
 
 def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:

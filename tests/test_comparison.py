@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import gc
 import io
@@ -55,6 +56,11 @@ def test_what_is_on_disk_is_what_is_returned(run):
     saved = store.read_run(run.path)
     assert saved.models == run.models and saved.summary == run.summary
     assert files.jsonable(summarise(saved)) == saved.summary
+    with (run.path / "prompts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["prompt"], row["model"]) for row in rows[:2]] == [("prompt-0001", name) for name in run.models]
+    assert float(rows[1]["gap"]) == run.summary["prompts"]["prompt-0001"]["models"][run.models[1]]["gap"]
+    assert float(rows[0]["certified_salient"]) >= 1 and len(rows) == 6
     for model in saved.settings["models"]:
         assert model["family"] in ("llama", "qwen2") and len(model["fingerprint"]) == 64
         assert model["baseline"] == "<mask>" and model["dtype"] == "float32" and model["parameters"] > 1000
@@ -269,7 +275,7 @@ def contents(run):
         if path.suffix == ".npz"
         else path.read_bytes()
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.parent.name != "processes" and path.name != "summary.json"
+        if path.is_file() and path.parent.name != "processes" and path.name not in ("summary.json", "prompts.csv")
     }
 
 

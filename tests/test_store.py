@@ -59,7 +59,8 @@ def settings_of(models, prompts, /, **changes):
 def run(tmp_path):
     path = tmp_path / "run"
     resume.open_run(path, settings_of(MODELS, PROMPTS))
-    store.save_summary(path, {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)})
+    summary = {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)}
+    store.save_summary(path, summary, [{"prompt": "a,b", "gap": float("nan")}, {"prompt": "c", "gap": np.float64(0.5)}])
     for seed, name in enumerate(MODELS):
         for prompt in PROMPTS:
             values = values_of(prompt, seed)
@@ -87,12 +88,17 @@ def test_round_trip_is_exact(run):
             same(read.effects[name][prompt.id], solution_of(values))
 
 
+def test_the_table_is_plain(run):
+    assert (run / "prompts.csv").read_text() == 'prompt,gap\n"a,b",\nc,0.5\n'
+
+
 def test_layout_opens_without_the_package(run):
     assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
         "effects/Qwen--Qwen2.5-7B/not good.npz",
         "effects/Qwen--Qwen2.5-7B/prompt-0002.npz",
         "effects/tiny-llama/not good.npz",
         "effects/tiny-llama/prompt-0002.npz",
+        "prompts.csv",
         "settings.json",
         "summary.json",
         "values/Qwen--Qwen2.5-7B/not good.npz",
@@ -116,7 +122,7 @@ def test_an_optimiser_is_recorded_with_its_settings(tmp_path):
 
 def test_lists_of_numbers_take_one_line_and_text_is_left_alone(tmp_path):
     content = {"spans": [[1, 2], [3, 40]], "words": ["a", "b"], "text": "x [\n 1, \n 2 ] \\n[ 3 ]", "empty": []}
-    store.save_summary(tmp_path, content)
+    files.write_json(tmp_path / "summary.json", content)
     text = (tmp_path / "summary.json").read_text()
     assert json.loads(text) == content | {"sha256": files._checksum(files._text(content))}
     assert "[1, 2],\n" in text
@@ -184,14 +190,14 @@ def test_other_formats_and_other_folders_are_refused(run):
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    store.save_summary(tmp_path, {"run": 1})
+    files.write_json(tmp_path / "summary.json", {"run": 1})
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match=r"summary\.json could not be written: No space.*same command again"):
-        store.save_summary(tmp_path, {"run": 2})
+        files.write_json(tmp_path / "summary.json", {"run": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
     assert files.read_json(tmp_path / "summary.json") == {"run": 1}
 
