@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from andor.memory import available_bytes
 from andor.models import llama, qwen2
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
-from andor.models.loading import count_parameters, load_decoder, read_config, read_json, weight_files
+from andor.models.loading import check_weights, count_parameters, load_decoder, read_config, read_json, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -97,6 +98,10 @@ class Checkpoint:
         """sha256 over the files that decide how text becomes tokens (hex)."""
         files = [self.folder / name for name in TOKENIZER_FILES]
         return _digest(file for file in files if file.exists())
+
+    def check_weights(self) -> None:
+        """Read the headers of the weight files. Raises as `load` where they do not fit the config."""
+        check_weights(self.folder, self.config, self.family)
 
     @property
     def fingerprint(self) -> str:
@@ -203,13 +208,21 @@ def _find(name: str, files: list[str]) -> tuple[Path, str | None]:
 
     Downloads files of these patterns if `name` is a hub id.
     """
-    folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
-    if folder.is_dir():  # "no name", because Path("") would be the current directory
+    try:
+        # "no name", because Path("") would be the current directory
+        folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
+        is_folder, exists = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a path, a user without a home, NUL
+        is_folder = exists = False
+    if is_folder and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
         return folder, None
-    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name)
-    if not hub or folder.exists():
+    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name, re.ASCII)
+    if not hub or exists or ".." in name:
+        shown = repr(name if len(name) <= 200 else f"{name[:197]}...")
+        if is_folder:
+            raise ValueError(f"the name of the directory {shown} holds control characters. Rename it.")
         raise ValueError(
-            f"unknown model {name!r}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
+            f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
             "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
         )
     from huggingface_hub import snapshot_download
@@ -233,12 +246,17 @@ def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
             f"{path} is missing. A model directory holds config.json, *.safetensors and a tokenizer."
         )
     settings = read_json(path)
-    family = FAMILIES.get(settings.get("model_type"))
+    kind = settings.get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise ValueError(
-            f"{path} has model_type {settings.get('model_type')!r}; andor implements {', '.join(sorted(FAMILIES))}."
+            f"{path} has model_type {str(kind)[:60]!r}; andor implements {', '.join(sorted(FAMILIES))}. Choose a model "
+            "of these."
         )
-    return settings, family, read_config(settings, family)
+    try:
+        return settings, family, read_config(settings, family)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
 
 
 def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
@@ -246,7 +264,9 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a broken tokenizer.json raises whatever the library trips over
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever the library trips over; a panic of its Rust part is no Exception
         message = (str(error).splitlines() or [""])[0]
         raise ValueError(f"no tokenizer could be read from {folder}: {type(error).__name__}: {message}") from error
     if not tokenizer.is_fast:

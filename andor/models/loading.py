@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from andor.mesh import sharding
+from andor.models.checks import check_numbers, check_rope_scaling
 from andor.models.decoder import Decoder, DecoderConfig, Llama3RopeScaling
 from andor.models.family import HEAD, Family, WeightRow
 from andor.models.tensors import StoredTensor, misfits, stored_tensors
@@ -36,7 +37,8 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
     settings = _one_spelling(settings)
     missing = sorted(family.required - settings.keys())
     if missing:
-        raise ValueError(f"config.json of a {family.model_type} model lacks {', '.join(missing)}.")
+        raise ValueError(f"config.json of a {family.model_type} model lacks {', '.join(missing)}. Download it again.")
+    check_numbers(settings)
     refused = [f"{key}={settings[key]!r}" for key in (*_unsupported(settings, family), *_windowed(settings))]
     if refused:
         raise ValueError(
@@ -67,13 +69,14 @@ def _one_spelling(settings: Mapping) -> dict:
     new, old = (settings.pop(key, None) for key in ("rope_parameters", "rope_scaling"))
     if new and old and new != old:
         raise ValueError("config.json has both rope_parameters and rope_scaling, and they differ. Remove one of them.")
-    rope = dict(new or old or {})
-    thetas = {each for each in (rope.pop("rope_theta", None), settings.get("rope_theta")) if each is not None}
-    if len(thetas) > 1:
-        raise ValueError(
-            f"config.json says rope_theta is {' and '.join(map(str, sorted(thetas)))}. Remove one of them."
-        )
-    settings["rope_theta"] = thetas.pop() if thetas else None
+    rope = new or old or {}
+    if not isinstance(rope, Mapping):
+        raise ValueError(f"config.json has RoPE settings {str(rope)[:40]!r}, which are no object. Download it again.")
+    rope = dict(rope)
+    thetas = [each for each in (rope.pop("rope_theta", None), settings.get("rope_theta")) if each is not None]
+    if len(thetas) > 1 and thetas[0] != thetas[1]:
+        raise ValueError(f"config.json says rope_theta is {' and '.join(map(str, thetas))}. Remove one of them.")
+    settings["rope_theta"] = thetas[0] if thetas else None
     settings["rope_scaling"] = rope
     if "dtype" in settings:
         settings["torch_dtype"] = settings.pop("dtype")
@@ -91,7 +94,9 @@ def _rope_scaling(scaling: Mapping) -> Llama3RopeScaling | None:
             f"rope_scaling={dict(scaling)!r} is not implemented; andor reads rope_type 'default', and 'llama3' with "
             f"exactly {', '.join(fields)}."
         )
-    return Llama3RopeScaling(**{name: scaling[name] for name in fields})
+    given = {name: scaling[name] for name in fields}
+    check_rope_scaling(given)
+    return Llama3RopeScaling(**given)
 
 
 def _windowed(settings: Mapping) -> list[str]:
@@ -165,19 +170,11 @@ def load_decoder(
     leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(abstract)}
     assert leaves.keys() == table.keys(), leaves.keys() ^ table.keys()
     places = {name: sharding(mesh, row.letters(), sizes) for name, row in table.items()}
-
-    stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
-    by_name = {each.name: each for each in stored}
-    allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
-    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
-    problems += [f"missing tensor {name}" for name in table if name not in by_name]
-    if not problems and config.tied_head and HEAD.name in by_name:
+    by_name = check_weights(folder, config, family)
+    if config.tied_head and HEAD.name in by_name:
         if not by_name[HEAD.name].equals(by_name["model.embed_tokens.weight"], dtype):
-            problems.append(f"tie_word_embeddings is true, but {HEAD.name} differs from model.embed_tokens.weight")
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise ValueError(f"the weights in {folder} do not fit its config.json:\n  {shown}{more}")
+            problem = f"tie_word_embeddings is true, but {HEAD.name} differs from model.embed_tokens.weight"
+            raise ValueError(_misfit(folder, [problem]))
 
     # Each is waited for: transfers that are still under way would keep their host copies alive beside the next.
     filled = {
@@ -186,6 +183,33 @@ def load_decoder(
     }
     state = nnx.from_flat_state([(path, leaf.replace(filled[name])) for name, (path, leaf) in leaves.items()])
     return nnx.merge(graphdef, state)
+
+
+def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[str, StoredTensor]:
+    """Whether the files of a checkpoint hold the tensors that its config asks for; reads their headers alone.
+
+    Returns:
+      HF name -> tensor, unread.
+
+    Raises:
+      As `load_decoder`, but for a head that should equal the embeddings.
+    """
+    table = weight_table(config, family)
+    sizes = config.axis_sizes()
+    stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
+    by_name = {each.name: each for each in stored}
+    allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
+    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
+    problems += [f"missing tensor {name}" for name in table if name not in by_name]
+    if problems:
+        raise ValueError(_misfit(folder, problems))
+    return by_name
+
+
+def _misfit(folder: Path, problems: list[str]) -> str:
+    shown = "\n  ".join(problems[:20])
+    more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+    return f"the weights in {folder} do not fit its config.json:\n  {shown}{more}"
 
 
 def _to_devices(
@@ -218,8 +242,10 @@ def read_json(path: Path) -> dict:
     """A JSON file that holds an object. Raises ValueError with the file's name for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}. Download it again.") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a directory, and must be a file. Download it again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object; got {type(content).__name__}. Download it again.")
     return content
@@ -233,6 +259,9 @@ def weight_map(folder: Path) -> dict[str, Path] | None:
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise ValueError(f"{index} has no weight_map from tensors to files. Download it again.")
+    outside = sorted({file for file in files.values() if Path(file).name != file})
+    if outside:
+        raise ValueError(f"{index} names files outside its own directory: {', '.join(outside[:8])}. Do not trust it.")
     return {name: folder / file for name, file in files.items() if not BUFFERS.fullmatch(name)}
 
 

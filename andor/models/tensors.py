@@ -67,7 +67,7 @@ def open_safetensors(file: Path):
     """A safetensors file as a context. Raises ValueError with the file's name if it is none."""
     try:
         return safe_open(file, framework="numpy")
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:  # OSError without the name of the file
         raise ValueError(f"{file} is damaged or no safetensors file ({error}). Download it again.") from error
 
 
