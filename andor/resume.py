@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from andor import claims, files
-from andor.store import FORMAT, read_settings, values_path
+from andor.store import FORMAT, read_settings, run_path, values_path
 
 
 class Stopped(Exception):
@@ -21,7 +21,7 @@ def recorded_settings(path: str | Path) -> dict | None:
     Raises:
       ValueError: they are damaged, or of another version of this layout.
     """
-    path = Path(path).expanduser() / "settings.json"
+    path = run_path(path) / "settings.json"
     return read_settings(path) if path.exists() else None
 
 
@@ -32,12 +32,17 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
       ValueError: the path is a file, holds something that is no run, or a run with other settings (the message says
         which), or cannot be written.
     """
-    path = Path(path).expanduser()
+    path = run_path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"the run directory {str(path)!r} is a file. Name another with out, or move it away.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         recorded = recorded_settings(path) or _begin(path, {"format": FORMAT, **settings})
     except OSError as error:
-        raise ValueError(f"the run directory {str(path)!r} cannot be written: {error.strerror or error}.") from error
+        raise ValueError(
+            f"the run directory {str(path)!r} cannot be written: {error.strerror or error}. "
+            "Name another with out, or allow writing."
+        ) from error
     changed = differences(recorded, files.jsonable({"format": FORMAT, **settings}))
     if changed:
         more = f", and {len(changed) - 8} more" if len(changed) > 8 else ""

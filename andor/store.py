@@ -220,7 +220,7 @@ def read_run(path: str | Path) -> Run:
       FileNotFoundError: names the directory or file that is missing.
       ValueError: names the file that is not what it should be, and says why.
     """
-    path = Path(path).expanduser()
+    path = run_path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"no run directory {str(path)!r}. Give the --out of an earlier `andor compare`.")
     if not (path / "settings.json").is_file():
@@ -246,6 +246,17 @@ def read_run(path: str | Path) -> Run:
         )
 
 
+def run_path(path: str | Path) -> Path:
+    """The path of a run, with ~ expanded. Raises ValueError where it can be none."""
+    try:
+        path = Path(path).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a user without a home, NUL
+        shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:197]}..."
+        raise ValueError(f"{shown!r} can be no run directory: {getattr(error, 'strerror', error)}.") from error
+    return path
+
+
 def prompt_keys(settings: Mapping, model: str) -> dict[str, str | None]:
     """Prompt id -> key of its values under a model."""
     (record,) = (each for each in settings["models"] if each["name"] == model)
@@ -255,7 +266,19 @@ def prompt_keys(settings: Mapping, model: str) -> dict[str, str | None]:
 def read_skipped(path: str | Path) -> tuple[Skipped, ...]:
     """Prompts that a run leaves out, by id."""
     found = sorted((Path(path) / "skipped").glob("*.json"))
-    return tuple(Skipped(**files.read_json(each)) for each in found)
+    return tuple(map(_read_skipped, found))
+
+
+def _read_skipped(path: Path) -> Skipped:
+    advice = "Remove it, and give the same command again: the prompt is tried once more."
+    try:
+        content = files.read_json(path)
+    except Damaged as error:
+        raise Damaged(f"{str(error).rstrip('.')}. {advice}") from error
+    names = [field.name for field in dataclasses.fields(Skipped)]
+    if content.keys() != set(names) or not all(isinstance(each, str) for each in content.values()):
+        raise Damaged(f"{path} is damaged: it does not hold {', '.join(names)}. {advice}")
+    return Skipped(**content)
 
 
 def read_values(path: Path, prompt: Prompt, key: str | None = None) -> Values:
@@ -306,13 +329,28 @@ def read_settings(path: Path) -> dict:
     if settings.get("format") != FORMAT:
         raise _other_format(path, settings.get("format"))
     try:
-        for model in settings["models"]:
-            _ = model["name"], model["label"], model["keys"]
-        for record in settings["prompts"]:
-            _prompt(record)
+        _check_settings(settings)
     except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        raise Damaged(
+            f"{path} is damaged: {type(error).__name__}: {error} Move the run away and begin another."
+        ) from error
     return settings
+
+
+def _check_settings(settings: Mapping) -> None:
+    """Raise KeyError, TypeError or ValueError for settings that lack or confuse what is read from them."""
+    models, records = settings["models"], settings["prompts"]
+    ids = [_prompt(record).id for record in records]
+    for record in records:
+        for name in ("target", "target_from"):
+            if not isinstance(record[name], str | None):
+                raise TypeError(f"{name} of a prompt must be text.")
+    names = [model["name"] for model in models]
+    for model in models:
+        if not all(isinstance(model[name], str) for name in ("name", "label")) or len(model["keys"]) != len(ids):
+            raise TypeError("a model must have a name, a label and a key for each prompt.")
+    if not names or len(set(names)) < len(names) or not ids or len(set(ids)) < len(ids):
+        raise ValueError("models and prompts must have different names, at least one each.")
 
 
 def _stated_format(path: Path) -> object:

@@ -10,6 +10,7 @@
 the text below it with its numbers computed.
 """
 
+import re
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -45,9 +46,15 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
             written += save(module.plot(run), run.path / "figures" / name)
     captions = run.path / "figures" / "captions.md"
     captions.write_text(
-        "\n\n".join(f"**{name}.** {module.caption(run)}" for name, module in drawn.items()) + "\n", encoding="utf-8"
+        "\n\n".join(f"**{name}.** {_escaped(module.caption(run))}" for name, module in drawn.items()) + "\n",
+        encoding="utf-8",
     )
     return [*written, captions]
+
+
+def _escaped(caption: str) -> str:
+    """A caption as Markdown: words of prompts and names of models are words in it, never markup, HTML or formulas."""
+    return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", " ".join(caption.split()))
 
 
 def _effects_of(run: Run, top: int) -> Figure:
