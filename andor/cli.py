@@ -268,7 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     try:
         with _warnings_in_one_line():
-            command.run(shlex.join(["andor", *arguments]))
+            # Bytes of the command line that are no UTF-8 cannot be recorded as they are.
+            command.run(shlex.join(["andor", *arguments]).encode(errors="backslashreplace").decode())
     except (Exception, KeyboardInterrupt) as error:
         if command.debug:
             raise
@@ -294,7 +295,7 @@ def _parse(arguments: list[str]):
             lines = [line.strip("│╭╮╰╯─- ") for line in messages.getvalue().splitlines()[1:]]
             message = " ".join(line for line in lines if line)
             message = re.split("Argument helptext:|For full helptext", message)[0].strip().rstrip(".")
-            print(f"andor: error: {message}. See `andor {' '.join(arguments[:1])} --help`.", file=sys.stderr)
+            print(f"andor: error: {_one_line(message)}. See `andor {' '.join(arguments[:1])} --help`.", file=sys.stderr)
         raise
 
 
@@ -333,7 +334,9 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    """Without line breaks, and without the characters by which text could command a terminal."""
+    line = " ".join(message.split())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def _join(how: str) -> None:

@@ -296,8 +296,13 @@ def _titled(title: str, table: Table, notes: str) -> Group:
     return Group(_text(title, "bold"), Text(), table, _text(notes, "dim"))
 
 
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) != "\n"} | {0x7F: 0x2421}
+_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+"""Control characters -> what shows them: text from prompts must not command the terminal."""
+
+
 def _text(text: str, style: str = "") -> Text:
-    return Text(text, style=style)
+    return Text(text.translate(_PICTURES), style=style)
 
 
 def _spaced(tables: Sequence[RenderableType]) -> list[RenderableType]:
