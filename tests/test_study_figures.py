@@ -1,0 +1,148 @@
+"""Studies of matching, sparsity, convergence, orders and ablations: smoke runs, and the statistics behind them."""
+
+import numpy as np
+import pytest
+
+from andor import lattice, metrics
+from experiments import ablations, convergence, orders, seeds, sharing, sparsity, study, variants
+
+SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """One folder for all, so that each run is made once."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_smoke(name, work, capsys):
+    settings = study.Settings(smoke=True, work=work)
+    result = study.execute(name, settings)
+    assert result["provenance"]["command"] == f"python -m experiments {name} --smoke"
+    assert result["runs"][0]["models"][0]["fingerprint"]
+    assert {(work / "smoke" / f"{name}.{end}").exists() for end in ("json", "png", "pdf")} == {True}
+    rows = study.study(name).rows(result)
+    assert rows and all(row.claim and row.published and row.ours for row in rows)
+    assert rows[0].ours in capsys.readouterr().out
+    assert study.redraw(name, settings.folder) == result
+
+
+def test_convergence_of_smoke_runs_is_bracketed_by_its_baselines(work):
+    result = study.load("convergence", work / "smoke")
+    overlap = {name: case["mean_overlap"][0] for name, case in result["cases"].items()}
+    assert overlap[convergence.AGAIN] > 0.999 > overlap[convergence.TWO_MODELS["certified"]]
+    assert overlap[convergence.SHUFFLED] < overlap[convergence.TWO_MODELS["certified"]]
+    assert convergence.SEEDS not in overlap  # no corpus, no second seed
+
+
+def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
+    base, *varied = study.load("ablations", work / "smoke")["table"]
+    assert base["overlap_difference"] == [0, 0, 0]
+    assert {each["group"] for each in varied} == {v.group for v in variants.variants(study.Settings())}
+    table = (work / "smoke" / "ablations.md").read_text()
+    assert table.count("\n") == 2 + 1 + len(varied)
+
+
+def test_studies_of_pairs_ask_for_two_models(work):
+    settings = study.Settings(models=("tiny-llama",), smoke=True, work=work)
+    for module in (convergence, ablations):
+        with pytest.raises(ValueError, match="two models"):
+            module.measure(settings)
+
+
+def test_two_seeds_differ_only_in_their_weights(work, tmp_path):
+    assert seeds.trained(study.Settings(smoke=True, work=tmp_path)) == ()
+    (tmp_path / "sst2").mkdir()
+    rows = [
+        f"a {word} film about {topic} \t{label}" for label, word in enumerate(("bad", "good")) for topic in "abcdefghij"
+    ]
+    for part in ("train", "dev"):
+        (tmp_path / "sst2" / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    (tmp_path / "tinystories").mkdir()
+    (tmp_path / "tinystories" / "part.txt").write_text("\n<|endoftext|>\n".join(["Once there was a good dog."] * 30))
+    settings = study.Settings(smoke=True, work=tmp_path, corpus=tmp_path)
+    folders = seeds.trained(settings)
+    files = [
+        [(tmp_path / "seeds" / folder.rsplit("/", 1)[-1] / name).read_bytes() for folder in folders]
+        for name in ("config.json", "tokenizer.json", "model.safetensors")
+    ]
+    assert [first == second for first, second in files] == [True, True, False]
+    written = (tmp_path / "seeds").stat().st_mtime_ns
+    assert seeds.trained(settings) == folders and (tmp_path / "seeds").stat().st_mtime_ns == written
+
+
+def random_effects(rng, n_players=5, count=8):
+    and_effects, or_effects = np.zeros((2, 2**n_players))
+    and_effects[rng.choice(np.arange(1, 2**n_players), count, replace=False)] = rng.normal(size=count)
+    wide = np.flatnonzero(lattice.orders(n_players) >= 2)
+    or_effects[rng.choice(wide, count, replace=False)] = rng.normal(size=count)
+    return and_effects, or_effects
+
+
+def test_effects_needed_is_the_least_k_that_matches():
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        pair = random_effects(rng)
+        v = metrics.logic_model(*pair)
+        k = int(sparsity.effects_needed(v, *pair))
+        assert metrics.matching(v, *pair, k).r2 >= sparsity.EXPLAINED
+        assert all(metrics.matching(v, *pair, less).r2 < sparsity.EXPLAINED for less in range(1, k))
+    assert np.isnan(sparsity.effects_needed(rng.normal(size=8), np.zeros(8), np.zeros(8)))
+
+
+def test_shuffled_effects_keep_their_orders():
+    rng = np.random.default_rng(1)
+    pair = random_effects(rng)
+    moved = sharing.shuffled(pair, rng)
+    for before, after in zip(pair, moved, strict=True):
+        assert not np.array_equal(before, after)
+        for order in range(6):
+            at = lattice.orders(5) == order
+            assert np.array_equal(np.sort(before[at]), np.sort(after[at]))
+    assert sharing.overlap(pair, pair, (1.0, 1.0)).overlap == 1
+    assert sharing.overlap(pair, moved, (1.0, 1.0)).overlap < 1
+
+
+def test_groups_split_salient_effects():
+    first = np.zeros((2, 8))
+    second = np.zeros((2, 8))
+    first[0, [1, 2, 3]], second[0, [1, 2, 7]] = (2.0, 1.0, -1.0), (1.0, -1.0, 3.0)  # 2: of opposite sign
+    first[1, 6], second[1, 6] = 1.0, 1.0
+    one, two = sharing.groups([tuple(first), tuple(second)], np.random.default_rng(0))
+    assert one["shared"].order == two["shared"].order == 1.5  # {0} and OR{1, 2}
+    assert one["distinctive"].order == 1.5 and two["distinctive"].order == 2.0
+    assert one["shared"].cancellation == 0 and one["distinctive"].cancellation == 1
+    assert one["shared"].strength.sum() + one["distinctive"].strength.sum() == pytest.approx(1)
+    assert two["distinctive"].strength[:, 2].tolist() == [0.5, 0.0]
+    assert one["shared"].matched == 0
+
+
+def test_few_effects_are_compared_with_as_many():
+    rng = np.random.default_rng(0)
+    alternating = np.array([1.0, -1.0] * 20)
+    group = sharing._group(alternating, np.ones(40, int), 3, 40.0, 2, rng)
+    assert group.cancellation == 1 and 0.3 < group.matched < 0.7  # two of them have one sign half of the time
+
+
+def test_planted_games_come_back_in_units_of_what_was_planted(work):
+    games = study.load("orders", work / "smoke")["games"]
+    for family in orders.FAMILIES:
+        assert games[family][orders.TRUTH]["total"][0] == pytest.approx(1)
+        assert games[family]["certified"]["total"][0] <= 1 + 1e-6 < games[family]["and_only"]["total"][0]
+
+
+def test_every_variant_maps_every_prompt():
+    settings = study.Settings()
+    prompts = study.prompts_of(settings)
+    for variant in variants.variants(settings):
+        changed = variant.change(prompts)
+        assert [p.id for p in changed] == [p.id for p in prompts], variant.name
+        if variant.same_players:
+            base = variants.BASE.change(prompts)
+            assert [p.words for p in changed] == [p.words for p in base], variant.name
+    reworded = variants.reworded(prompts)
+    assert all(one.text != two.text and one.target == two.target for one, two in zip(prompts, reworded, strict=True))
+    everywhere = variants.random_words(prompts, 8, seed=0)
+    assert all(p.n_players == 8 for p in everywhere) and {"the"} & {word for p in everywhere for word in p.words}
+    assert not any("sentiment" in p.words for p in everywhere)
