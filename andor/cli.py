@@ -196,8 +196,10 @@ class Plan:
     """Only the first N prompts."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: what the run would choose on the device."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices, as for andor compare. Default: one."""
     memory: Annotated[float | None, _optional("GB")] = None
-    """Memory of an accelerator to plan for. Default: what is free on the device here."""
+    """Memory of an accelerator to plan for (of each of several). Default: what is free on the device here."""
     tflops: Annotated[float | None, _optional("RATE")] = None
     """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
     tokens_per_batch: Annotated[int | None, _optional("N")] = None
@@ -215,40 +217,38 @@ class Plan:
         from andor import tables
         from andor.evaluation import check_fits, planning
         from andor.memory import available_bytes
-        from andor.models import count_parameters, load_config, load_tokenizer
+        from andor.mesh import read_sizes
+        from andor.models import find, load_config, load_tokenizer
         from andor.prompts import tokenize
 
         prompts = _prompts(self)
+        sizes = {"data": 1, "model": 1} if self.mesh is None else read_sizes(self.mesh)
         elsewhere = self.memory is not None
         free = round(self.memory * 1e9) if elsewhere else available_bytes()
+        devices = sizes["data"] * sizes["model"]
         backend = "gpu" if elsewhere else None
-        config, dtype = load_config(self.model, dtype=self.dtype, backend=backend, available=free)
+        config, dtype = load_config(self.model, dtype=self.dtype, backend=backend, available=free * devices)
         tokenizer = load_tokenizer(self.model)
-        weights = count_parameters(config) * dtype.itemsize
-        if weights > free:
-            raise ValueError(
-                f"the weights of {self.model!r} take {weights / 1e9:.1f} GB in {dtype}, and {free / 1e9:.1f} GB of "
-                "memory are there. Use a smaller dtype (bfloat16), or plan for a larger device (--memory, --tflops)."
-            )
         default = planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None
-        plans = {}
+        shares = {}
         for prompt in prompts:
             tokenized = tokenize(prompt, tokenizer)
             if not len(tokenized.target_ids):  # the model's prediction will be one token
                 tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
             check_fits(self.model, config, prompt, tokenized)
-            tree = planning.plan_tree(
+            shares[prompt.id] = planning.share(
                 config,
                 dtype.itemsize,
                 tokenized,
-                self.tokens_per_batch,
+                **sizes,
+                available=free,
+                tokens_per_batch=self.tokens_per_batch,
                 in_flight=min(len(prompts), 2),
                 default_tokens=default,
-                available=free - weights,
             )
-            plans[prompt.id] = planning.plan(config, dtype.itemsize, tree)
         rate = self.tflops * 1e12 if elsewhere else planning.matrix_rate(dtype)
-        _console().print(tables.plan(self.model, count_parameters(config), dtype, weights, free, plans, rate))
+        parameters = find(self.model, weights=False).parameters
+        _console().print(tables.plan(self.model, parameters, dtype, free, shares, rate))
 
 
 COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan}

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from andor import metrics
 from andor.evaluation.noise_floor import SAMPLE
-from andor.evaluation.planning import EFFICIENCY, Plan
+from andor.evaluation.planning import EFFICIENCY, Share
 from andor.prompts import PlayerRow
 from andor.results import TOP_K, TRANSFER_K
 from andor.store import Run
@@ -43,26 +43,25 @@ def plan(
     model: str,
     parameters: int,
     dtype,
-    weights: int,
     free: int,
-    plans: Mapping[str, Plan],
+    shares: Mapping[str, Share],
     rate: float,
 ) -> RenderableType:
     """What prompts will take under a model.
 
     Args:
       model: its name.
-      parameters, dtype, weights: their number, dtype and bytes.
-      free: bytes of memory to plan for.
-      plans: by prompt.
-      rate: of large matrix products, in operations per second.
+      parameters, dtype: number and dtype of its weights.
+      free: bytes of memory of a device.
+      shares: by prompt.
+      rate: of large matrix products on a device, in operations per second.
     """
     table = _table()
     table.add_column("prompt", no_wrap=True, max_width=20)
     for title in ("n", "tokens", "evaluated", "from scratch", "ratio", "batches", "operations", "cache", "time"):
         table.add_column(title, justify="right")
-    for name, each in list(plans.items())[:MOST_PROMPTS]:
-        tree = each.tree
+    for name, share in list(shares.items())[:MOST_PROMPTS]:
+        each, tree = share.plan, share.plan.tree
         table.add_row(
             _text(name),
             str(tree.n_players + tree.groups_players),
@@ -73,21 +72,33 @@ def plan(
             f"{tree.n_batches} x {tree.n_rows}",
             f"{each.operations:.2g}",
             _bytes(each.memory.cache),
-            _seconds(each.operations / rate / EFFICIENCY),
+            _seconds(share.seconds(rate)),
         )
-    tokens, naive = (sum(getattr(each, name) for each in plans.values()) for name in ("tokens", "naive_tokens"))
-    seconds = sum(each.operations for each in plans.values()) / rate / EFFICIENCY
-    most = max(each.memory.total(min(len(plans), 2)) for each in plans.values())
+    plans, first = [share.plan for share in shares.values()], next(iter(shares.values()))
+    tokens, naive = (sum(getattr(each, name) for each in plans) for name in ("tokens", "naive_tokens"))
+    seconds, exchanged = (
+        sum(share.seconds(rate) for share in shares.values()),
+        sum(x.exchanged for x in shares.values()),
+    )
+    several = first.n_devices > 1
+    lines = [
+        f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
+        f"{_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s{' a device' * several}, compilation not "
+        "counted.",
+        f"Memory{f' of each of {first.n_devices} devices' * several}: {_bytes(first.weights)} of weights and at most "
+        f"{_bytes(max(share.beside for share in shares.values()))} beside them, of {_bytes(free)}.",
+    ]
+    if exchanged:
+        lines.append(
+            f"Devices that hold a copy together exchange {_bytes(exchanged)} each, for which time is to be added."
+        )
+    weights = parameters * dtype.itemsize
     return Group(
         _text(f"{model}: {parameters:,} parameters, {_bytes(weights)} in {dtype}"),
         Text(),
         table,
         Text(),
-        _text(
-            f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), "
-            f"about {_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s, compilation not counted."
-        ),
-        _text(f"Memory: {_bytes(weights)} of weights and at most {_bytes(most)} beside them, of {_bytes(free)}."),
+        *map(_text, lines),
     )
 
 
