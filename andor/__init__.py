@@ -37,7 +37,18 @@ _EXPORTS = {
     "optimal_effects": "andor.solvers",
     "compare": "andor.comparison",
 }
-_MODULES = ("figures", "interactions", "lattice", "mesh", "metrics", "penalties", "solvers", "spindle", "store")
+_MODULES = (
+    "figures",
+    "hosts",
+    "interactions",
+    "lattice",
+    "mesh",
+    "metrics",
+    "penalties",
+    "solvers",
+    "spindle",
+    "store",
+)
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 
