@@ -358,6 +358,8 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
         raise ValueError(
             f"'players' must be a list of strings or of [start, stop] spans; got {short(record['players'])}."
         )
+    if not isinstance(record.get("chat", False), bool):
+        raise ValueError(f"'chat' must be true or false; got {short(record['chat'])}.")
     if "target" in record and "next_word" in record:
         raise ValueError("'target' and 'next_word' are two names of one thing; got both. Keep one.")
     text, target = record["text"], record.get("target", record.get("next_word"))

@@ -35,10 +35,15 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
     path = run_path(path)
     if path.exists() and not path.is_dir():
         raise ValueError(f"the run directory {str(path)!r} is a file. Name another with out, or move it away.")
+    new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
         recorded = recorded_settings(path) or _begin(path, {"format": FORMAT, **settings})
     except OSError as error:
+        with contextlib.suppress(OSError):  # other processes may have begun it meanwhile
+            (path / "claims").rmdir()
+            if new:
+                path.rmdir()
         raise ValueError(
             f"the run directory {str(path)!r} cannot be written: {error.strerror or error}. "
             "Name another with out, or allow writing."

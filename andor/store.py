@@ -357,7 +357,7 @@ def _stated_format(path: Path) -> object:
     """What settings without a checksum, as earlier layouts had them, say of their format; None for anything else."""
     try:
         return json.loads(path.read_bytes()).get("format")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
 
 
