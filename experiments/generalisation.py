@@ -4,7 +4,7 @@ Reproduces:  arXiv 2502.10162: effects that do not generalise form a spindle; so
              on a few prompts without their labels, should rise with its train-dev gap. Tested on the models of `zoo`:
              Spearman's rank correlation between scores of n prompts (dev sentences that no model was trained on) and
              the true gap of label cross-entropy on SST-2, n = 1, 3, 10, 30, over many draws of prompts; beside it what
-             is known without any effect: entropy and loss of the same prompts.
+             is known without any effect: certainty (1 bit less the entropy of the label) and loss of the same prompts.
 Command:     python -m experiments generalisation --corpus DATA
 Hardware:    2 CPU cores
 Minutes:     60 with the zoo (30 for the zoo, 20 for its effects, shared with `spindle`), quick 8
@@ -15,6 +15,7 @@ Intervals:   95%, over draws of prompts and of models at once: every replicate t
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from scipy.stats import rankdata
 
 from andor import metrics, results
@@ -29,18 +30,22 @@ DRAWS, SMOKE_DRAWS = 30, 3
 REPLICATES, SMOKE_REPLICATES = 1000, 10
 METHODS = {"certified": results.optimum, "and_only": results.and_only}
 SPLIT = "spindle share"
+TESTED = f"certified {SPLIT}"
 SCORES = {
     SPLIT: "spindle share",
-    "high orders": "strength share of orders 3 and up",
-    "mean order": "mean order of the strength",
+    "high orders": "share of orders ≥ 3",
+    "mean order": "mean order",
     "salient": "salient effects",
-    "strength": "strength of all effects, nats",
-    "cancellation": "cancellation within a prompt",
+    "strength": "strength of effects",
+    "cancellation": "cancellation",
 }
-"""Scores from effects, by either method; the first is the one that is tested, the others are for comparison."""
-PLAIN = {"entropy": "entropy of the label", "loss": "loss (needs the true label)"}
+"""Scores from effects, by either method; the first is the one that is tested, the others are for comparison.
+
+Strength is in nats, cancellation that within a prompt.
+"""
+PLAIN = {"certainty": "certainty", "loss": "loss (needs labels)"}
 """Scores without effects."""
-LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)"}
+LABELS = {"certified": "Certified optimum", "and_only": "AND only"}
 
 
 def measure(settings: Settings) -> dict:
@@ -68,6 +73,16 @@ def measure(settings: Settings) -> dict:
             {"prompts": count, "score": name, "against": against, "rho": _interval(values, truth, settings)}
             for (count, name), values in scores.items()
             for against, truth in gaps.items()
+        ],
+        "differences": [
+            {
+                "prompts": count,
+                "first": TESTED,
+                "second": name,
+                "rho": _difference(scores[count, TESTED], scores[count, name], gaps["gap"], settings),
+            }
+            for count in sorted({count for count, _ in scores})
+            for name in (f"and_only {SPLIT}", *PLAIN)
         ],
         "within": _within(every, gaps["gap"], [each.scored.architecture for each in runs]),
         "models": [
@@ -107,7 +122,7 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
     whole = np.array([each.run.values[each.name][prompt].v[-1] for prompt in ids])
     # The whole prompt leaves next to nothing but the two labels, so 1 - p stands for the other label.
     log_p, log_q = -np.logaddexp(0, -whole), -np.logaddexp(0, whole)
-    found["entropy"] = -(np.exp(log_p) * log_p + np.exp(log_q) * log_q)
+    found["certainty"] = np.log(2) + np.exp(log_p) * log_p + np.exp(log_q) * log_q
     found["loss"] = -np.where(each.positive, log_p, log_q)
     return found
 
@@ -160,16 +175,37 @@ def _rho(values: np.ndarray, truth: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(values[defined]), rankdata(truth[defined]))[0, 1])
 
 
-def _interval(values: np.ndarray, truth: np.ndarray, settings: Settings) -> tuple[float, float, float]:
-    """Mean over draws of Spearman's correlation, and its interval over draws and models. `[draws, models]`."""
+def _mean_rho(values: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over draws of the correlation; values `[draws, models]`."""
+    found = np.array([_rho(each, truth) for each in values])
+    return float("nan") if np.isnan(found).all() else float(np.nanmean(found))
+
+
+def _replicates(values: np.ndarray, truth: np.ndarray, settings: Settings) -> np.ndarray:
+    """Correlations of resampled models on draws by lot; two scores of one shape get the same models and draws."""
     rng = np.random.default_rng(settings.seed)
-    replicates = []
+    found = []
     for _ in range(SMOKE_REPLICATES if settings.smoke else REPLICATES):
         models = rng.integers(0, truth.size, truth.size)
-        replicates.append(_rho(values[rng.integers(0, len(values))][models], truth[models]))
-    if np.isnan(replicates).all():
-        return (np.nan,) * 3
-    return float(np.nanmean([_rho(each, truth) for each in values])), *np.nanquantile(replicates, [0.025, 0.975])
+        found.append(_rho(values[rng.integers(0, len(values))][models], truth[models]))
+    return np.array(found)
+
+
+def _limits(replicates: np.ndarray) -> tuple[float, float]:
+    return (np.nan,) * 2 if np.isnan(replicates).all() else tuple(np.nanquantile(replicates, [0.025, 0.975]))
+
+
+def _interval(values: np.ndarray, truth: np.ndarray, settings: Settings) -> tuple[float, float, float]:
+    """Correlation and its interval over draws and models."""
+    return _mean_rho(values, truth), *_limits(_replicates(values, truth, settings))
+
+
+def _difference(
+    first: np.ndarray, second: np.ndarray, truth: np.ndarray, settings: Settings
+) -> tuple[float, float, float]:
+    """Correlation of the first score less that of the second, on the same draws and models."""
+    replicates = _replicates(first, truth, settings) - _replicates(second, truth, settings)
+    return _mean_rho(first, truth) - _mean_rho(second, truth), *_limits(replicates)
 
 
 def _within(every: dict[str, np.ndarray], gap: np.ndarray, architectures: list[str]) -> dict:
@@ -187,8 +223,8 @@ _MARKERS = {"reference": "o", "all": "*", "part": "s", "third": "D", "tenth": "^
 _LINES = {
     f"certified {SPLIT}": {"color": style.AND, "marker": "o", "label": "spindle share, certified optimum"},
     f"and_only {SPLIT}": {"color": style.AND_ONLY, "marker": "s", "label": "spindle share, AND only"},
-    "entropy": {"color": style.MODELS[2], "marker": "^", "label": "entropy"},
-    "loss": {"color": style.MODELS[1], "marker": "D", "label": "loss (needs labels)"},
+    "certainty": {"color": style.MODELS[2], "marker": "^", "label": "certainty (1 bit less entropy)"},
+    "loss": {"color": style.MODELS[4], "marker": "D", "label": "loss (needs labels)"},
 }
 
 
@@ -199,7 +235,9 @@ def draw(result: dict) -> Figure:
     axes = figure.subplots(2, 2)
     for ax, method in zip(axes[0], METHODS, strict=True):
         _draw_models(ax, result, method)
-    axes[0, 0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
+    handles, kinds = axes[0, 0].get_legend_handles_labels()
+    families = [Patch(color=style.model_colour(i), label=name) for i, name in enumerate(("Llama", "Qwen2"))]
+    figure.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
     _draw_counts(axes[1, 0], result)
     _draw_scores(axes[1, 1], result)
     return figure
@@ -214,7 +252,7 @@ def _draw_models(ax, result: dict, method: str) -> None:
         ax.scatter([], [], c=style.MUTED, marker=marker, s=16, lw=0, label=kind)
     most = max(each["prompts"] for each in result["correlations"])
     rho = _found(result, most, f"{method} {SPLIT}")
-    ax.set_title(f"{LABELS[method][0].upper()}{LABELS[method][1:]}: ρ = {_text(rho)}")
+    ax.set_title(f"{LABELS[method]}: ρ = {_text(rho)}")
     ax.set_xlabel("dev less train label cross-entropy, nats")
     ax.set_ylabel(f"spindle share, {most} prompts")
     ax.set_ylim(0, 1)
@@ -239,7 +277,7 @@ def _draw_counts(ax, result: dict) -> None:
     ax.set_xscale("log")
     ax.set_xticks(counts, [str(count) for count in counts])
     ax.minorticks_off()
-    ax.set_ylim(-1, 1)
+    ax.set_ylim(-1, 1.05)
     ax.set_xlabel("prompts")
     ax.set_ylabel("Spearman's ρ with the gap")
     ax.set_title("From few prompts (95%: draws and models)")
@@ -264,7 +302,7 @@ def _draw_scores(ax, result: dict) -> None:
     ax.axvline(0, color="black", lw=0.6)
     ax.set_yticks(range(len(names)), [{**SCORES, **PLAIN}[name] for name in names])
     ax.invert_yaxis()
-    ax.set_xlim(-1, 1)
+    ax.set_xlim(-0.5, 1.02)
     ax.set_xlabel("Spearman's ρ with the gap")
     ax.set_title(f"All scores, {most} prompts")
     ax.grid(axis="x")
@@ -290,13 +328,13 @@ def _claim(result: dict) -> str:
     numbers = [style.number(float(_found(result, few, name)[0])) for name in _LINES]
     return (
         f"Rank correlation with the train-dev gap of {len(result['models'])} models, {few} prompts: spindle share "
-        f"{numbers[0]} (AND only {numbers[1]}), entropy {numbers[2]}, loss {numbers[3]}"
+        f"{numbers[0]} (AND only {numbers[1]}), certainty {numbers[2]}, loss {numbers[3]}"
     )
 
 
 def rows(result: dict) -> list[Row]:
     counts = sorted({each["prompts"] for each in result["correlations"]})
-    return [
+    found = [
         Row(
             f"rank correlation of {look['label']} with the train-dev gap, {len(result['models'])} models, "
             f"{' / '.join(map(str, counts))} prompts",
@@ -305,3 +343,13 @@ def rows(result: dict) -> list[Row]:
         )
         for name, look in _LINES.items()
     ]
+    for name in (f"and_only {SPLIT}", *PLAIN):
+        of_name = [each for each in result["differences"] if each["second"] == name]
+        found.append(
+            Row(
+                f"correlation of {_LINES[TESTED]['label']} less that of {_LINES[name]['label']}, same draws",
+                "none",
+                " / ".join(with_interval(each["rho"]) for each in of_name),
+            )
+        )
+    return found

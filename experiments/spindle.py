@@ -32,8 +32,10 @@ METHODS = {"certified": results.optimum, "and_only": results.and_only}
 LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "effects": "effects given"}
 GROUPS = ("labelled", "other", "weak")
 """Salient and in most references; salient and not so; below the salient threshold."""
-SETS = {"all": ("all",), "overfit": ("part", "third", "tenth", "few", "noise")}
-"""Which models are shown together: trained on all data with regularisation, and into overfitting on less."""
+SETS = ("regularised", "overfit")
+"""Which models are shown together: trained on all data with regularisation; and those that overfit, `OVERFIT`."""
+OVERFIT = 0.3
+"""Least train-dev gap of label cross-entropy of a model that overfits, nats."""
 ORDERS = 10
 RESAMPLES, SMOKE_RESAMPLES = 200, 5  # a split takes 15 ms
 
@@ -49,12 +51,19 @@ def measure(settings: Settings) -> dict:
         if each.scored.member.kind == "reference":
             references.setdefault(each.scored.architecture, []).append(each)
     found = {}
-    for name, kinds in SETS.items():
-        models = [each for each in runs if each.scored.member.kind in kinds]
+    for name in SETS:
+        models = [each for each in runs if _set_of(each) == name]
         if models:
             for method in METHODS:
                 found[f"{name} {method}"] = _profiles(models, references, method, settings)
     return {"validation": validation, "labels": found, **zoo_described(runs)}
+
+
+def _set_of(model: ZooRun) -> str | None:
+    kind = model.scored.member.kind
+    if kind == "all":
+        return "regularised"
+    return "overfit" if kind != "reference" and model.scored.gap >= OVERFIT else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +225,7 @@ def draw(result: dict) -> Figure:
                 style.empty(ax, "no such models in this run")
                 continue
             _draw_profile(ax, result["labels"][f"{name} {method}"])
-            ax.set_title(f"{_SET_NAMES[name]}, {LABELS[method]}")
+            ax.set_title(f"{name.capitalize()}, {LABELS[method]}")
             if column == 0:
                 ax.set_ylabel("strength / total at the optimum\n← negative     positive →")
     axes[1, 0].set_xlabel("order |S|, number of words")
@@ -224,15 +233,18 @@ def draw(result: dict) -> Figure:
     _draw_labelled(axes[0, 2], result, names)
     _draw_validation(axes[1, 2], result["validation"])
     handles = [
-        Patch(color=style.model_colour(0), label="in most reference models"),
-        Patch(color=style.model_colour(1), label="salient, but not in them"),
-        Patch(color=style.NOISE, label="below the salient threshold"),
+        Patch(color=colour, label=text)
+        for colour, text in zip(
+            _COLOURS,
+            ("in most reference models", "salient, but not in most", "below the salient threshold"),
+            strict=True,
+        )
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
-_SET_NAMES = {"all": "Regularised", "overfit": "Overfit"}
+_COLOURS = (style.MODELS[3], style.MODELS[4], style.NOISE)
 
 
 def _draw_profile(ax, found: dict) -> None:
@@ -242,8 +254,7 @@ def _draw_profile(ax, found: dict) -> None:
     for side, sign in ((0, 1), (1, -1)):
         bottom = np.zeros(ORDERS)
         for group in range(len(GROUPS)):
-            colour = (style.model_colour(0), style.model_colour(1), style.NOISE)[group]
-            ax.bar(order, sign * mean[group, side], 0.8, bottom=sign * bottom, color=colour, lw=0)
+            ax.bar(order, sign * mean[group, side], 0.8, bottom=sign * bottom, color=_COLOURS[group], lw=0)
             if group < 2:  # intervals of the two groups that are compared, side by side
                 at = order + (-0.15, 0.15)[group]
                 top = bottom + mean[group, side]
@@ -265,12 +276,13 @@ def _draw_labelled(ax, result: dict, names: list[str]) -> None:
         seen = salient >= 20
         share = np.array(found["labelled"], float)[seen] / salient[seen]
         chance = np.array(found["chance"], float)[seen] / salient[seen]
-        colour = style.model_colour(2 + names.index(name))
-        ax.plot(order[seen], share, color=colour, marker=marker, ms=3, label=_SET_NAMES[name])
+        colour = style.MODELS[2 - names.index(name)]
+        ax.plot(order[seen], share, color=colour, marker=marker, ms=3, label=name)
         ax.plot(order[seen], chance, color=colour, ls=":", lw=1)
     ax.plot([], [], color=style.MUTED, ls=":", lw=1, label="by chance")
-    ax.set_title("Share in most references, optimum")
-    ax.set_ylim(0, 1)
+    ax.set_title("In most references, optimum")
+    ax.set_ylabel("share of salient effects")
+    ax.set_ylim(0, None)
     ax.set_xticks(order)
     ax.set_xlabel("order |S|")
     ax.grid(axis="y")
@@ -304,25 +316,26 @@ def _draw_validation(ax, validation: list[dict]) -> None:
     ax.set_xscale("log")
     ax.set_xticks([each["prompts"] for each in chosen], [str(each["prompts"]) for each in chosen])
     ax.minorticks_off()
-    ax.set_ylim(0, None)
-    ax.set_title(f"Error of the share, {players} players")
-    ax.set_xlabel("planted prompts (dashed: AND effects alone)")
+    ax.set_ylim(0, 1.6 * max(each["error"][0] for each in validation))  # room for the legend
+    ax.set_title("Planted games")
+    ax.set_ylabel("error of the spindle share")
+    ax.set_xlabel("prompts (dashed: no OR effects)")
     ax.grid(axis="y")
     ax.legend(loc="upper right")
 
 
 def _claim(result: dict) -> str:
-    name = "overfit" if "overfit certified" in result["labels"] else next(iter(result["labels"])).split()[0]
-    groups = {method: result["labels"][f"{name} {method}"]["groups"] for method in METHODS}
-    shares = [
-        " and ".join(
-            style.number(np.array(each[group]["spindle_share"], float).item(0)) for group in ("labelled", "others")
-        )
-        for each in groups.values()
-    ]
+    name = "overfit" if "overfit certified" in result["labels"] else "regularised"
+    low, shares, peaks = [], [], []
+    for method in METHODS:
+        groups = result["labels"][f"{name} {method}"]["groups"]
+        low.append(np.array(groups["labelled"]["low_orders"], float)[0])
+        shares.append(np.array(groups["others"]["spindle_share"], float)[0])
+        peaks.append(groups["others"].get("peak"))
     return (
-        f"Spindle share of effects that most reference models have and of the others, {_SET_NAMES[name].lower()} "
-        f"models: {shares[0]} at the certified optimum, {shares[1]} with AND only"
+        f"{name.capitalize()} models: {low[0]:.0%} of what most references share is in orders 1 and 2 (AND only "
+        f"{low[1]:.0%}); the rest has spindle share {shares[0]:.2f} and peaks at order {peaks[0]} (AND only "
+        f"{shares[1]:.2f}, order {peaks[1]})"
     )
 
 
@@ -349,17 +362,28 @@ def rows(result: dict) -> list[Row]:
         if f"{name} {method}" in result["labels"]:
             each = result["labels"][f"{name} {method}"]
             labelled, others = each["groups"]["labelled"], each["groups"]["others"]
+            of = f"{name} models, {LABELS[method]}"
             found += [
                 Row(
-                    f"{_SET_NAMES[name].lower()} models, {LABELS[method]}: effects in most references decay, the "
-                    "others form a balanced spindle (2502.10162)",
-                    "decay; spindle",
-                    f"{with_interval(each['labelled_share_of_salient'])} of salient effects are in most references "
-                    f"(by chance {each['labelled_by_chance'][0]:.2f}); spindle share "
-                    f"{with_interval(labelled['spindle_share'])} of these, {with_interval(others['spindle_share'])} of "
-                    f"the others; in orders 1 and 2 {with_interval(labelled['low_orders'])} and "
-                    f"{with_interval(others['low_orders'])}; balance {with_interval(labelled['balance'])} and "
-                    f"{with_interval(others['balance'])}",
-                )
+                    f"{of}: share of salient effects that most references have, and by chance",
+                    "none",
+                    f"{with_interval(each['labelled_share_of_salient'])}, {each['labelled_by_chance'][0]:.2f}",
+                ),
+                Row(
+                    f"{of}: spindle share of effects that most references have / of the others",
+                    "decay / spindle (2502.10162)",
+                    f"{with_interval(labelled['spindle_share'])} / {with_interval(others['spindle_share'])}",
+                ),
+                Row(
+                    f"{of}: strength in orders 1 and 2; strongest order",
+                    "low / middle (2502.10162)",
+                    f"{with_interval(labelled['low_orders'])} / {with_interval(others['low_orders'])}; "
+                    f"{labelled.get('peak')} / {others.get('peak')}",
+                ),
+                Row(
+                    f"{of}: balance of positive and negative strength",
+                    "low / balanced (2502.10162)",
+                    f"{with_interval(labelled['balance'])} / {with_interval(others['balance'])}",
+                ),
             ]
     return found
