@@ -8,7 +8,7 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor import figures, lattice, results, store
+from andor import figures, files, lattice, results, store
 from andor.figures import FIGURES, convergence, draw, effects, matching, orders, save, sparsity
 from andor.figures.style import style
 from andor.interactions import Solution
@@ -39,33 +39,35 @@ def solution(v, and_effects, or_effects):
 def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS, make=planted, seed=0):
     """A run on disk whose effects are known, written as `andor compare` writes it."""
     rng = np.random.default_rng(seed)
-    store.create_run(path)
     records = []
     for place in range(n_prompts):
         chosen = words[: len(words) - place % 2]  # prompts differ in their number of players
         prompt_id, text = f"prompt-{place + 1}", " and ".join(words) + " ."
         starts = [text.index(word) for word in chosen]
         spans = [[start, start + len(word)] for start, word in zip(starts, chosen, strict=True)]
-        records.append({"id": prompt_id, "text": text, "players": spans, "words": list(chosen), "target": " positive"})
+        record = {"id": prompt_id, "text": text, "chat": False, "players": spans, "words": list(chosen)}
+        records.append(record | {"target": " positive", "target_from": "given"})
         shared = make(rng, len(chosen))
         for model in models:
             and_effects, or_effects = (x * rng.normal(1, 0.2, x.shape) for x in shared)
             v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
             v[1:] += rng.normal(size=v.size - 1) * 0.005 * np.ptp(v)
             values = Values(v, tuple(text[a:b].strip() for a, b in spans), " positive", 0.9, 100, 0.1)
-            store.save_values(path, model, prompt_id, values)
+            store.save_values(path, model, prompt_id, values, key=prompt_id, device="cpu")
             store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects))
     labels = store.model_labels(tuple(models))
-    store.save_settings(
-        path,
-        {
-            "models": [{"name": name, "label": label} for name, label in zip(models, labels, strict=True)],
-            "prompts": records,
-            "noise": NOISE,
-            "tau": 0.05,
-        },
-    )
-    store.save_summary(path, {})
+    settings = {
+        "format": store.FORMAT,
+        "models": [
+            {"name": name, "label": label, "keys": [record["id"] for record in records]}
+            for name, label in zip(models, labels, strict=True)
+        ],
+        "prompts": records,
+        "noise": NOISE,
+        "tau": 0.05,
+    }
+    files.write_json(path / "settings.json", settings)
+    store.save_summary(path, {}, [{"prompt": "none"}])
     return path
 
 
@@ -211,7 +213,8 @@ def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
         and_effects[[not_good, dull, opposite, faint]] = values
         v = lattice.zeta(and_effects)
         old = store.read_run(path).values[model]["prompt-1"]
-        store.save_values(path, model, "prompt-1", Values(v, old.players, old.target, 0.9, 1, 0.1))
+        new = Values(v, old.players, old.target, 0.9, 1, 0.1)
+        store.save_values(path, model, "prompt-1", new, key="prompt-1", device="cpu")
         store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects))
     found = {effect.subset: effect for effect in convergence.compared(store.read_run(path), "prompt-1")}
     assert set(found) == {not_good, dull, opposite}

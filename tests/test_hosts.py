@@ -1,5 +1,6 @@
 """Two processes of four fake CPU devices each give the values of one device, together and each by itself."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -14,9 +15,9 @@ import andor
 from andor import hosts
 
 SCRIPT = """
-import json, sys
+import dataclasses, json, sys
 import numpy as np, andor, jax
-from andor import hosts
+from andor import hosts, session
 from andor.evaluation import evaluate_all
 from andor.mesh import make_mesh, read_mesh
 from andor.models.tensors import StoredTensor
@@ -70,6 +71,25 @@ loaded = andor.load("tiny-llama", mesh=mesh)
 for each in evaluate_all(loaded, [prompt] * (1 + process)):
     values["own"] = each.v
 found["own"] = {"spans": hosts.spans(mesh), "of": sorted({device.process_index for device in mesh.devices.flat})}
+
+# Whole runs: one model over both processes, of which the first writes; and each process with prompts of its own.
+prompts = [dataclasses.replace(prompt, players=prompt.players[:n], id=f"{n} players") for n in (3, 2, 1)]
+prompts.append(dataclasses.replace(prompts[0], text=prompt.text.replace("film", "play"), id="another"))
+evaluated, evaluate_all = [], session.evaluate_all
+
+def counted(*arguments, **options):
+    for each in evaluate_all(*arguments, **options):
+        evaluated.append(each.players)
+        yield each
+
+session.evaluate_all = counted
+for name, mesh in {"together": make_mesh(data=4, model=2), "apart": make_mesh(data=2, model=2)}.items():
+    evaluated.clear()
+    run = andor.compare("tiny-llama", prompts, out=f"{out}/{name}/run", mesh=mesh)
+    found[name] = len(evaluated)
+    found[f"{name} skipped"] = [each.id for each in run.skipped]
+    for each in run.prompts:
+        values[f"{name} {each.id}"] = run.effects["tiny-llama"][each.id].and_effects
 np.savez(f"{out}/{process}.npz", **values)
 json.dump(found, open(f"{out}/{process}.json", "w"))
 hosts.agree(0)  # nobody leaves while others work
@@ -171,6 +191,30 @@ def test_each_process_can_have_its_own_model(found, values, alone):
     for process in range(2):
         assert found[process]["own"] == {"spans": False, "of": [process]}
         assert_close(values[process]["own"], alone.v, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["together", "apart"])
+def test_whole_runs_of_two_processes(found, values, tmp_path, name):
+    text, words = PROMPT
+    texts = {"3 players": text, "2 players": text, "1 players": text, "another": text.replace("film", "play")}
+    prompts = [
+        andor.Prompt(each, [word.replace("film", "play") if key == "another" else word for word in words], id=key)
+        for key, each in texts.items()
+    ]
+    prompts = [
+        dataclasses.replace(prompt, players=prompt.players[: int(prompt.id[0])]) if prompt.id[0].isdigit() else prompt
+        for prompt in prompts
+    ]
+    alone = andor.compare("tiny-llama", prompts, out=tmp_path / "run").effects["tiny-llama"]
+    # Two masks cannot be divided among data=4: that prompt is left out, and the processes stay in step.
+    skipped = ["1 players"] if name == "together" else []
+    for each, v in zip(found, values, strict=True):
+        assert each[f"{name} skipped"] == skipped
+        for prompt_id in alone.keys() - set(skipped):
+            assert_close(v[f"{name} {prompt_id}"], alone[prompt_id].and_effects, 1e-4)
+    evaluated = [each[name] for each in found]
+    # Together the second process evaluates along and saves nothing; apart every prompt is one process's.
+    assert evaluated == [3, 0] if name == "together" else sum(evaluated) == 4
 
 
 def test_a_process_alone():

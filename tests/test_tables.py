@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from andor import store, tables
+from andor import files, store, tables
 from andor.interactions import Solution
 from andor.lattice import or_sums, zeta
 from andor.summary import summarise
@@ -25,6 +25,7 @@ def planted_run(names, prompt_ids=("one", "[bold]two"), target=" [red]not"):
             {
                 "id": prompt_id,
                 "text": "[a] b c",
+                "chat": False,
                 "players": [[0, 3], [4, 5], [6, 7]],
                 "target": target,
                 "target_from": names[0] if index else "given",
@@ -40,7 +41,7 @@ def planted_run(names, prompt_ids=("one", "[bold]two"), target=" [red]not"):
         {name: dict.fromkeys(prompt_ids, values) for name in names},
         {name: dict.fromkeys(prompt_ids, solution) for name in names},
     )
-    run.summary.update(store._jsonable(summarise(run)))
+    run.summary.update(files.jsonable(summarise(run)))
     return run
 
 
