@@ -72,10 +72,9 @@ def _numbers(run, model: str, pair_of) -> dict[str, list[list[float]]]:
         v = run.values[model][prompt.id].v
         matches = [metrics.matching(v, *pair_of(prompt.id), k) for k in results.top_counts(prompt.n_players)]
         scale = metrics.output_range(v) / (np.ptp(v) or np.nan)
-        found["r2"].append([each.r2 for each in matches])
-        found["mean_error"].append([each.mean_error for each in matches])
-        found["max_error"].append([each.max_error for each in matches])
-        found["mean_error_of_spread"].append([each.mean_error * scale for each in matches])
+        numbers = [(each.r2, each.mean_error, each.max_error, each.mean_error * scale) for each in matches]
+        for name, column in zip(names, np.round(numbers, 5).T, strict=True):
+            found[name].append(column.tolist())
     return found
 
 

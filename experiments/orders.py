@@ -170,7 +170,11 @@ def draw(result: dict) -> Figure:
                 fontsize=6.5,
             )
         axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
-    for ax, method in zip(axes[:, 0], LABELS, strict=True):
+    for row, method in zip(axes, LABELS, strict=True):
+        ax = row[0]
+        # The same reach up and down, so that balance is seen as symmetry; above, room for the text.
+        reach = 1.3 * max(map(abs, ax.get_ylim()))
+        ax.set_ylim(-reach, reach)
         ax.set_ylabel(f"{_SHORT[method]}\n← neg.   pos. →")
     handles = [
         Patch(facecolor=style.MUTED, alpha=0.45, label="all effects"),
@@ -198,9 +202,6 @@ def _draw_bars(ax, profile: dict, colour: str) -> None:
             if kind == "strength":
                 error = np.stack([middle - low, high - middle])[::sign]
                 ax.errorbar(order, sign * middle, error, fmt="none", ecolor="black", elinewidth=0.6)
-    low, high = ax.get_ylim()
-    reach = 1.25 * max(-low, high)
-    ax.set_ylim(-reach, reach)
     ax.axhline(0, color="black", lw=0.6)
     ax.set_xticks(order)
     ax.yaxis.set_major_locator(MaxNLocator(5, symmetric=True))

@@ -106,7 +106,7 @@ def draw(result: dict) -> Figure:
     _draw_counts(
         needed, result, "needed", f"strongest effects that explain {result['explained']:.0%} of v on all masks"
     )
-    needed.set_xlabel("number of effects (bar: median, 95%)")
+    below.supxlabel("number of effects; bar: median with 95% interval; dotted: published", fontsize=7)
     handles = [Line2D([], [], **look(method), label=LABELS[method]) for method in LABELS]
     above.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -170,7 +170,7 @@ def rows(result: dict) -> list[Row]:
             ("salient", f"salient effects of the median prompt, {model}"),
             ("needed", f"effects that explain {result['explained']:.0%} of v on all masks, median prompt, {model}"),
         ):
-            ours, and_only, published = (with_interval(numbers[method][f"median_{what}"], ".0f") for method in LABELS)
+            ours, and_only, published = (with_interval(numbers[method][f"median_{what}"], ".3g") for method in LABELS)
             found.append(
                 Row(
                     claim,
