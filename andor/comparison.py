@@ -133,7 +133,7 @@ def compare(
 
 def _model_records(
     checkpoints: Mapping[str, Checkpoint],
-    tokenized: Mapping[str, Mapping[str, TokenizedPrompt]],
+    tokenized: Mapping[str, Mapping[str, TokenizedPrompt | None]],
     dtypes: Mapping[str, str],
     baseline: str,
     own_targets: bool,
