@@ -91,6 +91,7 @@ class Compare:
 
         from andor import figures, hosts, tables
 
+        hosts.agree(0)  # who ends early would end the others
         if not hosts.is_first():
             return
 
