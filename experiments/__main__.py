@@ -88,16 +88,18 @@ def run_all(settings) -> int:
 
 
 def table() -> str:
-    """Markdown: the rows of every study that has a saved result."""
+    """Markdown: the rows of every study that has a saved result; figure, command and minutes stand in the first."""
     from experiments import study
 
-    lines = ["| figure | claim | published | ours |", "|---|---|---|---|"]
+    lines = ["| figure | command | minutes | claim | published | ours |", "|" + "---|" * 6]
     for entry in entries().values():
         if entry.is_study and study.result_file(entry.name, study.FIGURES).exists():
-            result = study.load(entry.name)
-            link = f"[{entry.name}](figures/{entry.name}.png)"
+            result = study.load(entry.name, study.FIGURES)
+            first = f"[{entry.name}](figures/{entry.name}.png) | `{result['provenance']['command']}` | "
+            first += entry.field("Minutes")
             for row in study.study(entry.name).rows(result):
-                lines.append(f"| {link} | {row.claim} | {row.published} | {row.ours} |")
+                lines.append(f"| {first} | {row.claim} | {row.published} | {row.ours} |")
+                first = " | | "
     return "\n".join(lines)
 
 

@@ -220,7 +220,7 @@ def save(name: str, folder: Path, result: Mapping) -> Path:
     return path
 
 
-def load(name: str, folder: Path = FIGURES) -> dict:
+def load(name: str, folder: Path) -> dict:
     """Read a result. null stays None; `np.array(numbers, float)` makes it nan again."""
     path = result_file(name, folder)
     if not path.is_file():

@@ -1,5 +1,7 @@
 """Studies of matching, sparsity, convergence, orders and ablations: smoke runs, and the statistics behind them."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,23 @@ def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
     assert {each["group"] for each in varied} == {v.group for v in variants.variants(study.Settings())}
     table = (work / "smoke" / "ablations.md").read_text()
     assert table.count("\n") == 2 + 1 + len(varied)
+
+
+def test_table_and_draw_read_saved_results(work, monkeypatch, capsys):
+    main = importlib.import_module("experiments.__main__")
+    monkeypatch.setattr(study, "FIGURES", work / "smoke")
+    assert main.main(["table"]) == 0
+    printed = capsys.readouterr().out
+    for name in SMOKE:
+        assert f"| [{name}](figures/{name}.png) | `python -m experiments {name} --smoke` |" in printed
+        for row in study.study(name).rows(study.load(name, work / "smoke")):
+            assert row.ours in printed
+    picture = work / "smoke" / "sparsity.png"
+    drawn = picture.read_bytes()
+    picture.unlink()
+    assert main.main(["draw", "sparsity"]) == 0
+    assert picture.read_bytes() == drawn
+    assert main.main(["draw", "nothing"]) == 2
 
 
 def test_studies_of_pairs_ask_for_two_models(work):
