@@ -1,5 +1,7 @@
 """Input that makes no sense: one clear line, a non-zero exit code, and everything that was there as it was."""
 
+import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -10,11 +12,13 @@ import zipfile
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tiny_models import tiny_tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from andor import files, resume, store
 from andor.cli import main
 from andor.interactions import Solution
-from andor.prompts import Prompt
+from andor.prompts import Prompt, read_prompts, tokenize
 from andor.values import Values
 
 TEXT = "the film is not good , but it is never dull ."
@@ -188,21 +192,21 @@ def without_words(folder, _):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": normalizer}))
 
 
-def a_run(path):
-    """A finished run, written as `andor compare` writes it."""
-    prompt = Prompt(TEXT, players=["good", "dull"], id="one")
-    record = {"id": "one", "text": TEXT, "chat": False, "players": prompt.players, "words": prompt.words}
+def a_run(path, text=TEXT, players=("good", "dull"), model="model"):
+    """A finished run of one model on one prompt of two players, written as `andor compare` writes it."""
+    prompt = Prompt(text, players=players, id="one")
+    record = {"id": "one", "text": text, "chat": False, "players": prompt.players, "words": prompt.words}
     settings = {
-        "models": [{"name": "model", "label": "model", "dtype": "float32", "keys": ["key"]}],
-        "prompts": [record | {"target": None, "target_from": "model"}],
+        "models": [{"name": model, "label": model, "dtype": "float32", "keys": ["key"]}],
+        "prompts": [record | {"target": None, "target_from": model}],
         "noise": 0.02,
         "tau": 0.05,
     }
     resume.open_run(path, settings)
     v, zero = np.array([0.0, 1.0, 2.0, 4.0]), np.zeros(4)
-    store.save_values(path, "model", "one", Values(v, prompt.words, " word", 0.5, 10, 0.1), key="key", device="cpu")
+    store.save_values(path, model, "one", Values(v, prompt.words, " word", 0.5, 10, 0.1), key="key", device="cpu")
     solution = Solution(zero, zero, v, zero, 0.02, 1.0, 1.0, 0.0, 3, "converged")
-    store.save_effects(path, "model", "one", solution)
+    store.save_effects(path, model, "one", solution)
     store.save_summary(path, {}, [{"prompt": "one"}])
 
 
@@ -513,7 +517,7 @@ WEIGHTS = [
     ),
     case(
         "a shard elsewhere",
-        "names files outside its own directory: ../b.safetensors",
+        "names what is no safetensors file of its own directory: '../b.safetensors'",
         *LOAD,
         make=shards({"model.norm.weight": "../b.safetensors"}),
     ),
@@ -705,3 +709,98 @@ def test_one_line_and_nothing_touched(workplace, monkeypatch, capfd, arguments, 
 
 def test_the_table_is_long():
     assert len(CASES) >= 60 and len({each.id for each in CASES}) == len(CASES)
+
+
+@functools.cache
+def tokenizer():
+    return PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(300), mask_token="<mask>")
+
+
+# What looks odd, and is a prompt all the same: id -> text and players.
+ODD = {
+    "zero-width": ("a go\u200bod\u200d film", ["go\u200bod", "film"]),
+    "a zero-width word": ("a \u200b film", ["\u200b", "film"]),
+    "right to left": ("הסרט לא טוב", ["לא", "טוב"]),
+    "turned around": ("a \u202edoog\u202c film", [[2, 8], [9, 13]]),
+    "emoji over tokens": ("a 🙂 film 👨‍👩‍👧", ["🙂", "👨‍👩‍👧"]),
+    "combining marks": ("nai\u0308ve e\u0301te\u0301", ["nai\u0308ve", "e\u0301te\u0301"]),
+    "a word twice": ("good good", ["good", "good"]),
+    "spans in any order": ("a good film", [[7, 11], [2, 6]]),
+    "line breaks": ("not\ngood\r\n\u2028film", ["not", "film"]),
+    "escapes": ("a \x1b[31mred\x07 film", [[2, 11], [12, 16]]),
+    "NUL": ("a \0 b film", ["b", "film"]),
+    "漢字 é $x [1]": ("<b>&amp;</b> $x_1$ [red] `x` film", [[0, 12], [27, 31]]),
+    "x" * 100: ("a good film", ["good", "film"]),
+}
+BAD = {
+    "line 1: must be UTF-8": b"\xff\xfe",
+    "line 2: must be one JSON object": b"{",
+    "line 3: Prompt(id=...) names files": {"text": "a film", "id": "../out"},
+    "line 4: Prompt(players=...) must be words": {"text": "a film", "players": ["book"]},
+    "prompt 'too long' is left out": {"id": "too long", "text": "film " * 600, "players": ["film"]},
+    "prompt 'shared' is left out": {"id": "shared", "text": "film", "players": ["f", "ilm"]},
+}
+
+
+IN_A_RUN = ("zero-width", "emoji over tokens", "escapes")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_prompts_are_mapped_and_stored_as_they_are(tmp_path, name):
+    text, players = ODD[name]
+    lines({"id": name, "text": text, "players": players})(tmp_path, None)
+    (prompt,) = read_prompts(tmp_path / "prompts.jsonl")
+    given = [text[slice(*x)] if isinstance(x, list) else x for x in players]
+    assert prompt.text == text and sorted(prompt.words) == sorted(given)
+    tokens = tokenize(prompt, tokenizer())
+    assert set(tokens.player_of_token.tolist()) >= {0, 1}
+    for player, word in enumerate(prompt.words):
+        assert word in tokenizer().decode(tokens.token_ids[tokens.player_of_token == player])
+    values = Values(np.arange(4.0), prompt.words, " x", 0.5, 10, 0.1)
+    store.save_values(tmp_path, "m", name, values, key="key", device="cpu")
+    assert store.read_values(store.values_path(tmp_path, "m", name), prompt).players == prompt.words
+
+
+def test_text_that_numpy_would_cut_is_not_stored(tmp_path):
+    with pytest.raises(ValueError, match="ends with a NUL character, which NumPy does not keep"):
+        files.write_arrays(tmp_path / "x.npz", {"players": ("film\0", "good")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def odd_run(models, tmp_path_factory):
+    """A run of odd prompts among bad ones: the run, what was printed, and what was said on stderr."""
+    folder = tmp_path_factory.mktemp("odd")
+    odd = [dict(zip(("id", "text", "players"), (name, *ODD[name]), strict=True)) for name in IN_A_RUN]
+    lines(*BAD.values(), *odd)(folder, None)
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("andor.figures.draw", lambda run: [])  # tests/test_figures.py draws odd words
+        places = ["--prompts", f"{folder}/prompts.jsonl", "--out", f"{folder}/run"]
+        code = main(["compare", "--models", models[0], *places])
+    assert code == 0, errors.getvalue()
+    return store.read_run(folder / "run"), printed.getvalue(), errors.getvalue()
+
+
+def test_odd_prompts_have_their_effects(odd_run):
+    run, printed, _ = odd_run
+    (model,) = run.models
+    for name in IN_A_RUN:
+        values, solution = run.values[model][name], run.effects[model][name]
+        assert np.isfinite(values.v).all() and values.v.shape == (4,) and solution.status == "converged"
+        assert name in printed
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_prompts_among_good_ones_are_left_out(odd_run, message):
+    run, _, errors = odd_run
+    said = [each for each in errors.splitlines() if message in each]
+    assert len(said) == 1 and said[0].startswith("andor: warning: "), errors
+    assert {prompt.id for prompt in run.prompts} == set(IN_A_RUN)
+    assert {each.id for each in run.skipped} == {"too long", "shared"}
+
+
+def test_nothing_printed_commands_the_terminal(odd_run):
+    _, printed, errors = odd_run
+    assert all(each.isprintable() or each == "\n" for each in errors.replace("\r", ""))
+    assert not {"\x1b", "\x07", "\0"} & set(printed) and "escapes" in printed

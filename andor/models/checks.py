@@ -53,10 +53,12 @@ def check_numbers(settings: Mapping) -> None:
 
 def check_rope_scaling(scaling: Mapping) -> None:
     """Refuse numbers of rope_type llama3 that are none, or give no frequencies. Raises ValueError."""
-    if not all(map(_is_positive, scaling.values())) or scaling["high_freq_factor"] <= scaling["low_freq_factor"]:
+    numbers = all(map(_is_positive, scaling.values())) and _is_size(scaling["original_max_position_embeddings"])
+    if not numbers or scaling["high_freq_factor"] <= scaling["low_freq_factor"]:
         raise ValueError(
-            f"rope_scaling={dict(scaling)!r} of config.json must hold positive numbers, and high_freq_factor the "
-            "larger of the two. Download it again."
+            f"rope_scaling={str(dict(scaling))[:200]} of config.json must hold positive numbers, "
+            "original_max_position_embeddings a whole one, and high_freq_factor the larger of the two. Download it "
+            "again."
         )
 
 

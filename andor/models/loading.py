@@ -55,7 +55,7 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
         num_kv_heads=settings["num_key_value_heads"],
         head_dim=settings.get("head_dim") or settings["hidden_size"] // heads,
         max_positions=settings["max_position_embeddings"],
-        rms_norm_eps=settings["rms_norm_eps"],
+        rms_norm_eps=float(settings["rms_norm_eps"]),
         rope_theta=float(settings["rope_theta"] or 10_000.0),  # HF's default; Llama 2 files do not name it
         rope_scaling=_rope_scaling(settings["rope_scaling"]),
         qkv_bias=family.qkv_bias,
@@ -96,7 +96,9 @@ def _rope_scaling(scaling: Mapping) -> Llama3RopeScaling | None:
         )
     given = {name: scaling[name] for name in fields}
     check_rope_scaling(given)
-    return Llama3RopeScaling(**given)
+    return Llama3RopeScaling(
+        **{field.name: field.type(given[field.name]) for field in dataclasses.fields(Llama3RopeScaling)}
+    )
 
 
 def _windowed(settings: Mapping) -> list[str]:
@@ -259,9 +261,12 @@ def weight_map(folder: Path) -> dict[str, Path] | None:
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
         raise ValueError(f"{index} has no weight_map from tensors to files. Download it again.")
-    outside = sorted({file for file in files.values() if Path(file).name != file})
-    if outside:
-        raise ValueError(f"{index} names files outside its own directory: {', '.join(outside[:8])}. Do not trust it.")
+    strange = sorted({file for file in files.values() if not re.fullmatch(r"[\w .+-]+\.safetensors", file)})
+    if strange:
+        raise ValueError(
+            f"{index} names what is no safetensors file of its own directory: {', '.join(map(repr, strange[:8]))}. "
+            "Download it again."
+        )
     return {name: folder / file for name, file in files.items() if not BUFFERS.fullmatch(name)}
 
 
