@@ -89,8 +89,8 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """The array of a whole .npy file. `np.load` reads no further than the header says, and so to no CRC-32 where a
-    changed header says less."""
+    """The array of a whole .npy file, whose CRC-32 was checked. `np.load` reads no further than the header says, and so
+    perhaps not to where the CRC-32 is checked."""
     stream = io.BytesIO(content)
     array = np.lib.format.read_array(stream, allow_pickle=False)
     if stream.read(1):
