@@ -34,7 +34,9 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
     """
     path = run_path(path)
     if path.exists() and not path.is_dir():
-        raise ValueError(f"the run directory {str(path)!r} is a file. Name another with out, or move it away.")
+        raise ValueError(
+            f"the run directory {str(path)!r} cannot be written: it is a file. Name another with out, or move it away."
+        )
     new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)

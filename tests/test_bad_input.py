@@ -252,7 +252,7 @@ FLAGS = [
 ]
 
 PATHS = [
-    case("out is a file", "'out' is a file", *LOAD, make=a_file("out")),
+    case("out is a file", "'out' cannot be written: it is a file", *LOAD, make=a_file("out")),
     case("out below a file", "'mine/out' cannot be written", *LOAD, "--out", "mine/out", make=a_file("mine")),
     case("out holds something else", "is not empty, and what it holds is no run", *LOAD, "--out", "model"),
     case("out is too long", "File name too long", *LOAD, "--out", "o" * 300),
