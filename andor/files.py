@@ -1,7 +1,7 @@
 """Files that are either whole or not there, and that say so when they were changed: JSON objects and sets of arrays.
 
 A file is written beside its place, synced, and renamed. JSON carries the sha256 of its content in its last field; the
-arrays of an .npz carry a CRC-32 each, which NumPy checks when it reads them. Nothing is pickled.
+arrays of an .npz carry a CRC-32 each, which is checked when they are read. Nothing is pickled.
 
 NumPy only: importing this module imports no jax.
 """
