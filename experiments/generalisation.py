@@ -7,7 +7,7 @@ Reproduces:  arXiv 2502.10162: effects that do not generalise form a spindle; so
              is known without any effect: certainty (1 bit less the entropy of the label) and loss of the same prompts.
 Command:     python -m experiments generalisation --corpus DATA
 Hardware:    2 CPU cores
-Minutes:     60 with the zoo (30 for the zoo, 20 for its effects, shared with `spindle`), quick 8
+Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `spindle`; quick 4
 Published:   no correlation is published
 Intervals:   95%, over draws of prompts and of models at once: every replicate takes one draw of prompts and resamples
              the models.
@@ -26,8 +26,8 @@ from experiments.study import Row, Settings, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
 PROMPT_COUNTS = (1, 3, 10, 30)
-DRAWS, SMOKE_DRAWS = 30, 3
-REPLICATES, SMOKE_REPLICATES = 1000, 10
+DRAWS, SMOKE_DRAWS = 20, 3
+REPLICATES, SMOKE_REPLICATES = 500, 10
 METHODS = {"certified": results.optimum, "and_only": results.and_only}
 SPLIT = "spindle share"
 TESTED = f"certified {SPLIT}"

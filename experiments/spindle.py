@@ -8,7 +8,7 @@ Reproduces:  arXiv 2502.10162: effects that generalise fall off with their order
              and with the effects found again from v.
 Command:     python -m experiments spindle --corpus DATA
 Hardware:    2 CPU cores
-Minutes:     60 with the zoo (30 for the zoo, 20 for its effects, shared with `generalisation`), quick 8
+Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `generalisation`; quick 4
 Published:   a decay for effects that generalise, a balanced spindle for the others; no estimator of the split
 """
 

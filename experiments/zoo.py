@@ -1,8 +1,8 @@
 """Train a zoo of small sentiment models that generalise well, badly or not at all, and score each.
 
-What:      Llama and Qwen2 models of 0.2 and 0.1 M parameters on SST-2 sentiment ("<phrase>\\nsentiment: positive",
+What:      30 Llama and Qwen2 models of 0.2 and 0.1 M parameters on SST-2 sentiment ("<phrase>\\nsentiment: positive",
            words masked in half of the documents), all with one tokenizer of 2048 tokens. The training phrases are
-           divided by parent sentence into five parts. For each of the four architectures
+           divided by parent sentence into five parts. For each of the three architectures
              reference-1..4      on parts 1 to 4, one each: what other data of the same task teaches
              all                 on all parts
              part                on part 0, into overfitting (no dropout, no weight decay, constant rate)
@@ -12,7 +12,7 @@ Command:   python -m experiments zoo --corpus DATA
            A model that is there already is not trained again. The folders are in HF format: `andor.load` reads them.
 Hardware:  CPU, one core is enough. MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 (glibc)
            help, as for train_embedded.
-Minutes:   30 (--quick: 4)
+Minutes:   20 (--quick: 2), of one core
 Scores:    scores.json beside each model: label cross-entropy (nats) and accuracy on the phrases it was trained on (with
            the labels it was given), on SST-2 dev and on held-out phrases (`validation`: 5% of the parent sentences).
 """
