@@ -1,0 +1,338 @@
+"""Ground truth: precision and recall of known AND/OR rules, in an exact function and in a model trained on them.
+
+Reproduces:  the question behind every figure of the papers: are the effects that are found those that are there? Two
+             tests. *Exact function*: v is the sum of 10 AND and 6 OR rules about random players (order 1 to 4,
+             strengths of random sign, 0.5 to 1.5 nats) plus normal noise. *Model*: a small Llama trained on a language
+             whose label follows such rules (`experiments.logical_language`), explained at several stages of training;
+             beside it, the exact function of the same sentences with normal noise as large as the model's error.
+Command:     python -m experiments ground_truth            (takes no models, prompts or corpus)
+Hardware:    1 CPU core
+Minutes:     12, quick 2
+Published:   no number known to us for noisy functions or trained models.
+
+Recovered are the salient effects, above 5% of the largest. A recovered effect is a hit when a rule is of the same kind
+(AND or OR), about the same players and of the same sign. Precision: hits / recovered. Recall: hits / rules.
+
+Ties. {i} + {j} and AND{ij} + OR{ij} are the same function at the same cost. So whenever some of the four are rules,
+there are usually other ways to write v that are just as strong, and an optimum is one of them or a mixture. The main
+numbers count *up to ties*: rules and recovered effects are both first brought to one of these ways, by the same moves
+along that identity (`experiments.rule_recovery.canonical`). The `strict` numbers count without that.
+
+Solvers. Optimum at the true bound: the largest |noise - noise[∅]| of the game, which nobody knows in practice. Optimum
+at the published rule: 2% of |v(N) - v(∅)|. AND only: Harsanyi dividends. Published: SGD at its published settings
+(50,000 steps, learning rate 1e-5), with the 2% rule.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+import andor
+from andor import lattice, metrics
+from andor.figures.style import AND_ONLY, MODELS, MUTED, TWO_COLUMNS, new_figure, title
+from andor.results import mean_of_defined
+from andor.solvers import InteriorPoint, Published
+from experiments.logical_language import Language, Recipe, random_rules, train
+from experiments.rule_recovery import NUMBERS, optima, recovered, score
+from experiments.study import Row, Settings, interval, with_interval
+
+AND_ORDERS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4)
+OR_ORDERS = (2, 2, 3, 3, 4, 4)
+
+SOLVERS = {
+    "true bound": ("certified optimum, true bound", MODELS[0], "o", "-"),
+    "rule": ("certified optimum, 2% rule", MODELS[2], "s", "-"),
+    "published": ("published solver, 2% rule", MUTED, "^", ":"),
+    "and only": ("AND only (Harsanyi)", AND_ONLY, "x", "--"),
+}
+"""Name in the result -> label, colour, marker, line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is run.
+
+    Attributes:
+      n_players, noise: grid of exact functions; noise is the standard deviation, in nats (the mean strength of a rule
+        is 1 nat).
+      shown_players, shown_noise: where the figure cuts the grid.
+      games: exact functions for each cell.
+      languages, sentences: number of languages, each with a model of its own, and of sentences explained in each.
+      steps: training steps at which the models are explained.
+      sentence_words: players of a sentence.
+      published_steps: steps of the published solver.
+      published_players: with more players it is run at the shown noise only, since it takes a second a game.
+    """
+
+    n_players: tuple[int, ...] = (6, 8, 10)
+    noise: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1)
+    shown_players: int = 8
+    shown_noise: float = 0.05
+    games: int = 30
+    languages: int = 3
+    sentences: int = 10
+    steps: tuple[int, ...] = (125, 250, 500, 1000)
+    sentence_words: int = 8
+    published_steps: int = 50_000
+    published_players: int = 8
+
+
+PLANS = {
+    "full": Plan(),
+    "quick": Plan(n_players=(6, 8), noise=(0.0, 0.02, 0.1), shown_players=8, shown_noise=0.1, games=25, languages=2,
+                  sentences=15, steps=(125, 500, 1000)),
+    "smoke": Plan(n_players=(5,), noise=(0.05,), shown_players=5, games=3, languages=1, sentences=3, steps=(2, 4),
+                  sentence_words=5, published_steps=50),
+}  # fmt: skip
+
+
+def measure(settings: Settings) -> dict:
+    """Precision and recall of every cell of the plan, each with its interval over games or sentences."""
+    plan = PLANS[settings.scale]
+    return {
+        "plan": dataclasses.asdict(plan),
+        "solver": {"optimum": repr(InteriorPoint()), "published": repr(Published(steps=plan.published_steps))},
+        "tau": metrics.SALIENT,
+        "exact": [
+            cell
+            for n_players in plan.n_players
+            for place in range(len(plan.noise))
+            for cell in exact_cells(plan, n_players, place, settings)
+        ],
+        "identifiable": _identifiable(plan, settings.seed),
+        **_model(plan, settings),
+    }
+
+
+def _kept(decides: tuple, settings: Settings, compute: Callable[[], list | dict]) -> list | dict:
+    """What `compute` gave, in JSON's types; read from disk if it was computed before."""
+    digest = hashlib.sha256(repr((*decides, settings.seed)).encode()).hexdigest()[:16]
+    file: Path = settings.work / "ground_truth" / f"{digest}.json"
+    if not file.exists():
+        computed = compute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(computed))
+    return json.loads(file.read_text())
+
+
+def _cells(pairs: dict[str, list[metrics.Pair]], planted: list[metrics.Pair]) -> list[tuple[str, dict]]:
+    """(solver, numbers with intervals over games)."""
+    cells = []
+    for name, found in pairs.items():
+        scores = [score(*each) for each in zip(found, planted, strict=True)]
+        cells.append((name, {key: interval([each[key] for each in scores]) for key in NUMBERS}))
+    return cells
+
+
+# ------------------------------------------------------------------------------------------------- exact functions
+
+
+def _games(plan: Plan, n_players: int, seed: int) -> list[metrics.Pair]:
+    rng = np.random.default_rng([seed, n_players])
+    players = np.arange(n_players)
+    return [random_rules(n_players, AND_ORDERS, OR_ORDERS, rng).effects(players) for _ in range(plan.games)]
+
+
+def _values(planted: list[metrics.Pair]) -> np.ndarray:
+    return np.stack([lattice.zeta(and_effects) + lattice.or_sums(or_effects) for and_effects, or_effects in planted])
+
+
+def exact_cells(plan: Plan, n_players: int, place: int, settings: Settings) -> list[dict]:
+    """Numbers of every solver at one noise of the plan, given by place."""
+    noise = plan.noise[place]
+    published = plan.published_steps if n_players <= plan.published_players or noise == plan.shown_noise else None
+
+    def compute() -> list[dict]:
+        planted = _games(plan, n_players, settings.seed)
+        truth = _values(planted)
+        error = noise * np.random.default_rng([settings.seed, n_players, place]).normal(size=truth.shape)
+        cells = _cells(recovered(truth + error, error, published), planted)
+        print(f"ground_truth: {n_players} players, noise {noise:g}", flush=True)
+        return [{"n_players": n_players, "noise": noise, "solver": name, **numbers} for name, numbers in cells]
+
+    return _kept(("exact", AND_ORDERS, OR_ORDERS, plan.games, n_players, noise, place, published), settings, compute)
+
+
+def _identifiable(plan: Plan, seed: int) -> list[dict]:
+    """How often the planted rules are themselves of least strength: what no least-strength method can exceed."""
+    records = []
+    for n_players in plan.n_players:
+        planted = _games(plan, n_players, seed)
+        solution = andor.extract(_values(planted), 0.0, InteriorPoint())
+        strength = np.array([np.abs(a[1:]).sum() + np.abs(b).sum() for a, b in planted])
+        records.append(
+            {
+                "n_players": n_players,
+                "share": float(np.mean(strength <= (1 + 1e-5) * solution.primal)),
+                "strength_over_least": float(np.mean(strength / solution.primal)),
+            }
+        )
+    return records
+
+
+# ------------------------------------------------------------------------------------------------- trained models
+
+
+def explained(plan: Plan, number: int, settings: Settings) -> dict:
+    """A model trained on one language: its `parameters`, `fingerprint`, `dtype`, and v `[sentences, s]` by step."""
+    language, sentences = _language(plan, number, settings.seed)
+
+    def compute() -> dict:
+        prompts, v = [language.prompt(sentence) for sentence in sentences], {}
+        for step, model in train(language, Recipe(steps=plan.steps[-1]), plan.steps):
+            v[step] = [values.v.tolist() for values in andor.evaluate_all(model, prompts)]
+        print(f"ground_truth: language {number + 1} of {plan.languages}", flush=True)
+        about = {"parameters": model.parameters, "fingerprint": model.fingerprint, "dtype": str(model.dtype)}
+        return {**about, "v": v}
+
+    return _kept(("model", language, Recipe(steps=plan.steps[-1]), plan.steps, plan.sentences), settings, compute)
+
+
+def _language(plan: Plan, number: int, seed: int) -> tuple[Language, np.ndarray]:
+    """A language and the sentences to explain."""
+    language = Language(seed=1000 * seed + number, sentence_words=plan.sentence_words)
+    return language, language.sentences(plan.sentences, np.random.default_rng([seed, number, 4]))
+
+
+def _model(plan: Plan, settings: Settings) -> dict:
+    """`model`: cells per training step, pooled over languages. `languages`: each model at the end, with the 2% rule."""
+    stages: dict[int, list] = {step: [] for step in plan.steps}
+    languages = []
+    for number in range(plan.languages):
+        language, sentences = _language(plan, number, settings.seed)
+        model, rng = explained(plan, number, settings), np.random.default_rng([settings.seed, number, 5])
+        planted = [language.rules.effects(sentence) for sentence in sentences]
+        truth = _values(planted)
+        for step in plan.steps:
+            v = np.array(model["v"][str(step)])
+            noise = rng.normal(size=v.shape) * np.sqrt(np.mean((v - truth) ** 2, axis=1, keepdims=True))
+            stages[step].append((v, truth, noise, planted))
+        error = np.sqrt(np.mean((v - truth) ** 2, axis=1))
+        own = [score(*each) for each in zip(optima(v, v - truth)["rule"], planted, strict=True)]
+        languages.append(
+            {
+                **{key: model[key] for key in ("parameters", "fingerprint", "dtype")},
+                "rms_error": float(error.mean()),
+                "precision": mean_of_defined(each["precision"] for each in own),
+                "recall": mean_of_defined(each["recall"] for each in own),
+            }
+        )
+    records = []
+    for step, parts in stages.items():
+        v, truth, noise = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        planted = [pair for part in parts for pair in part[3]]
+        error = v - truth
+        rms = np.sqrt(np.mean(error**2, axis=1))
+        share = 1 - np.sum(error**2, axis=1) / np.sum((truth - truth.mean(axis=1, keepdims=True)) ** 2, axis=1)
+        about = {
+            "step": step,
+            "rms_error": interval(rms),
+            "max_error": interval(np.abs(error).max(axis=1)),
+            "r2": interval(share),
+        }
+        found = {"model": recovered(v, error, plan.published_steps), "noise": optima(truth + noise, noise)}
+        for source, pairs in found.items():
+            for name, numbers in _cells(pairs, planted):
+                records.append({**about, "source": source, "solver": name, **numbers})
+    return {"model": records, "languages": languages}
+
+
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+def draw(result: dict) -> Figure:
+    """Recall above, precision below; against noise, against players, and along the training of models."""
+    plan, last = result["plan"], result["model"][-1]["step"]
+    figure = new_figure(TWO_COLUMNS, 4.3)
+    shares = {name: f"{_cell(result, plan, name)['precision'][0]:.0%}" for name in SOLVERS}
+    title(
+        figure,
+        f"Precision at {plan['shown_players']} players, noise {plan['shown_noise']:g}: {shares['true bound']} at the "
+        f"optimum with the true bound, {shares['rule']} with the 2% rule, {shares['published']} by the published "
+        f"solver, {shares['and only']} with AND only",
+    )
+    axes = figure.subplots(2, 3, sharey=True, sharex="col", width_ratios=[1.15, 0.8, 1.15])
+    for row, number in enumerate(("recall", "precision")):
+        for name, (label, colour, marker, line) in SOLVERS.items():
+            look = {"color": colour, "marker": marker, "ls": line, "ms": 4, "lw": 1.2, "label": label}
+            exact = [each for each in result["exact"] if each["solver"] == name]
+            cut = [each for each in exact if each["n_players"] == plan["shown_players"]]
+            _curve(axes[row, 0], range(len(cut)), [each[number] for each in cut], look)
+            cut = [each for each in exact if each["noise"] == plan["shown_noise"]]
+            _curve(axes[row, 1], [each["n_players"] for each in cut], [each[number] for each in cut], look)
+            for source, extra in (("model", {}), ("noise", {"lw": 0.6, "ms": 0, "label": None})):
+                cut = [each for each in result["model"] if each["solver"] == name and each["source"] == source]
+                if not cut:
+                    continue
+                x = [each["rms_error"][0] for each in cut]
+                _curve(axes[row, 2], x, [each[number] for each in cut], look | extra, band=source == "model")
+        axes[row, 0].set_ylabel(number)
+    axes[0, 0].set_ylim(0, 1.02)
+    axes[0, 0].set_title(f"Exact function, {plan['shown_players']} players")
+    axes[0, 1].set_title(f"Exact, noise {plan['shown_noise']:g}")
+    axes[0, 2].set_title(f"Model, {last} steps from right to left")
+    axes[1, 0].set_xticks(range(len(plan["noise"])), [f"{noise:g}" for noise in plan["noise"]])
+    axes[1, 0].set_xlabel("noise of v (nats)")
+    axes[1, 1].set_xticks(plan["n_players"])
+    axes[1, 1].set_xlabel("players")
+    stages = [each for each in result["model"] if each["solver"] == "rule" and each["source"] == "model"]
+    errors = [each["rms_error"][0] for each in stages]
+    axes[1, 2].set_xscale("log")
+    axes[1, 2].xaxis.set_major_locator(FixedLocator(errors))
+    axes[1, 2].xaxis.set_minor_locator(NullLocator())
+    axes[1, 2].set_xticklabels([f"{error:.2g}" for error in errors])
+    axes[1, 2].set_xlabel("error of the model's v (nats, rms)\nthin lines: exact function with noise as large")
+    for ax in axes.ravel():
+        ax.grid(axis="y")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _curve(ax, x, triples, look: dict, band: bool = True) -> None:
+    estimate, low, high = np.array(triples, float).T
+    ax.plot(x, estimate, **look)
+    if band:
+        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
+
+
+def _cell(result: dict, plan: dict, solver: str) -> dict:
+    return next(
+        each
+        for each in result["exact"]
+        if (each["n_players"], each["noise"], each["solver"]) == (plan["shown_players"], plan["shown_noise"], solver)
+    )
+
+
+def rows(result: dict) -> list[Row]:
+    """Recall and precision of the exact function by solver, and of the models at the end of their training."""
+    plan, last = result["plan"], result["plan"]["steps"][-1]
+    by_solver = "; ".join(
+        f"{label}: {with_interval(cell['recall'])}, {with_interval(cell['precision'])}"
+        for name, (label, *_) in SOLVERS.items()
+        for cell in [_cell(result, plan, name)]
+    )
+    end = {each["solver"]: each for each in result["model"] if each["step"] == last and each["source"] == "model"}
+    of_model = "; ".join(
+        f"{label}: {with_interval(end[name]['recall'])}, {with_interval(end[name]['precision'])}"
+        for name, (label, *_) in SOLVERS.items()
+    )
+    return [
+        Row(
+            f"recall, precision of known rules: exact function, {plan['shown_players']} players, "
+            f"noise {plan['shown_noise']:g} nats ({plan['games']} games)",
+            "none",
+            by_solver,
+        ),
+        Row(
+            f"recall, precision of known rules: {plan['languages']} trained models, v off by "
+            f"{with_interval(end['rule']['rms_error'])} nats ({plan['languages'] * plan['sentences']} sentences)",
+            "none",
+            of_model,
+        ),
+    ]
