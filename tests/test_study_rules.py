@@ -1,0 +1,178 @@
+"""Ground truth, training dynamics and causes: that they run, and that what they count and find is right."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from andor import lattice
+from experiments import phases, study
+from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
+from experiments.rule_recovery import canonical, hits, optima, score
+from experiments.sentiment import orders_of, read_task
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Made-up reviews of three or four content words, in the layout of SST-2."""
+    folder = tmp_path_factory.mktemp("corpus") / "sst2"
+    folder.mkdir()
+    words, things = {"good": 1, "fine": 1, "warm": 1, "bad": 0, "dull": 0, "cold": 0}, ("film", "story", "cast")
+    rows = [
+        f"a {first} {thing} about {second} people \t{words[first]}"
+        for first, second, thing in itertools.product(words, words, things)
+    ]
+    for part in ("train", "dev"):
+        (folder / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return folder.parent
+
+
+@pytest.mark.parametrize("name", ["ground_truth", "dynamics", "causes"])
+def test_smoke(name, corpus, tmp_path):
+    settings = study.Settings(smoke=True, corpus=corpus, work=tmp_path)
+    result = study.execute(name, settings)
+    for ending in ("json", "png", "pdf"):
+        assert (settings.folder / f"{name}.{ending}").stat().st_size > 1000
+    assert all(row.ours for row in study.study(name).rows(result))
+    if name == "ground_truth":
+        assert all(0 <= x <= 1 for cell in result["exact"] for x in (*cell["precision"], *cell["recall"]))
+        assert {cell["solver"] for cell in result["exact"]} == {"true bound", "rule", "published", "and only"}
+    if name == "dynamics":
+        (run,) = result["runs"]
+        assert len(run["step"]) == len(run["train"]) == len(run["certified"]) == len(run["and_only"])
+        assert study.execute(name, settings)["runs"] == result["runs"]  # what was followed is read from disk
+    if name == "causes":
+        assert {each["model"] for each in result["models"]} > {"base", "base, first", "few", "few, early stop", "hard"}
+        assert all(each["certified"]["score"][0] <= 1 for each in result["models"])
+
+
+def test_a_corpus_is_asked_for():
+    with pytest.raises(ValueError, match="--corpus"):
+        read_task(study.Settings(smoke=True), 2)
+
+
+def test_effects_of_rules_add_up_to_their_log_odds():
+    rng = np.random.default_rng(0)
+    rules = random_rules(7, (1, 2, 3, 4), (2, 2, 3, 4), rng)
+    for items in (np.arange(7), np.array([5, 0, 3, 6])):
+        and_effects, or_effects = rules.effects(items)
+        present = np.zeros((2 ** len(items), 7), bool)
+        present[:, items] = lattice.masks(len(items))
+        np.testing.assert_allclose(lattice.zeta(and_effects) + lattice.or_sums(or_effects), rules.log_odds(present))
+        assert not or_effects[lattice.orders(len(items)) < 2].any()
+
+
+def test_training_sentences_follow_the_rules_of_the_words_that_are_left():
+    language = Language(seed=3)
+    tokens, yes = _batch(language, Recipe(batch=50), np.random.default_rng(0))
+    present = np.zeros((50, language.n_words), bool)
+    for row, sentence in zip(present, tokens, strict=True):
+        row[sentence[sentence >= len(SPECIAL)] - len(SPECIAL)] = True
+    np.testing.assert_allclose(np.log(yes / (1 - yes)), language.rules.log_odds(present), atol=1e-4)
+    assert 0.3 < present.sum() / (50 * language.sentence_words) < 0.7
+    prompt = language.prompt(np.array([2, 0, 5]))
+    ids = language.tokenizer()(prompt.text)["input_ids"]
+    assert ids == [0, *(len(SPECIAL) + i for i in (2, 0, 5)), SPECIAL.index(":")]
+
+
+def pair(n_players, and_effects=(), or_effects=()):
+    arrays = np.zeros((2, 2**n_players))
+    for array, effects in zip(arrays, (and_effects, or_effects), strict=True):
+        for players, effect in effects:
+            array[lattice.subset_of(players)] = effect
+    return tuple(arrays)
+
+
+def test_score_counts_kind_players_and_sign():
+    planted = pair(3, [((0,), 1.0), ((0, 1), -1.0)], [((1, 2), 1.0)])
+    found = pair(3, [((0,), 0.8), ((0, 1), 1.0), ((2,), 0.01)], [((1, 2), 0.5)])
+    np.testing.assert_array_equal(hits(found, planted), [[1, 2, 2], [1, 1, 1]])
+    numbers = score(found, planted)
+    assert numbers["precision"] == numbers["recall"] == pytest.approx(2 / 3)
+    assert (numbers["recall_and"], numbers["recall_or"], numbers["found"]) == (0.5, 1.0, 3)
+
+
+def test_ties_of_pairs_count_as_the_same():
+    singles = pair(3, [((0,), 1.0), ((1,), 1.0)])
+    traded = pair(3, [((0, 1), 1.0)], [((0, 1), 1.0)])
+    mixed = pair(3, [((0,), 0.4), ((1,), 0.4), ((0, 1), 0.6)], [((0, 1), 0.6)])
+    for found in (singles, traded, mixed):
+        assert score(found, singles)["precision"] == score(found, singles)["recall"] == 1
+    assert score(mixed, singles)["precision_strict"] == 0.5
+    # {0} - AND{01}, or OR{01} - {1}: both have strength 2.
+    assert score(pair(2, [((0,), 1.0), ((0, 1), -1.0)]), pair(2, [((1,), -1.0)], [((0, 1), 1.0)]))["recall"] == 1
+
+
+def test_canonical_keeps_function_and_strength():
+    rng = np.random.default_rng(1)
+    effects = [random_rules(5, (1, 1, 2, 2, 3), (2, 2, 3), rng).effects(np.arange(5)) for _ in range(20)]
+    for first in effects:
+        second = canonical(first)
+        before, after = (lattice.zeta(a) + lattice.or_sums(b) for a, b in (first, second))
+        np.testing.assert_allclose(before, after, atol=1e-12)
+        assert np.abs(second).sum() == pytest.approx(np.abs(first).sum(), abs=1e-3)
+    # What only looks like a tie: OR{01} as AND effects is stronger, and stays.
+    alone = pair(2, [((0,), 1.0), ((1,), 1.0), ((0, 1), -1.0)])
+    np.testing.assert_array_equal(canonical(alone), alone)
+
+
+def test_rules_come_back_without_noise():
+    rng = np.random.default_rng(2)
+    planted = [random_rules(8, (1, 2, 3), (2, 3), rng).effects(np.arange(8)) for _ in range(5)]
+    v = np.stack([lattice.zeta(a) + lattice.or_sums(b) for a, b in planted])
+    found = optima(v, np.zeros_like(v))["true bound"]
+    recalls = [score(*each)["recall"] for each in zip(found, planted, strict=True)]
+    assert np.mean(recalls) > 0.9
+
+
+def curves(shape, noise=0.3, prompts=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.asarray(shape) + rng.normal(size=(prompts, 1)) + noise * rng.normal(size=(prompts, len(shape)))
+
+
+def test_phase_change_is_found_where_it_is():
+    found = phases.phase_change(curves([3.3, 3.0, 2.4, 1.6, 1.3, 1.6, 1.9, 2.2]))
+    assert found["index"] == 4 and found["low"] >= 3 and found["high"] <= 5
+    assert found["fall"][0] == pytest.approx(2.0, abs=0.2) and found["rise"][0] == pytest.approx(0.9, abs=0.2)
+
+
+@pytest.mark.parametrize("shape", [[3, 2.5, 2, 1.5, 1.2, 1.1], [1.1, 1.2, 1.5, 2, 2.5, 3], [3, 2, 1.5, 1.5, 1.5, 1.5]])
+def test_curves_of_one_phase_have_no_change(shape):
+    assert phases.phase_change(curves(shape))["index"] is None
+
+
+def test_noise_has_no_phase_change():
+    found = [phases.phase_change(curves(np.full(12, 2.0), seed=seed))["index"] is not None for seed in range(40)]
+    assert np.mean(found) <= 0.1
+
+
+def test_phase_change_leaves_out_prompts_without_effects():
+    shape = curves([3, 2, 1, 2, 3])
+    shape[5:9, 0] = np.nan
+    assert phases.phase_change(shape)["index"] == 2
+    assert phases.phase_change(shape[5:9])["index"] is None
+
+
+def test_gap_opening():
+    def gaps(*low):
+        return np.array([(x + 0.1, x, x + 0.2) for x in low])
+
+    assert phases.gap_opening(gaps(-1, 1, -1, 1, 1)) == 3
+    assert phases.gap_opening(gaps(1, 1)) == 0
+    assert phases.gap_opening(gaps(1, -1)) is None
+    estimate, low, high = phases.gap_interval(np.full(50, 0.7), np.random.default_rng(0).normal(0.5, 0.1, 200))
+    assert low < estimate < high and estimate == pytest.approx(0.2, abs=0.03)
+
+
+def test_coincide():
+    change = {"index": 4, "low": 3, "high": 5}
+    assert [phases.coincide(change, opens) for opens in (1, 2, 6, 7, None)] == [False, True, True, False, None]
+
+
+def test_orders_of_known_effects():
+    and_effects, or_effects = pair(3, [((0,), 3.0), ((0, 1, 2), -1.0)])
+    v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
+    found = orders_of([v, np.zeros(4)])["and_only"]
+    assert found.mean_order[0] == pytest.approx(1.5) and found.cancellation[0] == pytest.approx(0.5)
+    assert found.high()[0] == pytest.approx(0.25)
+    assert np.isnan(found.strengths[1]).all()
