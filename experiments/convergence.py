@@ -7,7 +7,7 @@ Reproduces: arXiv 2401.16318, figures 3 and 5 (transfer of effects between two m
 Command:    python -m experiments convergence [--corpus DATA] [--models A B] [--quick] [--smoke]
             The two seeds need the corpus (sst2, tinystories) unless their models are there; else they are left out.
 Hardware:   2 CPU cores
-Minutes:    12, and 15 for training another seed (--quick: 4)
+Minutes:    8, and 20 for training another seed (--quick: 5)
 Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
 """
 
