@@ -131,6 +131,12 @@ def one_bit(content):
     return content[:200] + bytes([content[200] ^ 1]) + content[201:]
 
 
+def one_digit(content):
+    """Still JSON."""
+    assert b"0.02" in content
+    return content.replace(b"0.02", b"0.03")
+
+
 def signed(change):
     """JSON with a checksum that fits, as a person would write it who changes a run by hand."""
 
@@ -593,7 +599,7 @@ RUNS = [
         *DRAW,
         make=damaged("settings.json", b'{"a": "\\ud800", "sha256": ""}'),
     ),
-    case("settings with a bit flipped", "does not match its sha256", *DRAW, make=damaged("settings.json", one_bit)),
+    case("settings with a bit flipped", "does not match its sha256", *DRAW, make=damaged("settings.json", one_digit)),
     case(
         "an older run",
         "has format 2; this version of andor reads 3",
