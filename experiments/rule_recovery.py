@@ -111,12 +111,12 @@ def optima(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"])
     }
 
 
-def recovered(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"], published: int | None) -> Games:
-    """`optima`, "and only" (Harsanyi) and, if its number of steps is given, "published" (that solver at the rule)."""
-    found = optima(v, error) | {"and only": [(lattice.moebius(each), np.zeros_like(each)) for each in v]}
-    if published is not None:
-        found["published"] = _pairs(andor.extract(v, RULE, Published(steps=published)))
-    return found
+def recovered(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"], published_steps: int) -> Games:
+    """`optima`, "published" (the published solver at the rule, with so many steps) and "and only" (Harsanyi)."""
+    return optima(v, error) | {
+        "published": _pairs(andor.extract(v, RULE, Published(steps=published_steps))),
+        "and only": [(lattice.moebius(each), np.zeros_like(each)) for each in v],
+    }
 
 
 def _pairs(solution: andor.Solution) -> list[metrics.Pair]:
