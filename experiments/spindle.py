@@ -325,6 +325,8 @@ def _draw_validation(ax, validation: list[dict]) -> None:
 
 
 def _claim(result: dict) -> str:
+    if not result["labels"]:
+        return "No model of this zoo is regularised or overfits"
     name = "overfit" if "overfit certified" in result["labels"] else "regularised"
     low, shares, peaks = [], [], []
     for method in METHODS:
