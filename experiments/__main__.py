@@ -129,15 +129,17 @@ def main(arguments: list[str]) -> int:
         print(f"no experiment {name!r}.\n\n{listing()}", file=sys.stderr)
         return 2
     program = f"python -m experiments {name}"
+    summary = "Run every study." if name == "all" else found[name].summary
+    if name != "all" and {"-h", "--help"} & set(rest):
+        print(f"{found[name].docstring}\n")  # as it stands; the options below it are wrapped
     if name == "all" or found[name].is_study:
-        description = "Run every study." if name == "all" else found[name].docstring
-        settings = tyro.cli(study.Settings, description=description, args=rest, prog=program)
+        settings = tyro.cli(study.Settings, description=summary, args=rest, prog=program)
         if name == "all":
             return run_all(settings)
         study.execute(name, settings)
         return 0
     module = importlib.import_module(f"experiments.{name}")
-    module.main(tyro.cli(module.Config, description=module.__doc__, args=rest, prog=program))
+    module.main(tyro.cli(module.Config, description=summary, args=rest, prog=program))
     return 0
 
 

@@ -193,3 +193,11 @@ def test_results_come_back_as_saved(tmp_path):
     }
     with pytest.raises(FileNotFoundError, match="python -m experiments other"):
         study.load("other", tmp_path)
+
+
+def test_help_shows_the_docstring_as_it_stands(capsys):
+    main = experiment("__main__")
+    with pytest.raises(SystemExit):
+        main.main(["sparsity", "--help"])
+    printed = capsys.readouterr().out
+    assert main.entries()["sparsity"].docstring in printed and "--corpus" in printed
