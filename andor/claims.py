@@ -18,9 +18,14 @@ except ImportError:  # Windows
 
 
 class Claim:
-    """A lock on a file, made if need be. Use `claim`, or `release` it."""
+    """A lock on a file, which `claim` takes and `release` gives back.
 
-    def __init__(self, path: Path, descriptor: int):
+    Attributes:
+      exclusive: false where the file system knows no locks, so that others may hold the same.
+    """
+
+    def __init__(self, path: Path, descriptor: int, exclusive: bool):
+        self.exclusive = exclusive
         self._path = path
         self._descriptor: int | None = descriptor
 
@@ -44,25 +49,31 @@ def claim(path: Path, *, wait: bool = False) -> Claim | None:
     Raises:
       OSError: the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _lock(descriptor, wait):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another process has just removed the empty folder
+            continue
+        locked = _lock(descriptor, wait)
+        if locked is False:
             os.close(descriptor)
             return None
         if _is(path, descriptor):
-            return Claim(path, descriptor)
+            return Claim(path, descriptor, exclusive=locked is True)
         os.close(descriptor)  # its last holder has removed it since
 
 
-def _lock(descriptor: int, wait: bool) -> bool:
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        except OSError:  # no locks on this file system
-            pass
+def _lock(descriptor: int, wait: bool) -> bool | None:
+    """Whether the lock was taken; None where there are none."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # no locks on this file system
+        return None
     return True
 
 

@@ -85,6 +85,8 @@ class Compare:
         start = time.perf_counter()
         prompts = _prompts(self, strict=self.strict)
         if self.distributed is not None:
+            if self.out is None:
+                raise ValueError("--distributed needs --out: one run directory that all processes see.")
             _join(self.distributed)
         more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
         run = _compare(self, self.models, prompts, command, **more)
@@ -274,8 +276,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if command.debug:
             raise
-        return _report(error)
+        return _leave(_report(error))
     return 0
+
+
+def _leave(code: int) -> int:
+    """An exit code; where there are other processes, exit with it: JAX would wait for them minutes, and then abort."""
+    from andor import hosts
+
+    if hosts.n_processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _parse(arguments: list[str]):
@@ -304,7 +317,10 @@ def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit code."""
     from andor.resume import Stopped
 
-    message = _one_line(" ".join([str(error), *getattr(error, "__notes__", ())]))
+    said = str(error)
+    if said and said[-1] not in ".!?":
+        said += "."
+    message = _one_line(" ".join([said, *getattr(error, "__notes__", ())]))
     if isinstance(error, Stopped):
         return _say(message, 128 + signal.SIGTERM)
     if isinstance(error, KeyboardInterrupt):
@@ -391,6 +407,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     from andor.mesh import read_mesh
     from andor.models import load_tokenizer
     from andor.prompts import player_table
+    from andor.resume import Stopped
 
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     if len(prompts) == 1:
@@ -416,11 +433,10 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
                 stop=stop,
                 **more,
             )
-    except BaseException as error:
-        if (out / "settings.json").exists() and not settings.out:
-            error.add_note(f"What is finished is in {out}: the same command with --out {out} goes on.")
-        elif (out / "settings.json").exists():
-            error.add_note("What is finished is kept: the same command goes on.")
+    except (Stopped, KeyboardInterrupt, OSError, RuntimeError, MemoryError) as error:
+        if (out / "settings.json").exists():
+            with_out = "" if settings.out else f" with --out {out}"
+            error.add_note(f"What is finished is in {out}: the same command{with_out} goes on.")
         raise
 
 

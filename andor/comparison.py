@@ -148,7 +148,9 @@ def _model_records(
             if tokens is None:
                 keys.append(None)
                 continue
-            predicted_by = ["this model"] if own_targets or not first_keys else ["another", first_keys[index]]
+            # Which tokens are special decides what is predicted.
+            own = ["this model", found.tokenizer_hash]
+            predicted_by = own if own_targets or not first_keys else ["another", first_keys[index]]
             content = {
                 "ids": tokens.token_ids.tolist(),
                 "players": tokens.player_of_token.tolist(),
@@ -208,6 +210,9 @@ def _check(names: tuple[str, ...], noise: float | str, tau: float) -> None:
             f"compare(noise=...) must be finite and not negative, or 'measured'; got {noise}. The published rule is "
             "0.02."
         )
+    folders = [store.model_folder(name).casefold() for name in names]  # some file systems know no case
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"compare(models=...) must differ in more than upper and lower case; got {names}.")
     if not 0 <= tau < 1:
         raise ValueError(f"compare(tau=...) must be a share of the largest effect, from 0 to 1; got {tau}.")
 

@@ -13,6 +13,7 @@ import andor.models
 from andor import hosts
 from andor.evaluation import evaluate_all
 from andor.prompts import Prompt
+from andor.resume import Stopped
 
 
 class Leader:
@@ -34,13 +35,12 @@ class Leader:
         self._tell({"evaluate": index, "target": target})
         self._in_step = False
 
-    def evaluated(self) -> None:
+    def no_more(self) -> None:
         """There is no next prompt."""
         self._tell({"evaluate": None})
-        self._in_step = True
 
-    def failed(self) -> None:
-        """A prompt failed, in every process alike; those after it are told anew."""
+    def evaluated(self) -> None:
+        """All prompts that were told are done, or one failed, in every process alike. Nothing is told."""
         self._in_step = True
 
     def _tell(self, message: dict) -> None:
@@ -54,7 +54,7 @@ class Leader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._in_step:
-            self._tell({"end": str(error) if error else None})
+            self._tell({"end": str(error) if error else None, "stopped": isinstance(error, Stopped)})
 
 
 def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> None:
@@ -65,7 +65,8 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
       baseline, mesh, measure_noise: as for `andor.evaluation.evaluate_all`.
 
     Raises:
-      RuntimeError: process 0 ended with an error.
+      Stopped: process 0 was asked to stop.
+      ValueError: process 0 ended with an error.
     """
     model, message = None, hosts.tell(None)
     while "end" not in message:
@@ -83,7 +84,8 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
                 pass
         message = hosts.tell(None)
     if message["end"] is not None:
-        raise RuntimeError(f"process 0 ended: {message['end']}")
+        kind = Stopped if message["stopped"] else ValueError
+        raise kind(f"process 0 ended: {message['end']}")
 
 
 class _Told:

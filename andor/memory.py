@@ -7,6 +7,11 @@ import jax
 
 from andor import hosts
 
+
+class Insufficient(ValueError):
+    """The memory or the devices that are here do not suffice; others may."""
+
+
 # A container's limit and what it uses of it: cgroup v2, then v1.
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -43,9 +48,9 @@ def host_bytes() -> int:
 
 
 def require_memory(caller: str, solver, n_players: int, needed: int, available: int, way_out: str) -> None:
-    """Raise ValueError when `needed` bytes are more than `available` for `solver` to solve `caller`'s problem."""
+    """Raise Insufficient when `needed` bytes are more than `available` for `solver` to solve `caller`'s problem."""
     if needed > available:
-        raise ValueError(
+        raise Insufficient(
             f"{caller}(v=...) has {n_players} players, for which {type(solver).__name__} needs "
             f"{needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are there. {way_out}"
         )

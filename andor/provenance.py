@@ -39,6 +39,11 @@ def device() -> str:
     return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
 
 
+def made_by() -> str:
+    """Device and versions, in one line."""
+    return ", ".join([device(), *(f"{name} {each}" for name, each in versions().items())])
+
+
 def process(command: str) -> dict[str, object]:
     """What is to be known of a process that works on a run: `andor.store` lists it under processes/."""
     return {

@@ -4,11 +4,16 @@ import contextlib
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from andor import claims, files
 from andor.store import FORMAT, read_settings, run_path, values_path
+
+EVALUATION = 1
+"""Version of `andor.evaluation`, to be raised by what changes v by more than rounding: earlier values are then not used
+again."""
 
 
 class Stopped(Exception):
@@ -50,7 +55,7 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
             f"the run directory {str(path)!r} cannot be written: {error.strerror or error}. "
             "Name another with out, or allow writing."
         ) from error
-    changed = differences(recorded, files.jsonable({"format": FORMAT, **settings}))
+    changed = differences(_decisive(recorded), _decisive(files.jsonable({"format": FORMAT, **settings})))
     if changed:
         more = f", and {len(changed) - 8} more" if len(changed) > 8 else ""
         raise ValueError(
@@ -60,9 +65,16 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
     return path
 
 
+def _decisive(settings: Mapping) -> dict:
+    """Settings without what decides no result: a commit of the hub with the same weights and tokenizer."""
+    models = [{name: x for name, x in model.items() if name != "revision"} for model in settings["models"]]
+    return {**settings, "models": models}
+
+
 def _begin(path: Path, settings: Mapping) -> dict:
     """Write the settings of a new run; another process may be at the same. Returns what is recorded then."""
-    if any(not each.name.startswith(("claims", ".settings.json.")) for each in path.iterdir()):
+    names = {each.name for each in path.iterdir()}
+    if "settings.json" not in names and any(not name.startswith(("claims", ".settings.json.")) for name in names):
         raise ValueError(
             f"the run directory {str(path)!r} is not empty, and what it holds is no run (no settings.json). Name "
             "another with out, or move it away."
@@ -104,7 +116,7 @@ def values_key(
       tokens: the prompt's token ids, the player of each, and what masks them.
       target: its token ids, or where they are predicted, by whom.
     """
-    content = json.dumps([fingerprint, dtype, precision, dict(tokens), target], sort_keys=True)
+    content = json.dumps([EVALUATION, fingerprint, dtype, precision, dict(tokens), target], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -112,7 +124,7 @@ def claim(run: str | Path, result: Path) -> claims.Claim | None:
     """Claim the work on a file of a run; None if another process is at it."""
     run = Path(run)
     held = claims.claim(run / "claims" / result.relative_to(run).with_suffix(""))
-    if held is not None:
+    if held is not None and held.exclusive:  # nobody else is writing it
         files.remove_unfinished(result)
     return held
 
@@ -126,13 +138,14 @@ def save_process(run: str | Path, record: Mapping) -> None:
     files.write_json(path, record)
 
 
-def values_beside(run: str | Path, keys: Collection[str]) -> dict[str, Path]:
-    """Values that the runs in the same directory hold already: key -> file. The files are not checked."""
-    run, wanted, found = Path(run).absolute(), set(keys), {}
+def values_beside(run: str | Path, keys: Collection[str]) -> dict[str, list[Path]]:
+    """Values that the runs in the same directory hold already: key -> files. The files are not checked."""
+    run, wanted, found = Path(run).absolute(), set(keys), defaultdict(list)
     for other in sorted(run.parent.glob("*/settings.json")):
-        if other.parent != run:
-            found |= {key: path for key, path in _values_in(other.parent) if key in wanted and path.exists()}
-    return found
+        for key, path in _values_in(other.parent) if other.parent != run else ():
+            if key in wanted and path.exists():
+                found[key].append(path)
+    return dict(found)
 
 
 def _values_in(run: Path) -> Iterator[tuple[str, Path]]:

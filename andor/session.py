@@ -5,6 +5,7 @@ the same run. Every prompt is evaluated under one model after the other, since o
 whose values are all there is not loaded.
 """
 
+import functools
 import gc
 import itertools
 import time
@@ -22,6 +23,7 @@ from andor import files, provenance, resume, store
 from andor.evaluation import evaluate_all
 from andor.followers import Leader
 from andor.interactions import Solution, Solver, extract
+from andor.memory import Insufficient
 from andor.models import LanguageModel
 from andor.prompts import Prompt
 from andor.store import Skipped
@@ -35,6 +37,10 @@ POLL = 0.5
 
 Progress = Callable[[str, str, int, int], None]
 """Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
+
+
+class _Failed(Exception):
+    """The evaluation of a prompt failed; the cause says why."""
 
 
 class Session:
@@ -84,6 +90,7 @@ class Session:
           resume.Stopped: `stop` said so.
           ValueError: every prompt failed, or, when strict, one did.
         """
+        self._try_again()
         self._adopt_values_beside()
         for name in self.names:
             self._evaluate(name)
@@ -110,38 +117,68 @@ class Session:
         """Leave a prompt out because of an error; raise it when strict."""
         if self.strict:
             raise ValueError(f"prompt {prompt_id!r} under model {model!r}: {error}") from error
-        skipped = Skipped(prompt_id, model, str(error))
+        skipped = Skipped(prompt_id, model, str(error), again=isinstance(error, Insufficient))
         store.save_skipped(self.out, skipped)
         self._note(skipped)
 
     # --------------------------------------------------------------------------------------------------- what is there
 
+    def _try_again(self) -> None:
+        """Forget that prompts are left out because of what this machine may have."""
+        for each in self._read_skipped():
+            if each.again:
+                store.skipped_path(self.out, each.id).unlink(missing_ok=True)
+
+    def _read_skipped(self) -> tuple[Skipped, ...]:
+        try:
+            return store.read_skipped(self.out)
+        except FileNotFoundError:  # another process tries one again
+            return ()
+
     def _note(self, skipped: Skipped) -> None:
         if skipped.id not in self.skipped:
+            if self.strict:
+                raise ValueError(f"prompt {skipped.id!r} under model {skipped.model!r}: {skipped.why}")
             self.skipped[skipped.id] = skipped
             warnings.warn(f"prompt {skipped.id!r} is left out. {skipped.model}: {skipped.why}", stacklevel=2)
 
     def _look(self, name: str) -> bool:
         """Read what is on disk and was not read yet; whether there was something."""
-        for each in store.read_skipped(self.out):
+        for each in self._read_skipped():
             self._note(each)
         found = False
         for prompt in self._left():
-            for results, path, read in (
-                (self.values[name], store.values_path(self.out, name, prompt.id), self._read_values(name)),
-                (self.effects[name], store.effects_path(self.out, name, prompt.id), store.read_effects),
-            ):
-                if prompt.id not in results and path.exists():
-                    try:
-                        results[prompt.id] = read(path, prompt)
-                        found = True
-                    except files.Damaged as error:
-                        files.set_aside(path)
-                        warnings.warn(f"{error} It is made anew, and kept as {path.name}.damaged.", stacklevel=2)
+            values, effects = self.values[name], self.effects[name]
+            if prompt.id not in values:
+                read = functools.partial(store.read_values, prompt=prompt, key=self.keys[name][prompt.id])
+                found |= self._read(values, prompt.id, store.values_path(self.out, name, prompt.id), read)
+            if prompt.id in values and prompt.id not in effects:
+                read = functools.partial(store.read_effects, prompt=prompt, values=values[prompt.id])
+                found |= self._read(effects, prompt.id, store.effects_path(self.out, name, prompt.id), read)
         return found
 
-    def _read_values(self, name: str) -> Callable[[Path, Prompt], Values]:
-        return lambda path, prompt: store.read_values(path, prompt, self.keys[name][prompt.id])
+    def _read(self, results: dict, prompt_id: str, path: Path, read: Callable[[Path], object]) -> bool:
+        """Read a file if it is there; what is damaged is set aside. Whether there is a result."""
+        try:
+            results[prompt_id] = read(path)
+            return True
+        except FileNotFoundError:
+            return False
+        except files.Damaged:
+            claim = resume.claim(self.out, path)
+            if claim is None:  # another process is at it
+                return False
+        try:
+            results[prompt_id] = read(path)  # it may have been made anew since
+            return True
+        except FileNotFoundError:
+            return False
+        except files.Damaged as error:
+            files.set_aside(path)
+            warnings.warn(f"{error} It is made anew, and kept as {path.name}.damaged.", stacklevel=2)
+            return False
+        finally:
+            claim.release()
 
     def _adopt_values_beside(self) -> None:
         """Copy values from the runs beside this one: what decides them is the same."""
@@ -154,15 +191,21 @@ class Session:
         there = resume.values_beside(self.out, {self.keys[name][prompt.id] for name, prompt in missing})
         for name, prompt in missing:
             key = self.keys[name][prompt.id]
-            if key not in there:
-                continue
-            try:
-                values = store.read_values(there[key], prompt, key)
-                device = files.read_arrays(there[key], ["device"])["device"].item()
-            except (OSError, ValueError):  # damaged, or removed meanwhile: then it is evaluated
-                continue
-            if self.noise != "measured" or np.isfinite(values.forward_noise):
-                store.save_values(self.out, name, prompt.id, values, key=key, device=device)
+            for path in there.get(key, ()):
+                try:
+                    values = store.read_values(path, prompt, key)
+                    made_by = files.read_arrays(path, ["made_by"])["made_by"].item()
+                except (OSError, ValueError):  # damaged, or removed meanwhile
+                    continue
+                claim = resume.claim(self.out, store.values_path(self.out, name, prompt.id))
+                if claim is None:
+                    break
+                try:
+                    if self.noise != "measured" or np.isfinite(values.forward_noise):
+                        store.save_values(self.out, name, prompt.id, values, key=key, made_by=made_by)
+                        break
+                finally:
+                    claim.release()
 
     def _left(self) -> list[Prompt]:
         return [prompt for prompt in self.prompts if prompt.id not in self.skipped]
@@ -183,6 +226,7 @@ class Session:
                 if first is None:
                     self._wait()
                     continue
+                self._check_stop()
                 model = model or self._load(name)
                 self._evaluate_claimed(model, itertools.chain([first], claimed), taken)
         finally:
@@ -221,10 +265,10 @@ class Session:
         while True:
             try:
                 return self._save_all(model, claimed, taken)
-            except ValueError as error:
-                self.leader.failed()
+            except _Failed as failed:
+                self.leader.evaluated()
                 prompt, claim = taken.popleft()  # those before it are saved
-                self.skip(prompt.id, model.name, error)
+                self.skip(prompt.id, model.name, failed.__cause__)
                 claim.release()
                 claimed = itertools.chain([each for each, _ in taken], claimed)
 
@@ -239,7 +283,7 @@ class Session:
                 target.append(self._target(model.name, prompt))
                 self.leader.evaluate(self.prompts.index(prompt), target[-1])
                 yield prompt
-            self.leader.evaluated()
+            self.leader.no_more()
 
         def targets() -> Iterator[str | None]:
             while True:
@@ -249,22 +293,33 @@ class Session:
             self._report_masks(model.name, before + sum(masks[:index]) + of_prompt)
 
         before = self._masks_done(model.name)
-        for values in evaluate_all(
+        evaluated = evaluate_all(
             model,
             begun(),
             targets=targets(),
             baseline=self.baseline,
             measure_noise=self.noise == "measured",
             progress=report,
-        ):
+        )
+        while True:
+            try:
+                values = next(evaluated, None)
+            except ValueError as error:
+                raise _Failed from error
+            if values is None:
+                break
             prompt, claim = taken[0]
             key = self.keys[model.name][prompt.id]
-            store.save_values(self.out, model.name, prompt.id, values, key=key, device=provenance.device())
-            self.values[model.name][prompt.id] = values
+            try:
+                store.save_values(self.out, model.name, prompt.id, values, key=key, made_by=provenance.made_by())
+                self.values[model.name][prompt.id] = values
+            except ValueError as error:  # its text cannot be stored
+                self.skip(prompt.id, model.name, error)
             taken.popleft()
             claim.release()
             if self.leader.alone:
                 self._check_stop()
+        self.leader.evaluated()
 
     def _target(self, name: str, prompt: Prompt) -> str | None:
         """What a model is to explain; None for its own prediction."""
@@ -294,8 +349,9 @@ class Session:
             try:
                 for prompt, solution in zip(batch, self._solve(name, batch), strict=True):
                     if not paths[prompt.id].exists():
-                        files.remove_unfinished(paths[prompt.id])
-                        store.save_effects(self.out, name, prompt.id, solution)
+                        if claim.exclusive:
+                            files.remove_unfinished(paths[prompt.id])
+                        store.save_effects(self.out, name, prompt.id, solution, self.values[name][prompt.id])
                         self.effects[name][prompt.id] = solution
             finally:
                 claim.release()
@@ -319,7 +375,7 @@ class Session:
         try:
             solver = self.solvers[batch[0].n_players]
             solutions = extract(np.stack([each.v for each in values]), bounds, solver, noise_unit=unit)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # JAX raises either
             if "RESOURCE_EXHAUSTED" not in str(error) or len(batch) == 1:
                 raise
             warnings.warn(f"no memory to solve {len(batch)} prompts at once: going on with half of them.", stacklevel=2)

@@ -45,7 +45,7 @@ summary.json
     models, pairs, prompts, worst   see `andor.summary.summarise`
 
 skipped/<prompt id>.json
-    id, model, why
+    id, model, why, again (whether it was for want of memory or devices, so that it is tried again)
 
 values/<folder>/<prompt id>.npz
     v                    float64 [2**n_players], log-odds of the target, nats
@@ -56,13 +56,14 @@ values/<folder>/<prompt id>.npz
     seconds              float64 []
     forward_noise        float64 [], size of the noise of v, nats; NaN where it was not measured
     key                  unicode [], as in the settings
-    device               unicode [], what evaluated it
+    made_by              unicode [], device and versions that evaluated it
 
 effects/<folder>/<prompt id>.npz
     and_effects, or_effects, noise, dual_values   float64 [2**n_players]; v = zeta(and) + or_sums(or) + noise
     noise_bound, primal, dual, gap                float64 []; dual is what dual_values prove, gap = 1 - dual / primal
     steps                int64 []
     status               unicode [], "converged" or "not converged: ..."
+    values               unicode [], sha256 of the v that they are effects of
 """
 
 import contextlib
@@ -95,11 +96,14 @@ class Skipped:
       id: of the prompt.
       model: under which it failed.
       why: the message of the error.
+      again: whether the next process that goes on with the run tries it again, since what was missing was memory or
+        devices.
     """
 
     id: str
     model: str
     why: str
+    again: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -203,14 +207,21 @@ def save_skipped(run: str | Path, skipped: Skipped) -> None:
     files.write_json(path, dataclasses.asdict(skipped))
 
 
-def save_values(run: str | Path, model: str, prompt_id: str, values: Values, *, key: str, device: str) -> None:
+def save_values(run: str | Path, model: str, prompt_id: str, values: Values, *, key: str, made_by: str) -> None:
     """Write v of one prompt under one model."""
-    files.write_arrays(values_path(run, model, prompt_id), dataclasses.asdict(values) | {"key": key, "device": device})
+    files.write_arrays(
+        values_path(run, model, prompt_id), dataclasses.asdict(values) | {"key": key, "made_by": made_by}
+    )
 
 
-def save_effects(run: str | Path, model: str, prompt_id: str, solution: Solution) -> None:
-    """Write the effects of one prompt under one model."""
-    files.write_arrays(effects_path(run, model, prompt_id), dataclasses.asdict(solution))
+def save_effects(run: str | Path, model: str, prompt_id: str, solution: Solution, values: Values) -> None:
+    """Write the effects of one prompt under one model, and of which values they are."""
+    arrays = dataclasses.asdict(solution) | {"values": _digest(values)}
+    files.write_arrays(effects_path(run, model, prompt_id), arrays)
+
+
+def _digest(values: Values) -> str:
+    return hashlib.sha256(values.v.tobytes()).hexdigest()
 
 
 def read_run(path: str | Path) -> Run:
@@ -233,17 +244,16 @@ def read_run(path: str | Path) -> Run:
     prompts = run.prompts
     keys = {name: prompt_keys(settings, name) for name in run.models}
     with _advice():
-        return dataclasses.replace(
-            run,
-            summary=files.read_json(path / "summary.json"),
-            values={
-                name: {p.id: read_values(values_path(path, name, p.id), p, keys[name][p.id]) for p in prompts}
-                for name in run.models
-            },
-            effects={
-                name: {p.id: read_effects(effects_path(path, name, p.id), p) for p in prompts} for name in run.models
-            },
-        )
+        summary = files.read_json(path / "summary.json")
+        values = {
+            name: {p.id: read_values(values_path(path, name, p.id), p, keys[name][p.id]) for p in prompts}
+            for name in run.models
+        }
+        effects = {
+            name: {p.id: read_effects(effects_path(path, name, p.id), p, values[name][p.id]) for p in prompts}
+            for name in run.models
+        }
+    return dataclasses.replace(run, summary=summary, values=values, effects=effects)
 
 
 def run_path(path: str | Path) -> Path:
@@ -276,7 +286,8 @@ def _read_skipped(path: Path) -> Skipped:
     except Damaged as error:
         raise Damaged(f"{str(error).rstrip('.')}. {advice}") from error
     names = [field.name for field in dataclasses.fields(Skipped)]
-    if content.keys() != set(names) or not all(isinstance(each, str) for each in content.values()):
+    *texts, again = (content.get(name) for name in names)
+    if content.keys() != set(names) or not all(isinstance(each, str) for each in texts) or type(again) is not bool:
         raise Damaged(f"{path} is damaged: it does not hold {', '.join(names)}. {advice}")
     return Skipped(**content)
 
@@ -297,9 +308,12 @@ def read_values(path: Path, prompt: Prompt, key: str | None = None) -> Values:
     return Values(**{name: tuple(x.tolist()) if name == "players" else _plain(x) for name, x in arrays.items()})
 
 
-def read_effects(path: Path, prompt: Prompt) -> Solution:
-    """Read the effects of one prompt, checked against its number of players. Raises as `read_values`."""
-    arrays = _read_arrays(path, Solution, prompt, per_subset=("and_effects", "or_effects", "noise", "dual_values"))
+def read_effects(path: Path, prompt: Prompt, values: Values) -> Solution:
+    """Read the effects of one prompt, checked to be those of these values. Raises as `read_values`."""
+    per_subset = ("and_effects", "or_effects", "noise", "dual_values")
+    arrays = _read_arrays(path, Solution, prompt, per_subset, also=("values",))
+    if arrays.pop("values").item() != _digest(values):
+        raise Damaged(f"{path} holds the effects of other values than those of its prompt.")
     return Solution(**{name: _plain(x) for name, x in arrays.items()})
 
 

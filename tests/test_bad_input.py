@@ -210,9 +210,10 @@ def a_run(path, text=TEXT, players=("good", "dull"), model="model"):
     }
     resume.open_run(path, settings)
     v, zero = np.array([0.0, 1.0, 2.0, 4.0]), np.zeros(4)
-    store.save_values(path, model, "one", Values(v, prompt.words, " word", 0.5, 10, 0.1), key="key", device="cpu")
+    values = Values(v, prompt.words, " word", 0.5, 10, 0.1)
+    store.save_values(path, model, "one", values, key="key", made_by="cpu")
     solution = Solution(zero, zero, v, zero, 0.02, 1.0, 1.0, 0.0, 3, "converged")
-    store.save_effects(path, model, "one", solution)
+    store.save_effects(path, model, "one", solution, values)
     store.save_summary(path, {}, [{"prompt": "one"}])
 
 
@@ -763,7 +764,7 @@ def test_odd_prompts_are_mapped_and_stored_as_they_are(tmp_path, name):
     for player, word in enumerate(prompt.words):
         assert word in tokenizer().decode(tokens.token_ids[tokens.player_of_token == player])
     values = Values(np.arange(4.0), prompt.words, " x", 0.5, 10, 0.1)
-    store.save_values(tmp_path, "m", name, values, key="key", device="cpu")
+    store.save_values(tmp_path, "m", name, values, key="key", made_by="cpu")
     assert store.read_values(store.values_path(tmp_path, "m", name), prompt).players == prompt.words
 
 

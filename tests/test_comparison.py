@@ -15,6 +15,7 @@ from andor import comparison, files, resume, session, store, tables
 from andor.comparison import compare
 from andor.interactions import extract
 from andor.lattice import or_sums, zeta
+from andor.memory import Insufficient
 from andor.prompts import Prompt
 from andor.solvers import FirstOrder, InteriorPoint
 from andor.summary import summarise
@@ -270,7 +271,7 @@ def contents(run):
     """What a run holds, without the time it took and who made it."""
     return {
         str(path.relative_to(run)): {
-            name: array.tobytes() for name, array in np.load(path).items() if name not in ("seconds", "device")
+            name: array.tobytes() for name, array in np.load(path).items() if name not in ("seconds", "made_by")
         }
         if path.suffix == ".npz"
         else path.read_bytes()
@@ -299,7 +300,10 @@ def test_the_same_call_goes_on_bit_for_bit(models, tmp_path, run, monkeypatch):
     out, stops = tmp_path / "apart" / "run", 0
     while True:
         try:
-            again = compare(models, PROMPTS, out=out, noise=0.05, stop=lambda: True)
+            saved = len([*out.glob("*/*/*.npz")])
+            again = compare(
+                models, PROMPTS, out=out, noise=0.05, stop=lambda before=saved: len([*out.glob("*/*/*.npz")]) > before
+            )
             break
         except resume.Stopped as stopped:
             stops += 1
@@ -351,6 +355,32 @@ def test_what_is_damaged_is_made_again(models, tmp_path, monkeypatch):
     assert contents(again.path) == before
 
 
+def test_what_is_left_out_for_want_of_memory_is_tried_again(models, tmp_path, monkeypatch):
+    plan_tree = andor.evaluation.plan_tree
+
+    def short(config, itemsize, tokenized, *arguments, **options):
+        if len(tokenized.token_ids) == long:
+            raise Insufficient("no memory for it")
+        return plan_tree(config, itemsize, tokenized, *arguments, **options)
+
+    long = len(andor.models.load_tokenizer(models[0])(PROMPTS[0].text)["input_ids"])
+    monkeypatch.setattr(andor.evaluation, "plan_tree", short)
+    with pytest.warns(UserWarning, match="'prompt-0001' is left out.*no memory for it"):
+        run = compare(models[:1], PROMPTS, out=tmp_path / "run")
+    assert len(run.prompts) == 2
+    monkeypatch.setattr(andor.evaluation, "plan_tree", plan_tree)
+    run = compare(models[:1], PROMPTS, out=tmp_path / "run")
+    assert len(run.prompts) == 3 and not run.skipped
+
+
+def test_a_commit_of_the_hub_decides_nothing(models, tmp_path):
+    out = compare(models[:1], PROMPTS[1:2], out=tmp_path / "run").path
+    settings = files.read_json(out / "settings.json")
+    settings["models"][0]["revision"] = "another"
+    files.write_json(out / "settings.json", settings)
+    assert compare(models[:1], PROMPTS[1:2], out=out).path == out
+
+
 def test_a_prompt_that_fails_is_left_out(models, tmp_path, monkeypatch):
     odd = Prompt("the film is", players=[(4, 6), (6, 8)], id="odd")  # two players share a token
     nan = Prompt("never a good film", players=["good", "film"], id="nan")
@@ -380,5 +410,7 @@ def test_a_prompt_that_fails_is_left_out(models, tmp_path, monkeypatch):
         compare(models, [*PROMPTS, odd], out=tmp_path / "strict", strict=True)
     with pytest.raises(ValueError, match=r"prompt 'nan' under model.*v is nan"):
         compare(models, [*PROMPTS, nan], out=tmp_path / "strict", strict=True)
+    with pytest.raises(ValueError, match="'odd' under model"):
+        compare(models, [*PROMPTS, odd, nan], out=tmp_path / "run", strict=True)  # where it is left out already
     with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"no prompt is left.*v is nan"):
         compare(models, [nan], out=tmp_path / "all")

@@ -53,8 +53,8 @@ def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS
             v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
             v[1:] += rng.normal(size=v.size - 1) * 0.005 * np.ptp(v)
             values = Values(v, tuple(text[a:b].strip() for a, b in spans), " positive", 0.9, 100, 0.1)
-            store.save_values(path, model, prompt_id, values, key=prompt_id, device="cpu")
-            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects))
+            store.save_values(path, model, prompt_id, values, key=prompt_id, made_by="cpu")
+            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects), values)
     labels = store.model_labels(tuple(models))
     settings = {
         "format": store.FORMAT,
@@ -214,8 +214,8 @@ def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
         v = lattice.zeta(and_effects)
         old = store.read_run(path).values[model]["prompt-1"]
         new = Values(v, old.players, old.target, 0.9, 1, 0.1)
-        store.save_values(path, model, "prompt-1", new, key="prompt-1", device="cpu")
-        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects))
+        store.save_values(path, model, "prompt-1", new, key="prompt-1", made_by="cpu")
+        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects), new)
     found = {effect.subset: effect for effect in convergence.compared(store.read_run(path), "prompt-1")}
     assert set(found) == {not_good, dull, opposite}
     assert [found[s].shared for s in (not_good, dull, opposite)] == [True, False, False]

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import optax
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andor import files, resume, store
+from andor import claims, files, resume, store
 from andor.interactions import Solution
 from andor.lattice import moebius
 from andor.prompts import Prompt
@@ -64,8 +65,8 @@ def run(tmp_path):
     for seed, name in enumerate(MODELS):
         for prompt in PROMPTS:
             values = values_of(prompt, seed)
-            store.save_values(path, name, prompt.id, values, key=f"{name} {prompt.id}", device="cpu x 1")
-            store.save_effects(path, name, prompt.id, solution_of(values))
+            store.save_values(path, name, prompt.id, values, key=f"{name} {prompt.id}", made_by="cpu x 1")
+            store.save_effects(path, name, prompt.id, solution_of(values), values)
     return path
 
 
@@ -270,10 +271,10 @@ def test_values_are_found_in_the_runs_beside(run):
     beside = run.parent / f"{run.name}-beside"
     name, prompt = MODELS[1], PROMPTS[0]
     key = f"{name} {prompt.id}"
-    assert resume.values_beside(beside, {key, "no such key"}) == {key: store.values_path(run, name, prompt.id)}
+    assert resume.values_beside(beside, {key, "no such key"}) == {key: [store.values_path(run, name, prompt.id)]}
     assert resume.values_beside(run, {key}) == {}, "not in itself"
     (run / "settings.json").write_text("{")
-    assert resume.values_beside(beside, {key}) == {key: store.values_path(run, name, prompt.id)}, (
+    assert resume.values_beside(beside, {key}) == {key: [store.values_path(run, name, prompt.id)]}, (
         "they say it themselves"
     )
 
@@ -282,6 +283,44 @@ def test_values_of_something_else_are_refused(run):
     path = store.values_path(run, MODELS[0], PROMPTS[0].id)
     with pytest.raises(files.Damaged, match="another model, prompt or target"):
         store.read_values(path, PROMPTS[0], "another key")
+
+
+def test_effects_of_other_values_are_refused(run):
+    first, second = (store.effects_path(run, name, PROMPTS[0].id) for name in MODELS)
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(files.Damaged, match="effects of other values"):
+        store.read_run(run)
+
+
+def test_without_locks_nothing_of_others_is_removed(run, monkeypatch):
+    def unsupported(descriptor, flags):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(claims.fcntl, "flock", unsupported)
+    path = store.values_path(run, MODELS[0], "p")
+    writing = path.with_name(".p.npz.01234567.tmp")
+    writing.touch()
+    held = [resume.claim(run, path), resume.claim(run, path)]
+    assert all(each is not None and not each.exclusive for each in held) and writing.exists()
+    for each in held:
+        each.release()
+
+
+def test_claims_stand_folders_that_vanish(tmp_path):
+    made = []
+
+    def vanishing(path, *arguments, **options):
+        mkdir(path, *arguments, **options)
+        if len(made) < 3:
+            made.append(path)
+            path.rmdir()
+
+    mkdir, tmp_path = Path.mkdir, tmp_path / "claims"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "mkdir", vanishing)
+        held = claims.claim(tmp_path / "x")
+    assert held is not None and len(made) == 3
+    held.release()
 
 
 def test_skipped_prompts_are_in_no_list(run):

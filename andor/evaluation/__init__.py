@@ -234,7 +234,7 @@ def _check_finite(model: LanguageModel, prompt: Prompt, v: np.ndarray) -> None:
 def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     """Exact text of the model's most probable next token on the full prompt, leading space included.
 
-    Special tokens (an end of text), pieces of a character, and tokens whose text this tokenizer writes with other
+    Special tokens (an end of text), pieces of a character, NUL, and tokens whose text this tokenizer writes with other
     tokens are no text that can be explained, so the most probable of all other tokens is taken.
     """
     # Nothing is masked here, so any baseline will do.
@@ -252,7 +252,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
             continue
         after = model.tokenizer.decode([*tokenized.token_ids, token], clean_up_tokenization_spaces=False)
         text = after[len(before) :]
-        if not after.startswith(before) or not text or "\ufffd" in text:
+        if not after.startswith(before) or not text or {"\ufffd", "\0"} & set(text):
             continue
         if tokenize(prompt, model.tokenizer, text, baseline="zero").target_ids.tolist() == [token]:
             return text

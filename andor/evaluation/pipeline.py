@@ -16,6 +16,7 @@ import jax
 
 from andor import hosts
 from andor.evaluation.work import Evaluation, Step
+from andor.memory import Insufficient
 from andor.prompts import Prompt, TokenizedPrompt
 from andor.values import Values
 
@@ -207,7 +208,7 @@ def _smaller(flight: _Flight, limit: int | None, prompt: Prompt, reason: str, ag
             "as they could not know of each other. Ask for smaller batches (tokens_per_batch), or name fewer players."
         )
     if used // 2 < FEWEST_TOKENS:
-        raise ValueError(
+        raise Insufficient(
             f"the device ran out of memory at {where} ({reason}). Smaller batches would not help: name fewer players, "
             "or use a smaller dtype or a larger device."
         )

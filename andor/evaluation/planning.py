@@ -9,6 +9,7 @@ import numpy as np
 
 from andor.evaluation.log_odds import VOCABULARY_PIECE
 from andor.evaluation.prefix_tree import PrefixTree
+from andor.memory import Insufficient
 from andor.mesh import ALONG, check_divides, check_sizes
 from andor.models.decoder import DecoderConfig
 from andor.models.loading import count_parameters
@@ -110,7 +111,7 @@ def plan_tree(
         advice = "Not even one player would fit: free memory"
     if tokens_per_batch and tokens_per_batch > 64:
         advice = f"Ask for smaller batches, or leave their size to the plan. {advice}"
-    raise ValueError(
+    raise Insufficient(
         f"the 2**{n_players} masked prompts take {needed / 1e9:.2f} GB beside the weights in batches of {rows} "
         f"tokens, and {available / 1e9:.2f} GB of memory are free. {advice}, or use a smaller dtype or a larger device."
     )
@@ -218,7 +219,7 @@ def share(
     groups = groups_players("the prompt", int(prompt.player_of_token.max()) + 1, data)
     n_devices, weights = data * model, weights_of_device(config, itemsize, model)
     if weights > available:
-        raise ValueError(
+        raise Insufficient(
             f"the weights take {weights / 1e9:.1f} GB on each of {n_devices} devices, and {available / 1e9:.1f} GB of "
             "memory are there. Divide them among more devices (model=...), or use a smaller dtype (bfloat16)."
         )
@@ -254,7 +255,7 @@ def weights_of_device(config: DecoderConfig, itemsize: int, model: int) -> int:
 def groups_players(what: str, n_players: int, data: int) -> int:
     """Players whose states tell apart the groups of masks along `data`; `what` is said to have too few, if so."""
     if data > 2**n_players:
-        raise ValueError(
+        raise Insufficient(
             f"{what} has {n_players} players, whose {2**n_players} masks cannot be divided among data={data} of the "
             "mesh. Name more players, or use a smaller mesh."
         )
