@@ -6,12 +6,14 @@ Reproduces: arXiv 2401.16318, figures 3 and 5 (transfer of effects between two m
             model's effects shuffled among subsets of equal order.
 Command:    python -m experiments convergence [--corpus DATA] [--models A B] [--quick] [--smoke]
             The two seeds need the corpus (sst2, tinystories) unless their models are there; else they are left out.
+            So is the pair of the zoo (python -m experiments zoo), which knows sentiment alone, where it is not trained.
 Hardware:   2 CPU cores
 Minutes:    8, and 20 for training another seed (--quick: 5)
 Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -22,14 +24,19 @@ from andor.figures.effects import effect_name
 from andor.metrics import Pair
 from experiments import seeds, sharing
 from experiments.convergence_figure import draw as draw
+from experiments.corpus import TEMPLATE
 from experiments.methods import LABELS, effects
 from experiments.sharing import TRANSFER_K
-from experiments.study import Row, Settings, comparison, described, interval, with_interval
+from experiments.study import Row, Settings, comparison, described, interval, prompts_of, with_interval
 
 JOINT, SEEDS = "two models, extracted jointly", "two training seeds, one recipe"
 TWO_MODELS = {method: f"two models, {label}" for method, label in LABELS.items()}
+OTHER_DATA = "two seeds and data parts, sentiment"
 AGAIN, BFLOAT16 = "one model, measured again", "one model, in bfloat16"
 SHUFFLED = "effects shuffled within orders"
+
+ZOO = ("llama-small-reference-1", "llama-small-reference-2")
+"""Two models of `experiments.zoo`: one recipe for sentiment, another seed and another fifth of the sentences each."""
 
 SHUFFLES = 20
 WORDS = 12
@@ -61,12 +68,13 @@ def measure(settings: Settings) -> dict:
     runs = [run, found.published, measured, rounded]
     trained = seeds.trained(settings)
     if trained:
-        other = comparison(settings, models=trained)
-        runs.append(other)
-        cases[SEEDS] = [
-            sharing.overlap(*(results.optimum(other, m, p) for m in trained), _ranges(other, trained, p))
-            for p in results.with_range(other, trained)
-        ]
+        runs.append(comparison(settings, models=trained))
+        cases[SEEDS] = _between(runs[-1])
+    zoo = tuple(str(settings.work / "zoo" / name) for name in ZOO)
+    sentiment = [prompt for prompt in prompts_of(settings) if prompt.text.endswith(TEMPLATE)]
+    if sentiment and all((Path(folder) / "scores.json").exists() for folder in zoo):
+        runs.append(comparison(settings, models=zoo, prompts=sentiment))
+        cases[OTHER_DATA] = _between(runs[-1])
     cases[SHUFFLED] = [_shuffled(run, pair, p, rng) for p in ids]
     return {
         "runs": [described(each) for each in runs],
@@ -81,6 +89,14 @@ def measure(settings: Settings) -> dict:
             run, ids, {p: each.overlap for p, each in zip(ids, cases[TWO_MODELS["certified"]], strict=True)}
         ),
     }
+
+
+def _between(run: store.Run) -> list[sharing.Overlap]:
+    """Overlap of the two models of a run on every prompt that has a unit."""
+    return [
+        sharing.overlap(*(results.optimum(run, model, p) for model in run.models), _ranges(run, run.models, p))
+        for p in results.with_range(run, run.models)
+    ]
 
 
 def _ranges(run: store.Run, models, prompt_id: str) -> tuple[float, float]:
