@@ -4,7 +4,7 @@ Reproduces:  the article's last section, as an experiment: one cause is varied a
              of 0.2 M parameters on SST-2, 2 seeds for each setting, without dropout and weight decay.
 Command:     python -m experiments causes --corpus DATA      (DATA holds sst2/train.tsv and sst2/dev.tsv)
 Hardware:    1 CPU core
-Minutes:     15, quick 4
+Minutes:     12, quick 4
 Published:   no numbers; claimed: what does not generalise shows as higher orders that cancel (arXiv 2502.10162).
 
 Base: 5% of the phrases, 800 steps. Length: the base runs at earlier steps. Data: a quarter and four times as many
@@ -22,11 +22,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from andor.figures import style
 from andor.solvers import InteriorPoint
 from experiments import training
+from experiments.cause_settings import CHANGES, EARLY, NUMBERS, SETTINGS, Setting
+from experiments.causes_figure import draw as draw
+from experiments.causes_figure import named, sign
 from experiments.corpus import choose
 from experiments.sentiment import (
     METHODS,
@@ -65,71 +66,14 @@ class Plan:
 
 PLANS = {
     "full": Plan(),
-    "quick": Plan(at=(100, 200, 400), seeds=1, fraction=0.02),
+    "quick": Plan(at=(300, 400, 550), seeds=1),
     "smoke": Plan(
         at=(2, 4), prompts=3, seeds=1, fraction=0.3, layers=1, settings=("base", "few", "easy", "hard"), resamples=2
     ),
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One way of training.
-
-    Attributes:
-      data: phrases, as a multiple of the base.
-      label_noise: share of flipped labels.
-      samples: "mixed", "easy" or "hard".
-      weight_decay: of AdamW.
-      early: whether the model is also looked at before the end.
-    """
-
-    data: float = 1.0
-    label_noise: float = 0.0
-    samples: str = "mixed"
-    weight_decay: float = 0.0
-    early: bool = False
-
-
-SETTINGS = {
-    "base": Setting(early=True),
-    "few": Setting(data=0.25, early=True),
-    "more": Setting(data=4.0),
-    "noise 30%": Setting(label_noise=0.3, early=True),
-    "easy": Setting(samples="easy"),
-    "hard": Setting(samples="hard"),
-    "few, decay": Setting(data=0.25, weight_decay=1.0),
-}
-
-EARLY = "early stop"
-"""Behind the name of a setting: at the watched step of least validation loss."""
-
-CAUSES = {
-    "training steps": None,  # the base at every watched step
-    "phrases": ("few", "base", "more"),
-    "flipped labels": ("base", "noise 30%"),
-    "samples": ("easy", "base", "hard"),
-}
-"""Cause -> models in order of its strength."""
-
-CHANGES = (
-    ("cause", "trained longer", "base, first", "base"),
-    ("cause", "less data", "base", "few"),
-    ("cause", "noisy labels", "base", "noise 30%"),
-    ("cause", "hard samples", "easy", "hard"),
-    ("remedy for long training", "early stop", "base", f"base, {EARLY}"),
-    ("remedy for long training", "more data", "base", "more"),
-    ("remedy for little data", "more data", "few", "base"),
-    ("remedy for little data", "early stop", "few", f"few, {EARLY}"),
-    ("remedy for little data", "weight decay", "few", "few, decay"),
-    ("remedy for noisy labels", "clean labels", "noise 30%", "base"),
-    ("remedy for noisy labels", "early stop", "noise 30%", f"noise 30%, {EARLY}"),
-)
-"""(kind, what is changed, model before, model after)."""
-
 _ROWS = 8  # of 128 tokens: about 47 phrases a step
-
-NUMBERS = {"score": "score", "mean_order": "mean order", "cancellation": "cancellation"}
 
 
 def measure(settings: Settings) -> dict:
@@ -163,7 +107,7 @@ def measure(settings: Settings) -> dict:
         },
         "models": [_model(name, models[name], found[name], plan.resamples) for name in models],
         "changes": [
-            _change(each, models, found, plan.resamples) for each in CHANGES if each[2] in models and each[3] in models
+            _change(each, found, plan.resamples) for each in CHANGES if each[2] in models and each[3] in models
         ],
     }
 
@@ -249,13 +193,10 @@ def _model(name: str, snapshots: Sequence[Snapshot], found: Sequence[dict[str, O
     return numbers
 
 
-def _change(change: tuple[str, str, str, str], models: dict, found: dict, resamples: int) -> dict:
+def _change(change: tuple[str, str, str, str], found: dict, resamples: int) -> dict:
     """Differences, after less before, with intervals over prompts."""
     kind, what, before, after = change
     numbers = {"kind": kind, "what": what, "before": before, "after": after}
-    losses = [_losses(models[name]) for name in (before, after)]
-    for loss in ("validation", "gap"):
-        numbers[loss] = [each[loss] for each in losses]
     for method in METHODS:
         pair = [_over_seeds(found[name], method) for name in (before, after)]
         numbers[method] = {"score": tuple(-x for x in np.array(spindle_change(*pair, resamples))[[0, 2, 1]])}
@@ -265,107 +206,30 @@ def _change(change: tuple[str, str, str, str], models: dict, found: dict, resamp
     return numbers
 
 
-# ------------------------------------------------------------------------------------------------- drawing
-
-LOOKS = {
-    "certified": {"color": style.model_colour(0), "ls": "-", "label": "certified optimum"},
-    "and_only": {"color": style.AND_ONLY, "ls": "--", "label": "AND only"},
-}
-
-
-def draw(result: dict) -> Figure:
-    """Above, the numbers against each cause; below, the diagnosis table."""
-    figure = style.new_figure(style.TWO_COLUMNS, 7.0)
-    moved = [each for each in result["changes"] if each["kind"] == "cause" and _sign(each["certified"]["score"]) == "−"]
-    lowered = ", ".join(each["what"] for each in moved) or "nothing"
-    style.title(figure, f"What lowers the score at the certified optimum: {lowered}")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
-    axes = above.subplots(3, 4, sharey="row", sharex="col")
-    by_name = {each["model"]: each for each in result["models"]}
-    for column, (cause, names) in zip(axes.T, CAUSES.items(), strict=True):
-        names = names or [*(name for name in by_name if name.startswith("base, ") and EARLY not in name), "base"]
-        names = [name for name in names if name in by_name]
-        for ax, number in zip(column, NUMBERS, strict=True):
-            for shift, method in zip((-0.06, 0.06), METHODS, strict=True):
-                look = LOOKS[method]
-                values = np.array([by_name[name][method][number] for name in names], float)
-                x = np.arange(len(names)) + shift
-                spread = np.abs(values[:, 1:].T - values[:, 0])
-                ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **look)
-                seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
-                ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=look["color"], alpha=0.5)
-            ax.grid(axis="y")
-        column[0].set_title(cause)
-        column[-1].set_xticks(range(len(names)), _ticks(cause, names, result["plan"], by_name))
-        column[-1].set_xlim(-0.4, len(names) - 0.6)
-    for ax, label in zip(axes[:, 0], NUMBERS.values(), strict=True):
-        ax.set_ylabel(label)
-    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    _table(below.subplots(), result)
-    return figure
-
-
-def _ticks(cause: str, names: Sequence[str], plan: dict, by_name: dict) -> list[str]:
-    if cause == "training steps":
-        return [f"{by_name[name]['steps'][0]:,}" for name in names]
-    if cause == "phrases":
-        return [f"{plan['fraction'] * SETTINGS[name].data:.3g}".lstrip("0") for name in names]
-    if cause == "flipped labels":
-        return [f"{SETTINGS[name].label_noise:.0%}" for name in names]
-    return [SETTINGS[name].samples for name in names]
-
-
-def _named(change: dict) -> str:
-    """A cause as it is; a remedy behind the trouble."""
-    trouble = change["kind"].removeprefix("remedy for ")
-    return change["what"] if change["kind"] == "cause" else f"{trouble} → {change['what']}"
-
-
-def _sign(numbers: Sequence[float]) -> str:
-    """ "+" or "−" where the interval leaves out 0, else "0"."""
-    return "+" if numbers[1] > 0 else "−" if numbers[2] < 0 else "0"
-
-
-def _table(ax, result: dict) -> None:
-    """One line a change; bold where the interval over prompts leaves out 0."""
-    ax.set_axis_off()
-    heads = ("", "change of score", "of mean order", "of cancellation", "validation loss", "gap")
-    places = (0.0, 0.24, 0.43, 0.62, 0.8, 0.92)
-    lines = len(result["changes"]) + 2
-    for place, head in zip(places, heads, strict=True):
-        ax.text(place, 1, head, va="top", fontsize=7, color=style.MUTED)
-    for row, change in enumerate(result["changes"], start=1):
-        y = 1 - row / lines
-        text = _named(change)
-        ax.text(places[0], y, text, va="top", fontsize=7)
-        for place, number in zip(places[1:4], NUMBERS, strict=True):
-            triple = change["certified"][number]
-            weight = "normal" if _sign(triple) == "0" else "bold"
-            value, low, high = (style.number(x) for x in triple)
-            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=6.5, weight=weight)
-        for place, loss in zip(places[4:], ("validation", "gap"), strict=True):
-            ax.text(place, y, " → ".join(style.number(x) for x in change[loss]), va="top", fontsize=6.5, ha="left")
-    ax.set_title("Differences at the certified optimum [95% over prompts]; bold: 0 is outside", fontsize=7.5)
-
-
 def rows(result: dict) -> list[Row]:
     """Changes of the score by cause and by remedy."""
     texts = {
         kind: "; ".join(
-            f"{_named(each)}: {with_interval(each['certified']['score'], '+.2f')} "
+            f"{named(each)}: {with_interval(each['certified']['score'], '+.2f')} "
             f"(AND only {each['and_only']['score'][0]:+.2f})"
             for each in result["changes"]
             if each["kind"].startswith(kind)
         )
         for kind in ("cause", "remedy")
     }
+    accuracy = {each["model"]: each["accuracy"] for each in result["models"]}
     profiles = "; ".join(
-        f"{each['what']}: {', '.join(_sign(each['certified'][number]) for number in NUMBERS)}"
+        f"{each['what']}: {', '.join(sign(each['certified'][number]) for number in NUMBERS)}, "
+        f"accuracy {accuracy[each['before']]:.0%} to {accuracy[each['after']]:.0%}"
         for each in result["changes"]
         if each["kind"] == "cause"
     )
     return [
         Row("causes: change of the score (1 - spindle share)", "none", texts["cause"]),
         Row("remedies: change of the score", "none", texts["remedy"]),
-        Row("diagnosis: which way score, mean order and cancellation go (0: not certain)", "none", profiles),
+        Row(
+            "diagnosis: which way score, mean order and cancellation go (0: not certain); dev accuracy",
+            "none",
+            profiles,
+        ),
     ]

@@ -1,0 +1,101 @@
+"""Drawing of `experiments.causes`: the numbers against each cause, and the diagnosis table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from andor.figures import style
+from experiments.cause_settings import CAUSES, EARLY, NUMBERS, SETTINGS
+
+LOOKS = {
+    "certified": {"color": style.model_colour(0), "ls": "-", "label": "certified optimum"},
+    "and_only": {"color": style.AND_ONLY, "ls": "--", "label": "AND only"},
+}
+
+
+def draw(result: dict) -> Figure:
+    """Above, the numbers against each cause; below, the diagnosis table."""
+    figure = style.new_figure(style.TWO_COLUMNS, 7.0)
+    by_name = {each["model"]: each for each in result["models"]}
+    style.title(figure, _claim(by_name))
+    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    axes = above.subplots(3, 4, sharey="row", sharex="col")
+    for column, (cause, names) in zip(axes.T, CAUSES.items(), strict=True):
+        names = names or [*(name for name in by_name if name.startswith("base, ") and EARLY not in name), "base"]
+        names = [name for name in names if name in by_name]
+        for ax, number in zip(column, NUMBERS, strict=True):
+            for shift, method in zip((-0.06, 0.06), LOOKS, strict=True):
+                look = LOOKS[method]
+                values = np.array([by_name[name][method][number] for name in names], float)
+                x = np.arange(len(names)) + shift
+                spread = np.abs(values[:, 1:].T - values[:, 0])
+                ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **look)
+                seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
+                ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=look["color"], alpha=0.5)
+            ax.grid(axis="y")
+        column[0].set_title(cause)
+        column[-1].set_xticks(range(len(names)), _ticks(cause, names, result["plan"], by_name))
+        column[-1].set_xlim(-0.4, len(names) - 0.6)
+    for ax, label in zip(axes[:, 0], NUMBERS.values(), strict=True):
+        ax.set_ylabel(label)
+    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    _table(below.subplots(), result["changes"], by_name)
+    return figure
+
+
+def _claim(by_name: dict) -> str:
+    """Scores at the ends of the causes, and whether the models learnt the task at all."""
+    said = {"more": "much data", "few": "little data", "noise 30%": "noisy labels", "hard": "hard samples"}
+    parts = [
+        f"{text} {style.number(by_name[name]['certified']['score'][0])} ({by_name[name]['accuracy']:.0%})"
+        for name, text in said.items()
+        if name in by_name
+    ]
+    return f"Score at the certified optimum (accuracy on dev): {', '.join(parts)}"
+
+
+def _ticks(cause: str, names: Sequence[str], plan: dict, by_name: dict) -> list[str]:
+    if cause == "training steps":
+        return [f"{by_name[name]['steps'][0]:,}" for name in names]
+    if cause == "phrases":
+        return [f"{plan['fraction'] * SETTINGS[name].data:.3g}".lstrip("0") for name in names]
+    if cause == "flipped labels":
+        return [f"{SETTINGS[name].label_noise:.0%}" for name in names]
+    return [SETTINGS[name].samples for name in names]
+
+
+def named(change: dict) -> str:
+    """A cause as it is; a remedy behind the trouble."""
+    trouble = change["kind"].removeprefix("remedy for ")
+    return change["what"] if change["kind"] == "cause" else f"{trouble} → {change['what']}"
+
+
+def sign(numbers: Sequence[float]) -> str:
+    """ "+" or "−" where the interval leaves out 0, else "0"."""
+    return "+" if numbers[1] > 0 else "−" if numbers[2] < 0 else "0"
+
+
+def _table(ax, changes: list[dict], by_name: dict) -> None:
+    """One line a change; bold where the interval over prompts leaves out 0."""
+    ax.set_axis_off()
+    heads = ("", "change of score", "of mean order", "of cancellation", "dev accuracy", "gap")
+    places = (0.0, 0.24, 0.43, 0.62, 0.8, 0.92)
+    lines = len(changes) + 2
+    for place, head in zip(places, heads, strict=True):
+        ax.text(place, 1, head, va="top", fontsize=7, color=style.MUTED)
+    for row, change in enumerate(changes, start=1):
+        y = 1 - row / lines
+        text = named(change)
+        ax.text(places[0], y, text, va="top", fontsize=7)
+        for place, number in zip(places[1:4], NUMBERS, strict=True):
+            triple = change["certified"][number]
+            weight = "normal" if sign(triple) == "0" else "bold"
+            value, low, high = (style.number(x) for x in triple)
+            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=6.5, weight=weight)
+        for place, key in zip(places[4:], ("accuracy", "gap"), strict=True):
+            ends = (style.number(by_name[change[end]][key]) for end in ("before", "after"))
+            ax.text(place, y, " → ".join(ends), va="top", fontsize=6.5)
+    ax.set_title(
+        "Differences at the certified optimum [95% over prompts; dots above: seeds]; bold: 0 is outside", fontsize=7.5
+    )
