@@ -317,10 +317,10 @@ def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit code."""
     from andor.resume import Stopped
 
-    said = str(error)
-    if said and said[-1] not in ".!?":
+    said, notes = str(error), getattr(error, "__notes__", ())
+    if said and said[-1] not in ".!?" and notes:
         said += "."
-    message = _one_line(" ".join([said, *getattr(error, "__notes__", ())]))
+    message = _one_line(" ".join([said, *notes]))
     if isinstance(error, Stopped):
         return _say(message, 128 + signal.SIGTERM)
     if isinstance(error, KeyboardInterrupt):

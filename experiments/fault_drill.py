@@ -36,7 +36,7 @@ from andor import comparison, files, store
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
 
 MODELS = ("tiny-llama", "tiny-qwen2")
-TIMES = ("seconds", "device")
+TIMES = ("seconds", "made_by")
 """Arrays that are not the same in two runs."""
 
 

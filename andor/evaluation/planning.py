@@ -220,8 +220,8 @@ def share(
     n_devices, weights = data * model, weights_of_device(config, itemsize, model)
     if weights > available:
         raise Insufficient(
-            f"the weights take {weights / 1e9:.1f} GB on each of {n_devices} devices, and {available / 1e9:.1f} GB of "
-            "memory are there. Divide them among more devices (model=...), or use a smaller dtype (bfloat16)."
+            f"the weights take {weights / 1e9:.1f} GB{f' on each of {n_devices} devices' * (n_devices > 1)}, and "
+            f"{available / 1e9:.1f} GB of memory are there. Divide them among more devices (model=...), or use a smaller dtype (bfloat16)."
         )
     tree = plan_tree(
         config,
