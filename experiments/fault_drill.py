@@ -15,6 +15,7 @@ Minutes:   10
 Expected:  lost 0, wrong 0 in every row.
 """
 
+import collections
 import contextlib
 import dataclasses
 import errno
@@ -147,39 +148,66 @@ class Drill:
         return sum(read.get(name) != arrays for name, arrays in self.reference.items())
 
 
-def finished(run: Path) -> dict[Path, bytes]:
-    """Results on disk, with their bytes."""
-    return {path: path.read_bytes() for path in run.glob("*/*/*.npz") if not path.name.startswith(".")}
+Identity = tuple[int, int, bytes]
+"""Inode, time of the last change, content of a file: effects that were lost and solved again have the same bytes."""
 
 
-def lost(before: dict[Path, bytes]) -> int:
-    """Of results that were on disk, how many are not there any more or not the same."""
-    return sum(not path.exists() or path.read_bytes() != content for path, content in before.items())
+def finished(run: Path) -> dict[Path, Identity]:
+    """Results on disk."""
+    found = {}
+    for path in run.glob("*/*/*.npz"):
+        if not path.name.startswith("."):
+            state = path.stat()
+            found[path] = (state.st_ino, state.st_mtime_ns, path.read_bytes())
+    return found
 
 
-def struck(drill: Drill, name: str, number: int, strike: Callable[[subprocess.Popen], None], processes: int) -> Row:
+def lost(before: dict[Path, Identity], run: Path) -> int:
+    """Of results that were on disk, how many are not there any more or were made again."""
+    now = finished(run)
+    return sum(now.get(path) != identity for path, identity in before.items())
+
+
+def phase(run: Path, prompts: int) -> str:
+    """What a run of so many prompts was at, by the model that it came to last."""
+    if not (run / "settings.json").exists():
+        return "begin"
+    models = sorted((run / "values").glob("*"), key=lambda folder: folder.stat().st_ctime_ns)
+    if not models or len([*models[-1].glob("*.npz")]) < prompts:
+        return "evaluate"
+    solved = len([*(run / "effects" / models[-1].name).glob("*.npz")])
+    return "solve" if solved == 0 else "write" if solved < prompts else "between models, or summary and figures"
+
+
+def struck(drill: Drill, name: str, number: int, with_signal: signal.Signals, processes: int) -> Row:
     """Processes on one run, one of them struck at a random moment, until it is finished; so many strikes in all."""
     row, out, times, before = Row(name, 0, 0, 0, 0, 0.0), drill.new(), [], {}
+    phases = collections.Counter()
     while row.injected < number:
         started = [drill.start(out) for _ in range(processes)]
         with contextlib.suppress(subprocess.TimeoutExpired):
             started[0].wait(timeout=drill.rng.uniform(0, 1) * drill.duration * processes)
         hit = started[0].poll() is None
         if hit:
-            strike(started[0])
-        for process in started:
-            process.wait()
-        row = dataclasses.replace(row, lost=row.lost + lost(before))  # of what was there at the strike before
-        before = finished(out)
+            started[0].send_signal(with_signal)
+            at = phase(out, len(drill.prompts))
+        now = finished(out)
+        row = dataclasses.replace(row, lost=row.lost + lost(before, out))  # of what was there at the strike before
+        before = now
+        codes = [process.wait() for process in started]
         if hit:
+            # SIGTERM that comes before Python listens ends the process as kill does.
+            assert codes[0] in (-with_signal, 128 + with_signal, 0), codes
+            phases[at] += 1
             row = dataclasses.replace(row, injected=row.injected + 1, finished=row.finished + len(before))
         # A run goes on from strike to strike; now and then it may finish.
         if not hit or row.injected == number or drill.rng.random() < 0.2:
             begun = time.perf_counter()
             drill.finish(out)
             times.append(time.perf_counter() - begun)
-            row = dataclasses.replace(row, lost=row.lost + lost(before), wrong=row.wrong + drill.wrong(out))
+            row = dataclasses.replace(row, lost=row.lost + lost(before, out), wrong=row.wrong + drill.wrong(out))
             out, before = drill.new(), {}
+    print(f"{name}: struck at {', '.join(f'{at} {count}' for at, count in sorted(phases.items()))}", flush=True)
     return dataclasses.replace(row, seconds=float(np.mean(times)))
 
 
@@ -201,7 +229,7 @@ def disk_full(drill: Drill) -> Row:
             row,
             injected=row.injected + 1,
             finished=row.finished + len(before),
-            lost=row.lost + lost(before),
+            lost=row.lost + lost(before, out),
             wrong=row.wrong + drill.wrong(out),
         )
         number += 1
@@ -256,7 +284,7 @@ def corrupt(drill: Drill, number: int) -> Row:
             begun = time.perf_counter()
             drill.call(whole)  # mends it
             times.append(time.perf_counter() - begun)
-            row = dataclasses.replace(row, lost=row.lost + lost(before), wrong=row.wrong + drill.wrong(whole))
+            row = dataclasses.replace(row, lost=row.lost + lost(before, whole), wrong=row.wrong + drill.wrong(whole))
         path.write_bytes(content)
     print(f"corrupt: {len(refused)} of {number} were refused by name; the others changed no array and no number.")
     return dataclasses.replace(row, seconds=float(np.mean(times)) if times else float("nan"))
@@ -276,15 +304,15 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 def main(config: Config) -> list[Row]:
     """Run the drills and print the table. Returns its rows."""
     if config.smoke:
-        config = dataclasses.replace(config, prompts=2, players=3, kills=2, corruptions=20)
+        config = dataclasses.replace(config, prompts=2, players=3, kills=1, corruptions=20)
     with tempfile.TemporaryDirectory() as folder:
         drill = Drill(Path(folder), config)
         few = max(config.kills // 10, 1)
         print(f"An undisturbed run takes {drill.duration:.1f} s and has {len(drill.reference)} results.")
         rows = [
-            struck(drill, "kill -9", config.kills, subprocess.Popen.kill, 1),
-            struck(drill, "two, kill -9", few, subprocess.Popen.kill, 2),
-            struck(drill, "SIGTERM", few, lambda process: process.send_signal(signal.SIGTERM), 1),
+            struck(drill, "kill -9", config.kills, signal.SIGKILL, 1),
+            struck(drill, "two, kill -9", few, signal.SIGKILL, 2),
+            struck(drill, "SIGTERM", few, signal.SIGTERM, 1),
             disk_full(drill),
             corrupt(drill, config.corruptions),
         ]

@@ -221,7 +221,8 @@ def share(
     if weights > available:
         raise Insufficient(
             f"the weights take {weights / 1e9:.1f} GB{f' on each of {n_devices} devices' * (n_devices > 1)}, and "
-            f"{available / 1e9:.1f} GB of memory are there. Divide them among more devices (model=...), or use a smaller dtype (bfloat16)."
+            f"{available / 1e9:.1f} GB of memory are there. Divide them among more devices (model=...), or use a "
+            "smaller dtype (bfloat16)."
         )
     tree = plan_tree(
         config,
