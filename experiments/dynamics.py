@@ -162,7 +162,7 @@ def draw(result: dict) -> Figure:
                     ax.fill_between(x, low, high, color=LOOKS[method]["color"], alpha=0.15, lw=0)
         ax.set_ylabel(label)
         ax.set_xlabel("training step")
-    axes[1, 0].legend(loc="upper center")
+    axes[1, 0].legend(loc="upper right")
     axes[1, 2].set_ylim(0, 1)
     for ax in axes.ravel():
         _mark(ax, x, first, show_change=ax is not losses)
@@ -209,16 +209,15 @@ def _mark(ax, x, run: dict, show_change: bool) -> None:
 
 
 def _claim(result: dict) -> str:
-    first = result["runs"][0]
-    change, opens = first["change"]["certified"], first["gap_opens"]
-    order = [each["mean_order"][0] for each in first["certified"]]
-    if change["index"] is None:
+    runs = result["runs"]
+    found = [run for run in runs if run["change"]["certified"]["index"] is not None]
+    if not found:
         return "No phase change: the mean order of the effects does not first fall and then grow"
-    at = first["step"][change["index"]]
-    gap = "no gap opens" if opens is None else f"the gap opens at step {first['step'][opens]:,} (line)"
+    change = ", ".join(f"{run['step'][run['change']['certified']['index']]:,}" for run in found)
+    opens = ", ".join("never" if run["gap_opens"] is None else f"{run['step'][run['gap_opens']]:,}" for run in found)
     return (
-        f"Mean order falls from {order[0]:.1f} to {order[change['index']]:.1f} by step {at:,} (band: 95% over "
-        f"prompts), then grows to {order[-1]:.1f}; {gap}"
+        f"Order falls, then grows, in {len(found)} of {len(runs)} runs; least at step {change} (band: first run), the "
+        f"gap opens at {opens} (line)"
     )
 
 
