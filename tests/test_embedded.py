@@ -25,7 +25,7 @@ def test_files_are_small_and_the_card_is_that_of_the_recipe(name):
     text = (folder / "README.md").read_text()
     scores = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", text, re.MULTILINE))
     assert len(scores) == 9
-    assert text == train.card(name, train.RECIPES[name], andor.load(name).parameters, scores, train.Config.seed)
+    assert text == train.card(name, train.PLANS[name], andor.load(name).parameters, scores, train.Config.seed)
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-qwen2"])
