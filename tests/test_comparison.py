@@ -1,9 +1,11 @@
 import csv
 import dataclasses
+import datetime
 import gc
 import io
 import json
 import shutil
+import time
 import weakref
 
 import numpy as np
@@ -313,6 +315,24 @@ def test_the_same_call_goes_on_bit_for_bit(models, tmp_path, run, monkeypatch):
     assert contents(again.path) == contents(run.path)
     assert without_times(again.summary) == without_times(run.summary)
     assert not list(out.rglob("*.tmp")) and not (out / "claims").exists()
+
+
+def test_clocks_that_jump_change_nothing(models, tmp_path, monkeypatch):
+    class Jumping(datetime.datetime):
+        years = iter((2100, 1970, 2038, 1999))
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.datetime(next(cls.years), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("andor.provenance.datetime", Jumping)
+    monkeypatch.setattr(time, "time", lambda: -1e9)
+    out = tmp_path / "run"
+    with pytest.raises(resume.Stopped):
+        compare(models[:1], PROMPTS, out=out, stop=lambda: any(out.glob("values/*/*.npz")))
+    again = compare(models[:1], PROMPTS, out=out)
+    assert len(again.prompts) == 3 and not again.skipped
+    assert sorted(path.name[:4] for path in (out / "processes").iterdir()) == ["1970", "2100"]
 
 
 def test_values_of_a_run_beside_are_used_again(models, tmp_path, monkeypatch):
