@@ -1,9 +1,10 @@
 """Kill, corrupt and fill up: what a run loses, and what it reads wrongly.
 
 What:      one run of the embedded models is made without a disturbance, and then again and again with one.
-           kill -9    `andor compare` in a process of its own is killed at a random moment, and the same command given
-                      again, until so many kills have struck; whatever was finished before a kill must be there, to the
-                      byte, after it, and the finished run must be that of the undisturbed one, to the bit.
+           kill -9    `andor compare` in a process of its own is killed at a random moment between two results, and the
+                      same command given again, until so many kills have struck; whatever was finished before a kill
+                      must be there, and not made again, after it, and the finished run must be that of the
+                      undisturbed one, to the bit.
            two, kill  the same with two processes on one run, one of which is killed.
            SIGTERM    the same with SIGTERM, which lets the process end by itself.
            disk full  every single write of a run fails in turn, with "no space left", and the same call is made again.
@@ -176,7 +177,20 @@ def phase(run: Path, prompts: int) -> str:
     if not models or len([*models[-1].glob("*.npz")]) < prompts:
         return "evaluate"
     solved = len([*(run / "effects" / models[-1].name).glob("*.npz")])
-    return "solve" if solved == 0 else "write" if solved < prompts else "between models, or summary and figures"
+    return "solve" if solved < prompts else "end of a model, summary, figures"
+
+
+def wait_for(drill: Drill, out: Path, process: subprocess.Popen) -> None:
+    """Until a random number of results is there, and then a random moment more; or until the process has ended.
+
+    A random time alone would mostly strike while Python is starting.
+    """
+    there = len(finished(out))
+    wanted = drill.rng.integers(there, len(drill.reference) + 1)
+    while process.poll() is None and (not (out / "settings.json").exists() or len(finished(out)) < wanted):
+        time.sleep(0.005)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=drill.rng.uniform(0, 0.5) * drill.duration / (2 * len(drill.models)))
 
 
 def struck(drill: Drill, name: str, number: int, with_signal: signal.Signals, processes: int) -> Row:
@@ -185,8 +199,7 @@ def struck(drill: Drill, name: str, number: int, with_signal: signal.Signals, pr
     phases = collections.Counter()
     while row.injected < number:
         started = [drill.start(out) for _ in range(processes)]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            started[0].wait(timeout=drill.rng.uniform(0, 1) * drill.duration * processes)
+        wait_for(drill, out, started[0])
         hit = started[0].poll() is None
         if hit:
             started[0].send_signal(with_signal)
