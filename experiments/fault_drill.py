@@ -190,7 +190,7 @@ def wait_for(drill: Drill, out: Path, process: subprocess.Popen) -> None:
     while process.poll() is None and (not (out / "settings.json").exists() or len(finished(out)) < wanted):
         time.sleep(0.005)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=drill.rng.uniform(0, 0.5) * drill.duration / (2 * len(drill.models)))
+        process.wait(timeout=drill.rng.uniform(0, 0.1))
 
 
 def struck(drill: Drill, name: str, number: int, with_signal: signal.Signals, processes: int) -> Row:
