@@ -213,8 +213,9 @@ def struck(drill: Drill, name: str, number: int, with_signal: signal.Signals, pr
             assert codes[0] in (-with_signal, 128 + with_signal, 0), codes
             phases[at] += 1
             row = dataclasses.replace(row, injected=row.injected + 1, finished=row.finished + len(before))
-        # A run goes on from strike to strike; now and then it may finish.
-        if not hit or row.injected == number or drill.rng.random() < 0.2:
+        # A run goes on from strike to strike while there is something left; now and then it may finish.
+        nothing_left = len(before) == len(drill.reference)
+        if not hit or nothing_left or row.injected == number or drill.rng.random() < 0.2:
             begun = time.perf_counter()
             drill.finish(out)
             times.append(time.perf_counter() - begun)
