@@ -83,13 +83,14 @@ class Compare:
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
-        prompts = _prompts(self, strict=self.strict)
+        left_out: list[str] = []
+        prompts = _prompts(self, None if self.strict else left_out)
         if self.distributed is not None:
             if self.out is None:
                 raise ValueError("--distributed needs --out: one run directory that all processes see.")
             _join(self.distributed)
         more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
-        run = _compare(self, self.models, prompts, command, **more)
+        run = _compare(self, self.models, prompts, command, left_out=left_out, **more)
 
         from andor import figures, hosts, tables
 
@@ -375,7 +376,9 @@ def _solver(name: SolverName):
     return {"auto": None, "exact": InteriorPoint(), "first-order": FirstOrder(), "published": Published()}[name]
 
 
-def _prompts(settings: "Compare | Plan", strict: bool = True) -> list:
+def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> list:
+    """The prompts asked for. Bad lines of a file are said, and added to a list where one is given; else the first is
+    raised."""
     if settings.prompts is not None and settings.prompt is not None:
         raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
     if settings.prompt is None and (settings.players or settings.target is not None):
@@ -388,8 +391,13 @@ def _prompts(settings: "Compare | Plan", strict: bool = True) -> list:
 
     if settings.prompt is not None:
         return [_one_prompt(settings)]
-    left_out = None if strict else lambda error: warnings.warn(f"left out: {error}", stacklevel=1)
-    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS, on_error=left_out)[: settings.limit]
+
+    def leave_out(error: ValueError) -> None:
+        left_out.append(str(error))
+        warnings.warn(f"left out: {error}", stacklevel=1)
+
+    on_error = None if left_out is None else leave_out
+    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS, on_error=on_error)[: settings.limit]
     return [dataclasses.replace(prompt, chat=True) for prompt in prompts] if settings.chat else prompts
 
 

@@ -43,6 +43,7 @@ def compare(
     mesh: Mesh | None = None,
     strict: bool = False,
     command: str = "andor.compare(...)",
+    left_out: Sequence[str] = (),
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> store.Run:
@@ -66,6 +67,7 @@ def compare(
         `out` must be on a file system that all see.
       strict: whether a prompt that fails under a model ends the run. By default it is left out, with a warning.
       command: what to record as the origin of the run.
+      left_out: to record too: why lines of a file of prompts gave no prompt.
       progress: called after every batch of masks and every batch of solutions.
       stop: asked after every prompt that was saved; True ends the work there.
 
@@ -109,7 +111,8 @@ def compare(
             "versions": provenance.versions(),
         }
         out = resume.open_run(out, settings)
-        resume.save_process(out, provenance.process(command) | {"mesh": None if mesh is None else dict(mesh.shape)})
+        devices = None if mesh is None else dict(mesh.shape)
+        resume.save_process(out, provenance.process(command) | {"mesh": devices, "left_out": left_out})
         session = Session(
             out,
             settings,

@@ -129,11 +129,17 @@ class Session:
             if each.again:
                 store.skipped_path(self.out, each.id).unlink(missing_ok=True)
 
-    def _read_skipped(self) -> tuple[Skipped, ...]:
-        try:
-            return store.read_skipped(self.out)
-        except FileNotFoundError:  # another process tries one again
-            return ()
+    def _read_skipped(self) -> Iterator[Skipped]:
+        for path in store.skipped_paths(self.out):
+            try:
+                yield store.read_skipped(path)
+            except FileNotFoundError:  # another process tries it again
+                continue
+            except files.Damaged as error:
+                files.set_aside(path)
+                warnings.warn(
+                    f"{error} The prompt is tried again, and the file kept as {path.name}.damaged.", stacklevel=2
+                )
 
     def _note(self, skipped: Skipped) -> None:
         if skipped.id not in self.skipped:

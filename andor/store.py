@@ -37,6 +37,7 @@ processes/*.json
     started     when, UTC
     host, pid   where
     device      what the models ran on
+    left_out    lines of the file of prompts that gave no prompt, and why
     mesh        devices along "data" (masks) and "model" (weights), or null for one device
     python      its version
     git         commit of a checkout that andor ran from, and whether it had changes; null for an installed package
@@ -237,7 +238,8 @@ def read_run(path: str | Path) -> Run:
     if not (path / "settings.json").is_file():
         raise FileNotFoundError(f"{path / 'settings.json'} is missing: {str(path)!r} holds no run.")
     settings = read_settings(path / "settings.json")
-    skipped = read_skipped(path)
+    with _advice():
+        skipped = tuple(map(read_skipped, skipped_paths(path)))
     run = Run(path, settings, {}, {}, {}, skipped)
     if not (path / "summary.json").is_file():
         raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished. {CONTINUE}.")
@@ -273,22 +275,23 @@ def prompt_keys(settings: Mapping, model: str) -> dict[str, str | None]:
     return {prompt["id"]: key for prompt, key in zip(settings["prompts"], record["keys"], strict=True)}
 
 
-def read_skipped(path: str | Path) -> tuple[Skipped, ...]:
-    """Prompts that a run leaves out, by id."""
-    found = sorted((Path(path) / "skipped").glob("*.json"))
-    return tuple(map(_read_skipped, found))
+def skipped_paths(run: str | Path) -> list[Path]:
+    """Files of the prompts that a run leaves out, by id."""
+    return sorted((Path(run) / "skipped").glob("*.json"))
 
 
-def _read_skipped(path: Path) -> Skipped:
-    advice = "Remove it, and give the same command again: the prompt is tried once more."
-    try:
-        content = files.read_json(path)
-    except Damaged as error:
-        raise Damaged(f"{str(error).rstrip('.')}. {advice}") from error
+def read_skipped(path: Path) -> Skipped:
+    """Read why one prompt was left out.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      Damaged: it is not what was written.
+    """
+    content = files.read_json(path)
     names = [field.name for field in dataclasses.fields(Skipped)]
     *texts, again = (content.get(name) for name in names)
     if content.keys() != set(names) or not all(isinstance(each, str) for each in texts) or type(again) is not bool:
-        raise Damaged(f"{path} is damaged: it does not hold {', '.join(names)}. {advice}")
+        raise Damaged(f"{path} is damaged: it does not hold {', '.join(names)}.")
     return Skipped(**content)
 
 

@@ -666,7 +666,7 @@ RUNS = [
     case("half the effects", "one.npz is damaged", *DRAW, make=damaged("effects/model/one.npz", half)),
     case(
         "a skipped prompt without reason",
-        "does not hold id, model, why, again. Remove it",
+        "does not hold id, model, why, again. Give the same command again",
         *DRAW,
         make=damaged("skipped/one.json", signed(lambda content: None)(b'{"id": "one", "sha256": ""}')),
     ),

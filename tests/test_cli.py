@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from andor import session, store
+from andor import files, session, store
 from andor.cli import main
 from andor.interactions import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
@@ -292,6 +292,8 @@ def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys):
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     errors = capsys.readouterr().err
     assert "andor: warning: left out: " in errors and "line 2: 'text' must be a string" in errors
+    (process,) = (tmp_path / "run" / "processes").iterdir()
+    assert "line 2: 'text' must be a string" in files.read_json(process)["left_out"][0]
     assert main([*command, "--strict", "--out", str(tmp_path / "strict")]) == 2
     assert capsys.readouterr().err.startswith("andor: error: ") and not (tmp_path / "strict").exists()
 

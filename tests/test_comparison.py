@@ -426,6 +426,13 @@ def test_a_prompt_that_fails_is_left_out(models, tmp_path, monkeypatch):
     assert {each.id: each.model for each in run.skipped} == {"odd": models[0], "nan": models[1]}
     assert [prompt.id for prompt in run.prompts] == ["prompt-0001", "own", "prompt-0003"]
     assert set(run.summary["prompts"]) == {"prompt-0001", "own", "prompt-0003"}
+    path = store.skipped_path(run.path, "nan")
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"nan\.json is damaged.*same command again"):
+        store.read_run(run.path)
+    with pytest.warns(UserWarning, match="tried again, and the file kept"):
+        again = compare(models, [*PROMPTS, odd, nan], out=run.path)
+    assert again.skipped == run.skipped and path.with_name("nan.json.damaged").exists()
     with pytest.raises(ValueError, match="prompt 'odd' under model"):
         compare(models, [*PROMPTS, odd], out=tmp_path / "strict", strict=True)
     with pytest.raises(ValueError, match=r"prompt 'nan' under model.*v is nan"):

@@ -17,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from andor.figures import convergence, effects, matching, orders, sparsity, style
+from andor.files import replace
 from andor.store import Run, read_run
 
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
@@ -45,10 +46,8 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
         with rc_context(style.style()):
             written += save(module.plot(run), run.path / "figures" / name)
     captions = run.path / "figures" / "captions.md"
-    captions.write_text(
-        "\n\n".join(f"**{name}.** {_escaped(module.caption(run))}" for name, module in drawn.items()) + "\n",
-        encoding="utf-8",
-    )
+    text = "\n\n".join(f"**{name}.** {_escaped(module.caption(run))}" for name, module in drawn.items()) + "\n"
+    replace(captions, lambda file: file.write(text.encode()))
     return [*written, captions]
 
 
@@ -76,8 +75,9 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     """Write a figure as `path`.png and `path`.pdf; the directory is made if need be."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")]
+    png, pdf = (path.with_name(f"{path.name}.{format}") for format in ("png", "pdf"))
     with rc_context(style.style()):
-        figure.savefig(files[0])
-        figure.savefig(files[1], metadata={"CreationDate": None})  # same figure, same file
-    return files
+        replace(png, lambda file: figure.savefig(file, format="png"))
+        # Without a date: same figure, same file.
+        replace(pdf, lambda file: figure.savefig(file, format="pdf", metadata={"CreationDate": None}))
+    return [png, pdf]
