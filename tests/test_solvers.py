@@ -222,6 +222,17 @@ def test_published_is_the_published_algorithm():
     np.testing.assert_allclose(solution.or_effects, np.where(lattice.orders(3) >= 2, or_effects, 0), atol=1e-6)
 
 
+def test_published_with_a_spread_knows_no_unit():
+    v, solver = planted(4, 0), Published(steps=200, spread=10.0)
+    one, thousand = (andor.extract(scale * v, 0.02, solver) for scale in (1.0, 1000.0))
+    np.testing.assert_allclose(thousand.and_effects, 1000 * one.and_effects, atol=1e-6)
+    np.testing.assert_allclose(thousand.or_effects, 1000 * one.or_effects, atol=1e-6)
+    unit = 10 / np.ptp(v)
+    as_published = andor.extract(unit * v, 0.02, Published(steps=200))
+    np.testing.assert_allclose(unit * one.and_effects, as_published.and_effects, atol=1e-9)
+    assert not andor.extract(np.ones(16), 0.02, solver).or_effects.any()
+
+
 def test_published_depends_on_its_start_and_certifies_little():
     v = planted(5, 0)
     one, two = (andor.extract(v, 0.02, Published(steps=500, start=0.1, seed=seed)) for seed in (0, 1))
@@ -239,7 +250,7 @@ def test_published_solves_each_problem_of_a_batch_as_alone():
 
 
 @pytest.mark.parametrize(
-    "arguments", [dict(learning_rate=np.nan), dict(start=np.nan), dict(tolerance=5.0), dict(steps=0)]
+    "arguments", [dict(learning_rate=np.nan), dict(start=np.nan), dict(tolerance=5.0), dict(steps=0), dict(spread=0.0)]
 )
 def test_published_refuses_bad_settings(arguments):
     with pytest.raises(ValueError, match=r"Published\("):

@@ -7,6 +7,10 @@ and e clipped to its bound after every step. The published figures were drawn wi
 In planted games it stops at 1.05 to 1.16 times the optimum for 6 players, 1.18 to 1.44 for 8 and 1.41 to 3.3 for 10
 (`experiments/solver_benchmark.py`); use `InteriorPoint` for everything else.
 
+Learning rates are absolute, and suit large language models, whose v spreads over some ten nats. Values that spread over
+less are left with jitter of high order, which looks like a spindle: `experiments/ablations.py` has both published rates
+with v scaled to ten nats (`spread`) and as it is.
+
 The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 """
 
@@ -36,6 +40,8 @@ class Published:
       learning_rate: first learning rate, in units of v; published 1e-5 or 1e-6. The last is a tenth of it, and those
         between are log-spaced.
       momentum: published 0.9.
+      spread: scale v so that max v - min v is this, in nats, before the descent, and the effects back; None leaves v as
+        it is, as published.
       start: standard deviation of a random start of gamma, in units of |v(N) - v(∅)|; 0 starts from gamma = 0.
       seed: of the random start.
       tolerance: certified relative gap that counts as converged; not a stopping rule, the number of steps is fixed.
@@ -46,6 +52,7 @@ class Published:
     steps: int = 50_000
     learning_rate: float = 1e-5
     momentum: float = 0.9
+    spread: float | None = None
     start: float = 0.0
     seed: int = 0
     tolerance: float = 1e-2
@@ -59,6 +66,8 @@ class Published:
                 f"[0, 1) and not negative, and finite; got {self.steps}, {self.learning_rate}, {self.momentum}, "
                 f"{self.start}."
             )
+        if self.spread is not None and not 0 < self.spread < np.inf:
+            raise ValueError(f"Published(spread=...) must be positive and finite, or None; got {self.spread}.")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"Published(tolerance=...) must be between 0 and 1; got {self.tolerance}.")
 
@@ -74,16 +83,20 @@ class Published:
         with jax.enable_x64(True):
             # This penalty does not tie models together: each is a problem of its own.
             v, bound = problem.v.reshape(-1, problem.v.shape[-1]), problem.noise_bound.ravel()
+            units = np.ptp(v, axis=1) / self.spread if self.spread else np.ones(len(v))
+            units = np.where(units > 0, units, 1.0)  # a constant v has no effects
+            v, bound = v / units[:, None], bound / units
             # The same start for every problem, so that one of a batch is solved as it is alone.
             noise = jnp.broadcast_to(jax.random.normal(jax.random.key(self.seed), v.shape[-1:]), v.shape)
-            scale = self.start * np.abs(v[:, -1:])
+            start = noise * self.start * np.abs(v[:, -1:])
             descend = functools.partial(_descend, settings=self)
-            answers = jax.vmap(descend, in_axes=(0, 0, 0, None))(v, bound, noise * scale, problem.weights)
-            and_effects, or_effects, dual_values = (np.array(x).reshape(problem.v.shape) for x in answers)
+            answers = jax.vmap(descend, in_axes=(0, 0, 0, None))(v, bound, start, problem.weights)
+            and_effects, or_effects, dual_values = (np.array(x) for x in answers)
+            shape = problem.v.shape
             return RawSolution(
-                and_effects=and_effects,
-                or_effects=or_effects,
-                dual_values=dual_values,
+                and_effects=(and_effects * units[:, None]).reshape(shape),
+                or_effects=(or_effects * units[:, None]).reshape(shape),
+                dual_values=dual_values.reshape(shape),
                 steps=np.full(len(problem.v), self.steps),
                 advice=("the published solver does not reach the optimum; use InteriorPoint, or FirstOrder",)
                 * len(problem.v),
