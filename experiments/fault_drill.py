@@ -12,7 +12,7 @@ What:      one run of the embedded models is made without a disturbance, and the
                       refuse it by name or give what was there. Then the same command mends the run.
 Command:   python -m experiments fault_drill [--kills 50] [--corruptions 300] [--seed 0] [--smoke]
 Hardware:  2 CPU cores.
-Minutes:   10
+Minutes:   20
 Expected:  lost 0, wrong 0 in every row.
 """
 
@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 from andor import comparison, files, store
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
@@ -337,3 +338,7 @@ def main(config: Config) -> list[Row]:
             flush=True,
         )
     return rows
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
