@@ -26,6 +26,7 @@ SETTINGS = {
     "base": Setting(early=True),
     "few": Setting(data=0.25, early=True),
     "more": Setting(data=4.0),
+    "noise 15%": Setting(label_noise=0.15),
     "noise 30%": Setting(label_noise=0.3, early=True),
     "easy": Setting(samples="easy"),
     "hard": Setting(samples="hard"),
@@ -38,7 +39,7 @@ EARLY = "early stop"
 CAUSES = {
     "training steps": None,  # the base at every watched step
     "phrases": ("few", "base", "more"),
-    "flipped labels": ("base", "noise 30%"),
+    "flipped labels": ("base", "noise 15%", "noise 30%"),
     "samples": ("easy", "base", "hard"),
 }
 """Cause -> models in order of its strength."""

@@ -7,11 +7,7 @@ from matplotlib.figure import Figure
 
 from andor.figures import style
 from experiments.cause_settings import CAUSES, EARLY, NUMBERS, SETTINGS
-
-LOOKS = {
-    "certified": {"color": style.model_colour(0), "ls": "-", "label": "certified optimum"},
-    "and_only": {"color": style.AND_ONLY, "ls": "--", "label": "AND only"},
-}
+from experiments.methods import LABELS, look
 
 
 def draw(result: dict) -> Figure:
@@ -25,21 +21,21 @@ def draw(result: dict) -> Figure:
         names = names or [*(name for name in by_name if name.startswith("base, ") and EARLY not in name), "base"]
         names = [name for name in names if name in by_name]
         for ax, number in zip(column, NUMBERS, strict=True):
-            for shift, method in zip((-0.06, 0.06), LOOKS, strict=True):
-                look = LOOKS[method]
+            for shift, method in zip((-0.1, 0, 0.1), LABELS, strict=True):
+                line = look(method) | {"label": LABELS[method]}
                 values = np.array([by_name[name][method][number] for name in names], float)
                 x = np.arange(len(names)) + shift
                 spread = np.abs(values[:, 1:].T - values[:, 0])
-                ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **look)
+                ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **line)
                 seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
-                ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=look["color"], alpha=0.5)
+                ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=line["color"], alpha=0.5)
             ax.grid(axis="y")
         column[0].set_title(cause)
         column[-1].set_xticks(range(len(names)), _ticks(cause, names, result["plan"], by_name))
         column[-1].set_xlim(-0.4, len(names) - 0.6)
     for ax, label in zip(axes[:, 0], NUMBERS.values(), strict=True):
         ax.set_ylabel(label)
-    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     _table(below.subplots(), result["changes"], by_name)
     return figure
 

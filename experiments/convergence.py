@@ -65,7 +65,7 @@ def measure(settings: Settings) -> dict:
     cases[AGAIN] = [sharing.mean([_again(measured, run, model, p, rng) for model in pair]) for p in ids]
     rounded = comparison(settings, dtype="bfloat16")
     cases[BFLOAT16] = [sharing.mean([_across((run, rounded), model, p) for model in pair]) for p in ids]
-    runs = [run, found.published, measured, rounded]
+    runs = [*found.runs, measured, rounded]
     trained = seeds.trained(settings)
     if trained:
         runs.append(comparison(settings, models=trained))

@@ -11,7 +11,8 @@ Published:   two phases, and the gap opens where the second begins (2407.19198; 
              without certificate).
 
 Prompts: 40 dev sentences of 8 or 9 players with their true label, the same at every step. Mean order: of a prompt's
-strength, mean over prompts. Beside the certified optimum (noise bound 2% of |v(N) - v(∅)|) stand AND effects alone.
+strength, mean over prompts. Beside the certified optimum (noise bound 2% of |v(N) - v(∅)|) stand AND effects alone and
+the published solver (20,000 steps).
 
 *Phase change* (`phase_change`): the watched step where the mean order is least, if it first falls to there and then
 grows. Whether it does is tested on other prompts than the step was chosen on. The interval resamples prompts.
@@ -29,8 +30,9 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 
 from andor.figures import style
 from experiments.corpus import choose
+from experiments.methods import FEW_STEPS, LABELS, NOISE, look, published_solvers
 from experiments.phases import coincide, gap_interval, gap_opening, phase_change
-from experiments.sentiment import METHODS, NOISE, follow, orders_of, read_task, summary
+from experiments.sentiment import METHODS, follow, orders_of, read_task, summary
 from experiments.study import Row, Settings
 from experiments.training import Recipe, new_model
 
@@ -79,13 +81,13 @@ def measure(settings: Settings) -> dict:
     plan = PLANS[settings.scale]
     task = read_task(settings, plan.prompts)
     at = [0, *np.unique(np.geomspace(plan.first, plan.steps, plan.watched - 1).round().astype(int)).tolist()]
-    runs = []
+    runs, published = [], published_solvers(settings, FEW_STEPS)
     for number in range(plan.seeds):
         recipe = recipe_of(plan, seed=10 * settings.seed + number)
         phrases = choose(task.train, plan.fraction, 0.0, recipe.seed)
         print(f"dynamics: seed {recipe.seed}, {len(phrases)} phrases", flush=True)
         snapshots = follow(task, recipe, phrases, at, settings.work / "dynamics")
-        found = [orders_of(snapshot.v) for snapshot in snapshots]
+        found = [orders_of(snapshot.v, published) for snapshot in snapshots]
         gaps = np.array([gap_interval(snapshot.validation, snapshot.train) for snapshot in snapshots])
         runs.append(
             {
@@ -115,6 +117,7 @@ def measure(settings: Settings) -> dict:
             "dtype": "float32",
             "noise": NOISE,
             "solver": "InteriorPoint()",
+            "published": list(map(repr, published)),
             "prompts": [prompt.text for prompt in task.prompts],
         },
         "runs": runs,
@@ -125,11 +128,11 @@ def measure(settings: Settings) -> dict:
 
 
 def draw(result: dict) -> Figure:
-    """Above, the first seed: losses, and strength by order at both methods. Below: mean order and spindle share."""
+    """Above, the first seed: losses, and strength by order at every method. Below: numbers of all seeds."""
     runs, first = result["runs"], result["runs"][0]
-    figure = style.new_figure(style.TWO_COLUMNS, 4.9)
+    figure = style.new_figure(style.TWO_COLUMNS, 4.6)
     style.title(figure, _claim(result))
-    axes = figure.subplots(2, 3, sharex=True)
+    axes = figure.subplots(2, 4, sharex=True)
     x = _places(first["step"])
     losses, *by_order = axes[0]
     for name, colour, line in (
@@ -146,24 +149,25 @@ def draw(result: dict) -> Figure:
     for ax, method in zip(by_order, METHODS, strict=True):
         shares = np.array([np.add(each["positive"], each["negative"]) for each in first[method]], float)
         _stack(ax, x, shares / shares.sum(axis=1, keepdims=True))
-        ax.set_title(f"Strength by order: {LABELS[method]}")
+        ax.set_title(f"Orders, {LABELS[method]}")
     by_order[0].set_ylabel("share of strength")
     for ax, number, label in zip(
-        axes[1], ("mean_order", "high", "spindle_share"),
-        ("mean order of the strength", "share at order 3 and above", "spindle share"), strict=True,
+        axes[1], ("mean_order", "high", "spindle_share", "cancellation"),
+        ("mean order of the strength", "share at order 3 and above", "spindle share", "cancellation"), strict=True,
     ):  # fmt: skip
         for method in METHODS:
             for run in reversed(runs):
                 estimate, low, high = np.array([each[number] for each in run[method]], float).T
                 own = run is first
-                ax.plot(x, estimate, label=LABELS[method] if own else None, alpha=1 if own else 0.35, **LOOKS[method],
+                ax.plot(x, estimate, label=LABELS[method] if own else None, alpha=1 if own else 0.35, **look(method),
                         lw=1.4 if own else 0.7)  # fmt: skip
                 if own:
-                    ax.fill_between(x, low, high, color=LOOKS[method]["color"], alpha=0.15, lw=0)
+                    ax.fill_between(x, low, high, color=look(method)["color"], alpha=0.15, lw=0)
         ax.set_ylabel(label)
         ax.set_xlabel("training step")
     axes[1, 0].legend(loc="upper right")
-    axes[1, 2].set_ylim(0, 1)
+    for ax in axes[1, 1:]:
+        ax.set_ylim(0, 1)
     for ax in axes.ravel():
         _mark(ax, x, first, show_change=ax is not losses)
         ax.grid(axis="y")
@@ -173,10 +177,6 @@ def draw(result: dict) -> Figure:
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xticklabels([f"{first['step'][i]:,}" for i in [0, *range(1, len(x), 3)]])
     return figure
-
-
-LABELS = {"certified": "certified optimum", "and_only": "AND only"}
-LOOKS = {"certified": {"color": style.model_colour(0), "ls": "-"}, "and_only": {"color": style.AND_ONLY, "ls": "--"}}
 
 
 def _places(steps: list[int]) -> np.ndarray:

@@ -22,13 +22,13 @@ from andor import metrics, results
 from andor.figures import style
 from andor.metrics import OrderStrength
 from andor.spindle import spindle_split
+from experiments.methods import LABELS
 from experiments.study import Row, Settings, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
 PROMPT_COUNTS = (1, 3, 10, 30)
 DRAWS, SMOKE_DRAWS = 20, 3
 REPLICATES, SMOKE_REPLICATES = 500, 10
-METHODS = {"certified": results.optimum, "and_only": results.and_only}
 SPLIT = "spindle share"
 TESTED = f"certified {SPLIT}"
 SCORES = {
@@ -45,7 +45,6 @@ Strength is in nats, cancellation that within a prompt.
 """
 PLAIN = {"certainty": "certainty", "loss": "loss (needs labels)"}
 """Scores without effects."""
-LABELS = {"certified": "Certified optimum", "and_only": "AND only"}
 
 
 def measure(settings: Settings) -> dict:
@@ -82,7 +81,7 @@ def measure(settings: Settings) -> dict:
                 "rho": _difference(scores[count, TESTED], scores[count, name], gaps["gap"], settings),
             }
             for count in sorted({count for count, _ in scores})
-            for name in (f"and_only {SPLIT}", *PLAIN)
+            for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN)
         ],
         "within": _within(every, gaps["gap"], [each.scored.architecture for each in runs]),
         "models": [
@@ -104,11 +103,11 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
     ids = results.prompt_ids(each.run)
     found: dict[str, np.ndarray] = {}
     highest = max(prompt.n_players for prompt in each.run.prompts)
-    for method, pair_of in METHODS.items():
+    for method in LABELS:
         strengths = np.zeros((len(ids), 2, highest))
         salient, cancelled = np.zeros(len(ids)), np.zeros(len(ids))
         for row, prompt in enumerate(ids):
-            pair = pair_of(each.run, each.name, prompt)
+            pair = each.pair(method, prompt)
             strength = metrics.order_strength(*pair)
             sides = (
                 (strength.positive, strength.negative)
@@ -130,7 +129,7 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
 def _scores(per_prompt: list[dict], players: tuple[int, ...], draws: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Name of a score, with its method -> `[draws, models]`."""
     found = {}
-    for method in METHODS:
+    for method in LABELS:
         strengths = [each[f"{method} strengths"] for each in per_prompt]
         totals = [each["certified strengths"].sum(axis=(1, 2)) for each in per_prompt]
         profiles = [[_profile(s, t, chosen) for s, t in zip(strengths, totals, strict=True)] for chosen in draws]
@@ -223,6 +222,7 @@ _MARKERS = {"reference": "o", "all": "*", "part": "s", "third": "D", "tenth": "^
 _LINES = {
     f"certified {SPLIT}": {"color": style.AND, "marker": "o", "label": "spindle share, certified optimum"},
     f"and_only {SPLIT}": {"color": style.AND_ONLY, "marker": "s", "label": "spindle share, AND only"},
+    f"published {SPLIT}": {"color": style.MODELS[1], "marker": "v", "label": "spindle share, published solver"},
     "certainty": {"color": style.MODELS[2], "marker": "^", "label": "certainty (1 bit less entropy)"},
     "loss": {"color": style.MODELS[4], "marker": "D", "label": "loss (needs labels)"},
 }
@@ -232,14 +232,17 @@ def draw(result: dict) -> Figure:
     """Spindle share against the gap; correlation against the number of prompts; all scores on all prompts."""
     figure = style.new_figure(style.TWO_COLUMNS, 5.0)
     style.title(figure, _claim(result))
-    axes = figure.subplots(2, 2)
-    for ax, method in zip(axes[0], METHODS, strict=True):
+    above, below = figure.subfigures(2, 1)
+    panels = above.subplots(1, len(LABELS), sharey=True)
+    for ax, method in zip(panels, LABELS, strict=True):
         _draw_models(ax, result, method)
-    handles, kinds = axes[0, 0].get_legend_handles_labels()
+    panels[0].set_ylabel("spindle share, all prompts")
+    handles, kinds = panels[0].get_legend_handles_labels()
     families = [Patch(color=style.model_colour(i), label=name) for i, name in enumerate(("Llama", "Qwen2"))]
-    figure.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
-    _draw_counts(axes[1, 0], result)
-    _draw_scores(axes[1, 1], result)
+    above.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
+    counts, scores = below.subplots(1, 2)
+    _draw_counts(counts, result)
+    _draw_scores(scores, result)
     return figure
 
 
@@ -252,9 +255,8 @@ def _draw_models(ax, result: dict, method: str) -> None:
         ax.scatter([], [], c=style.MUTED, marker=marker, s=16, lw=0, label=kind)
     most = max(each["prompts"] for each in result["correlations"])
     rho = _found(result, most, f"{method} {SPLIT}")
-    ax.set_title(f"{LABELS[method]}: ρ = {_text(rho)}")
+    ax.set_title(f"{LABELS[method]}\nρ = {_text(rho)}")
     ax.set_xlabel("dev less train label cross-entropy, nats")
-    ax.set_ylabel(f"spindle share, {most} prompts")
     ax.set_ylim(0, 1)
     ax.grid()
 
@@ -263,7 +265,7 @@ def _draw_counts(ax, result: dict) -> None:
     counts = sorted({each["prompts"] for each in result["correlations"]})
     for place, (name, look) in enumerate(_LINES.items()):
         rho = np.array([_found(result, count, name) for count in counts])
-        x = np.array(counts) * 1.06 ** (place - 1.5)
+        x = np.array(counts) * 1.06 ** (place - 2)
         ax.errorbar(
             x,
             rho[:, 0],
@@ -292,13 +294,13 @@ def _draw_scores(ax, result: dict) -> None:
         keys = (
             {name: style.MUTED}
             if name in PLAIN
-            else {f"certified {name}": style.AND, f"and_only {name}": style.AND_ONLY}
+            else {f"{method} {name}": _LINES[f"{method} {SPLIT}"]["color"] for method in LABELS}
         )
         for place, (key, colour) in enumerate(keys.items()):
             rho = _found(result, most, key)
-            y = row + (0 if len(keys) == 1 else 0.16 * (2 * place - 1))
+            y = row + (0 if len(keys) == 1 else 0.22 * (place - 1))
             ax.plot(rho[1:], [y, y], color=colour, lw=0.8)
-            ax.plot(rho[0], y, color=colour, marker="os"[place], ms=3.5)
+            ax.plot(rho[0], y, color=colour, marker="osv"[place], ms=3)
     ax.axvline(0, color="black", lw=0.6)
     ax.set_yticks(range(len(names)), [{**SCORES, **PLAIN}[name] for name in names])
     ax.invert_yaxis()
@@ -328,7 +330,8 @@ def _claim(result: dict) -> str:
     numbers = [style.number(float(_found(result, few, name)[0])) for name in _LINES]
     return (
         f"Rank correlation with the train-dev gap of {len(result['models'])} models, {few} prompts: spindle share "
-        f"{numbers[0]} (AND only {numbers[1]}), certainty {numbers[2]}, loss {numbers[3]}"
+        f"{numbers[0]} (AND only {numbers[1]}, published solver {numbers[2]}), certainty {numbers[3]}, "
+        f"loss {numbers[4]}"
     )
 
 
@@ -343,7 +346,7 @@ def rows(result: dict) -> list[Row]:
         )
         for name, look in _LINES.items()
     ]
-    for name in (f"and_only {SPLIT}", *PLAIN):
+    for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN):
         of_name = [each for each in result["differences"] if each["second"] == name]
         found.append(
             Row(

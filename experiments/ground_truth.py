@@ -20,7 +20,7 @@ along that identity (`experiments.rule_recovery.canonical`). The `strict` number
 
 Solvers. Optimum at the true bound: the largest |noise - noise[∅]| of the game, which nobody knows in practice. Optimum
 at the published rule: 2% of |v(N) - v(∅)|. AND only: Harsanyi dividends. Published: SGD at its published settings
-(50,000 steps, learning rate 1e-5), with the 2% rule.
+(50,000 steps; the better of two learning rates, `experiments.methods`), with the 2% rule.
 """
 
 import dataclasses
@@ -34,10 +34,11 @@ import numpy as np
 import andor
 from andor import lattice, metrics
 from andor.results import mean_of_defined
-from andor.solvers import InteriorPoint, Published
+from andor.solvers import InteriorPoint
 from experiments.ground_truth_figure import SOLVERS, cell_of
 from experiments.ground_truth_figure import draw as draw
 from experiments.logical_language import Language, Recipe, random_rules, train
+from experiments.methods import published_solvers
 from experiments.rule_recovery import NUMBERS, optima, recovered, score
 from experiments.study import Row, Settings, interval, with_interval
 
@@ -56,7 +57,6 @@ class Plan:
       languages, sentences: number of languages, each with a model of its own, and of sentences explained in each.
       steps: training steps at which the models are explained.
       sentence_words: players of a sentence.
-      published_steps: steps of the published solver.
     """
 
     n_players: tuple[int, ...] = (6, 8, 10)
@@ -68,7 +68,6 @@ class Plan:
     sentences: int = 10
     steps: tuple[int, ...] = (125, 250, 500, 1000)
     sentence_words: int = 8
-    published_steps: int = 50_000
 
 
 PLANS = {
@@ -76,7 +75,7 @@ PLANS = {
     "quick": Plan(n_players=(6, 8), noise=(0.0, 0.02, 0.1), shown_players=8, shown_noise=0.1, games=25, languages=2,
                   sentences=15, steps=(125, 500, 1000)),
     "smoke": Plan(n_players=(5,), noise=(0.05,), shown_players=5, games=3, languages=1, sentences=3, steps=(2, 4),
-                  sentence_words=5, published_steps=50),
+                  sentence_words=5),
 }  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def measure(settings: Settings) -> dict:
     plan = PLANS[settings.scale]
     return {
         "plan": dataclasses.asdict(plan),
-        "solver": {"optimum": repr(InteriorPoint()), "published": repr(Published(steps=plan.published_steps))},
+        "solver": {"optimum": repr(InteriorPoint()), "published": list(map(repr, published_solvers(settings)))},
         "tau": metrics.SALIENT,
         "exact": [
             cell
@@ -134,19 +133,17 @@ def _values(planted: list[metrics.Pair]) -> np.ndarray:
 
 def exact_cells(plan: Plan, n_players: int, place: int, settings: Settings) -> list[dict]:
     """Numbers of every solver at one noise of the plan, given by place."""
-    noise = plan.noise[place]
+    noise, published = plan.noise[place], published_solvers(settings)
 
     def compute() -> list[dict]:
         planted = _games(plan, n_players, settings.seed)
         truth = _values(planted)
         error = noise * np.random.default_rng([settings.seed, n_players, place]).normal(size=truth.shape)
-        cells = _cells(recovered(truth + error, error, plan.published_steps), planted)
+        cells = _cells(recovered(truth + error, error, published), planted)
         print(f"ground_truth: {n_players} players, noise {noise:g}", flush=True)
         return [{"n_players": n_players, "noise": noise, "solver": name, **numbers} for name, numbers in cells]
 
-    return _kept(
-        ("exact", AND_ORDERS, OR_ORDERS, plan.games, n_players, noise, place, plan.published_steps), settings, compute
-    )
+    return _kept(("exact", AND_ORDERS, OR_ORDERS, plan.games, n_players, noise, place, published), settings, compute)
 
 
 def _identifiable(plan: Plan, seed: int) -> list[dict]:
@@ -226,7 +223,7 @@ def _model(plan: Plan, settings: Settings) -> dict:
             "max_error": interval(np.abs(error).max(axis=1)),
             "r2": interval(share),
         }
-        found = {"model": recovered(v, error, plan.published_steps), "noise": optima(truth + noise, noise)}
+        found = {"model": recovered(v, error, published_solvers(settings)), "noise": optima(truth + noise, noise)}
         for source, pairs in found.items():
             for name, numbers in _cells(pairs, planted):
                 records.append({**about, "source": source, "solver": name, **numbers})

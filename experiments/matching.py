@@ -43,7 +43,7 @@ def measure(settings: Settings) -> dict:
         for place, p in enumerate(results.prompt_ids(run))
     }
     return {
-        "runs": [described(run), described(found.published)],
+        "runs": [described(each) for each in found.runs],
         "shares": SHARES,
         "top": TOP_K,
         "numbers": numbers,

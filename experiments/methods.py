@@ -2,18 +2,34 @@
 
 certified    least total strength of AND and OR effects, proved to 1e-6 (`andor.solvers.InteriorPoint`)
 and_only     Harsanyi dividends, the one set of AND effects that adds up to v (arXiv 2305.01939)
-published    AND and OR effects by gradient descent as published (`andor.solvers.Published`; arXiv 2401.16318)
+published    AND and OR effects by gradient descent as published (`andor.solvers.Published`; arXiv 2401.16318), at its
+             best: with both published learning rates, on v scaled to the spread for which they were chosen; of the two
+             answers the one of less strength. `experiments.ablations` shows what one rate gives on v as it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from andor import metrics, results, store
+import numpy as np
+from jaxtyping import Float
+
+import andor
+from andor import lattice, metrics, results, store
 from andor.figures import style
-from andor.solvers import Published
+from andor.solvers import InteriorPoint, Published
 from experiments.study import Settings, comparison
 
 LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "published": "published solver"}
 """Name of a method -> what figures call it."""
+
+NOISE = 0.02
+"""Noise bound in units of |v(N) - v(∅)|: the published rule."""
+
+RATES = (1e-5, 1e-6)
+"""Published learning rates."""
+
+SPREAD = 10.0
+"""Nats over which v spreads in large language models, about; small models' v is scaled to it."""
 
 SMOKE_STEPS = 200
 
@@ -24,27 +40,69 @@ class Effects:
 
     Attributes:
       run: at the certified optimum.
-      published: the same models and prompts with the published solver.
+      published: the same models and prompts with the published solver, a run per learning rate.
     """
 
     run: store.Run
-    published: store.Run
+    published: tuple[store.Run, ...]
+
+    @property
+    def runs(self) -> tuple[store.Run, ...]:
+        return self.run, *self.published
 
     def pair(self, method: str, model: str, prompt_id: str) -> metrics.Pair:
         """(AND effects, OR effects) of one prompt."""
         if method == "and_only":
             return results.and_only(self.run, model, prompt_id)
-        return results.optimum(self.published if method == "published" else self.run, model, prompt_id)
+        if method == "certified":
+            return results.optimum(self.run, model, prompt_id)
+        return weaker([results.optimum(run, model, prompt_id) for run in self.published])
 
 
-def published_solver(settings: Settings) -> Published:
-    """50,000 steps, as published; fewer only in a smoke run."""
-    return Published(steps=SMOKE_STEPS) if settings.smoke else Published()
+FEW_STEPS = 20_000
+"""Of the published solver, of which 20,000 to 50,000 steps are published: for studies of many models."""
 
 
-def effects(settings: Settings) -> Effects:
-    """Effects of the settings' models and prompts; runs that are there are read."""
-    return Effects(comparison(settings), comparison(settings, solver=published_solver(settings)))
+def published_solvers(settings: Settings, steps: int = 50_000) -> tuple[Published, ...]:
+    """The published solver with each of `RATES`; a smoke run takes few steps."""
+    steps = SMOKE_STEPS if settings.smoke else steps
+    return tuple(Published(steps=steps, learning_rate=rate, spread=SPREAD) for rate in RATES)
+
+
+def weaker(pairs: Sequence[metrics.Pair]) -> metrics.Pair:
+    """The pair of effects of least total strength."""
+    return min(pairs, key=lambda pair: sum(np.abs(effects[1:]).sum() for effects in pair))
+
+
+def effects(settings: Settings, steps: int = 50_000, **what) -> Effects:
+    """Effects of the settings' models and prompts, or of `what` (as for `comparison`); runs that are there are read.
+    `steps` are those of the published solver."""
+    solvers = published_solvers(settings, steps)
+    return Effects(
+        comparison(settings, **what), tuple(comparison(settings, solver=solver, **what) for solver in solvers)
+    )
+
+
+def by_method(v: Float[np.ndarray, "games s"], published: Sequence[Published]) -> dict[str, list[metrics.Pair]]:
+    """(AND, OR) effects of games of equally many players by every method; "published" where solvers are given."""
+    found = {
+        "certified": unbatched(andor.extract(v, NOISE, InteriorPoint())),
+        "and_only": [(lattice.moebius(each), np.zeros_like(each)) for each in v],
+    }
+    if published:
+        found["published"] = published_pairs(v, published)
+    return found
+
+
+def published_pairs(v: Float[np.ndarray, "games s"], solvers: Sequence[Published]) -> list[metrics.Pair]:
+    """(AND, OR) effects of games by the published solver: of the answers of all solvers the weaker, game by game."""
+    answers = [unbatched(andor.extract(v, NOISE, solver)) for solver in solvers]
+    return [weaker(of_game) for of_game in zip(*answers, strict=True)]
+
+
+def unbatched(solution: andor.Solution) -> list[metrics.Pair]:
+    """A batch of solutions as pairs of (AND, OR) effects."""
+    return list(zip(solution.and_effects, solution.or_effects, strict=True))
 
 
 def look(method: str, place: int = 0) -> dict:

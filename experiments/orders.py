@@ -20,13 +20,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-import andor
-from andor import lattice, metrics, results
+from andor import metrics, results
 from andor.figures import style
 from andor.metrics import OrderStrength, Pair
 from andor.results import FAINT
 from andor.spindle import spindle_split
-from experiments.methods import LABELS, effects, look, published_solver
+from experiments.methods import LABELS, by_method, effects, look, published_solvers
 from experiments.solver_benchmark import planted_game
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
 
@@ -66,7 +65,7 @@ def measure(settings: Settings) -> dict:
                 stacked = _stacked(shared, units)
                 of_model[method]["shared"] = _intervals(stacked, settings.seed)
     return {
-        "runs": [described(run), described(found.published)],
+        "runs": [described(each) for each in found.runs],
         "prompts": len(ids),
         "models": models,
         "games": {family: _games(settings, family, resamples) for family in FAMILIES},
@@ -129,16 +128,14 @@ def _games(settings: Settings, family: str, resamples: int) -> dict:
     """Profiles of planted games by method and of the planted effects themselves, in units of the planted strength."""
     n_players = SMOKE_PLAYERS if settings.smoke else GAME_PLAYERS
     games = [planted_game(n_players, family, settings.seed + i) for i in range(len(prompts_of(settings)))]
-    pairs: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}
-    pairs["and_only"] = [(lattice.moebius(game.v), np.zeros_like(game.v)) for game in games]
-    for method, solver in (("certified", None), ("published", published_solver(settings))):
-        pairs[method] = []
-        for start in range(0, len(games), BATCH):
-            batch = andor.extract(np.stack([game.v for game in games[start : start + BATCH]]), solver=solver)
-            pairs[method] += list(zip(batch.and_effects, batch.or_effects, strict=True))
-    units = [_strength(pair) for pair in pairs[TRUTH]]
+    found: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}
+    for start in range(0, len(games), BATCH):
+        v = np.stack([game.v for game in games[start : start + BATCH]])
+        for method, of_batch in by_method(v, published_solvers(settings)).items():
+            found.setdefault(method, []).extend(of_batch)
+    units = [_strength(pair) for pair in found[TRUTH]]
     return {
-        method: _profile([metrics.order_strength(*pair) for pair in pairs[method]], units, settings.seed, resamples)
+        method: _profile([metrics.order_strength(*pair) for pair in found[method]], units, settings.seed, resamples)
         for method in (TRUTH, *LABELS)
     }
 

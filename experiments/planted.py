@@ -7,9 +7,9 @@ from math import comb
 
 import numpy as np
 
-import andor
 from andor import lattice, metrics
 from andor.spindle import spindle_split
+from experiments.methods import FEW_STEPS, by_method, published_solvers
 from experiments.study import Settings, interval
 
 PROMPT_COUNTS = (1, 3, 10, 30)
@@ -76,12 +76,9 @@ def validate(settings: Settings) -> list[dict]:
         for _ in range(trials):
             share, rate, ratio = rng.uniform(0, 1), rng.uniform(0.3, 1.5), np.exp(rng.uniform(-np.log(2), np.log(2)))
             games = [planted(rng, n_players, share, rate, ratio, or_too) for _ in range(prompts)]
-            solution = andor.extract(np.stack([game.v for game in games]))
-            found = {
-                "effects": [(game.and_effects, game.or_effects) for game in games],
-                "certified": list(zip(solution.and_effects, solution.or_effects, strict=True)),
-                "and_only": [(lattice.moebius(game.v), np.zeros(2**n_players)) for game in games],
-            }
+            v = np.stack([game.v for game in games])
+            found = {"effects": [(game.and_effects, game.or_effects) for game in games]}
+            found |= by_method(v, published_solvers(settings, FEW_STEPS))
             for (method, pairs), count in itertools.product(found.items(), PROMPT_COUNTS):
                 if count <= prompts:
                     strengths = [metrics.order_strength(*pair) for pair in pairs[:count]]

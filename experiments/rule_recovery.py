@@ -4,15 +4,15 @@ Recovered are the salient effects, above 5% of the largest. A recovered effect i
 (AND or OR), about the same players and of the same sign.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 import andor
 from andor import lattice, metrics
 from andor.solvers import InteriorPoint, Published
-
-RULE = 0.02
-"""The published noise bound, in units of |v(N) - v(∅)|."""
+from experiments.methods import NOISE, by_method, unbatched
 
 NUMBERS = ("precision", "recall", "precision_strict", "recall_strict", "recall_and", "recall_or", "found")
 """What `score` gives."""
@@ -104,20 +104,18 @@ def optima(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"])
       v: values to explain.
       error: how far they are from the truth, in the same unit; the true bound is the largest |error - error[∅]|.
     """
+    return _true_bound(v, error) | {"rule": unbatched(andor.extract(v, NOISE, InteriorPoint()))}
+
+
+def recovered(
+    v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"], published: Sequence[Published]
+) -> Games:
+    """`optima`, "published" (the published solver, `methods.published_pairs`) and "and only" (Harsanyi)."""
+    names = {"certified": "rule", "published": "published", "and_only": "and only"}
+    found = by_method(v, published)
+    return _true_bound(v, error) | {name: found[method] for method, name in names.items()}
+
+
+def _true_bound(v, error) -> Games:
     bound = np.abs(error - error[:, :1]).max(axis=1)
-    return {
-        "true bound": _pairs(andor.extract(v, bound, InteriorPoint(), noise_unit="log-odds")),
-        "rule": _pairs(andor.extract(v, RULE, InteriorPoint())),
-    }
-
-
-def recovered(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"], published_steps: int) -> Games:
-    """`optima`, "published" (the published solver at the rule, with so many steps) and "and only" (Harsanyi)."""
-    return optima(v, error) | {
-        "published": _pairs(andor.extract(v, RULE, Published(steps=published_steps))),
-        "and only": [(lattice.moebius(each), np.zeros_like(each)) for each in v],
-    }
-
-
-def _pairs(solution: andor.Solution) -> list[metrics.Pair]:
-    return list(zip(solution.and_effects, solution.or_effects, strict=True))
+    return {"true bound": unbatched(andor.extract(v, bound, InteriorPoint(), noise_unit="log-odds"))}

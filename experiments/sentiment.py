@@ -19,16 +19,13 @@ from transformers import PreTrainedTokenizerFast
 import andor
 from andor import lattice, metrics
 from andor.models import EMBEDDED, LanguageModel
-from andor.solvers import InteriorPoint
+from andor.solvers import Published
 from andor.spindle import spindle_split
-from experiments import corpus, training
+from experiments import corpus, methods, training
 from experiments.corpus import LABELS, TEMPLATE, Document, Phrase
 from experiments.study import Settings, interval
 
-NOISE = 0.02
-"""Noise bound of the certified optimum, in units of |v(N) - v(∅)|: the published rule."""
-
-METHODS = ("certified", "and_only")
+METHODS = tuple(methods.LABELS)
 
 VOCAB_SIZE = 2048
 PLAYERS = (8, 9)
@@ -252,18 +249,13 @@ def spindle_change(before: Orders, after: Orders, repeats: int) -> tuple[float, 
     return interval(both, lambda index: after._share_of(index) - before._share_of(index), repeats=repeats)
 
 
-def orders_of(values: Sequence[Float[np.ndarray, "s"]]) -> dict[str, Orders]:
+def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Published]) -> dict[str, Orders]:
     """Order strengths of a model's values on all prompts, by every one of `METHODS`."""
     players = np.array([lattice.n_players_of(v) for v in values])
     strengths = {method: np.full((len(values), 2, players.max()), np.nan) for method in METHODS}
     for n_players in np.unique(players):
         index = np.flatnonzero(players == n_players)
-        solution = andor.extract(np.stack([values[i] for i in index]), NOISE, InteriorPoint())
-        pairs = {
-            "certified": zip(solution.and_effects, solution.or_effects, strict=True),
-            "and_only": ((lattice.moebius(values[i]), np.zeros_like(values[i])) for i in index),
-        }
-        for method, found in pairs.items():
+        for method, found in methods.by_method(np.stack([values[i] for i in index]), published).items():
             for i, pair in zip(index, found, strict=True):
                 order = metrics.order_strength(*pair)
                 both = np.stack([order.positive, order.negative])

@@ -55,7 +55,7 @@ def measure(settings: Settings) -> dict:
                 "median_needed": interval(needed, np.median, seed=settings.seed),
             }
     return {
-        "runs": [described(run), described(found.published)],
+        "runs": [described(each) for each in found.runs],
         "tau": SALIENT,
         "explained": EXPLAINED,
         "ranks": ranks,

@@ -24,12 +24,12 @@ from andor import lattice, metrics, results
 from andor.figures import style
 from andor.metrics import OrderStrength
 from andor.spindle import spindle_split
+from experiments.methods import LABELS
 from experiments.planted import validate
 from experiments.study import Row, Settings, interval, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
-METHODS = {"certified": results.optimum, "and_only": results.and_only}
-LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "effects": "effects given"}
+NAMES = LABELS | {"effects": "effects given"}
 GROUPS = ("labelled", "other", "weak")
 """Salient and in most references; salient and not so; below the salient threshold."""
 SETS = ("regularised", "overfit")
@@ -54,7 +54,7 @@ def measure(settings: Settings) -> dict:
     for name in SETS:
         models = [each for each in runs if _set_of(each) == name]
         if models:
-            for method in METHODS:
+            for method in LABELS:
                 found[f"{name} {method}"] = _profiles(models, references, method, settings)
     return {"validation": validation, "labels": found, **zoo_described(runs)}
 
@@ -120,7 +120,6 @@ def _majority(probabilities: list[float]) -> float:
 
 def _profiles(models: list[ZooRun], references: dict[str, list[ZooRun]], method: str, settings: Settings) -> dict:
     """Numbers of a set of models by one method: means over models, intervals over prompts."""
-    pair_of = METHODS[method]
     ids = results.prompt_ids(models[0].run)
     players = tuple(prompt.n_players for prompt in models[0].run.prompts)
     found = []  # [prompts][models]
@@ -130,9 +129,9 @@ def _profiles(models: list[ZooRun], references: dict[str, list[ZooRun]], method:
             optimum = metrics.order_strength(*results.optimum(model.run, model.name, prompt))
             unit = float(optimum.positive.sum() + optimum.negative.sum())
             if unit > 0:
-                others = [pair_of(each.run, each.name, prompt) for each in references[model.scored.architecture]]
+                others = [each.pair(method, prompt) for each in references[model.scored.architecture]]
                 unit *= model.direction(prompt)
-                row.append(label(pair_of(model.run, model.name, prompt), others, unit))
+                row.append(label(model.pair(method, prompt), others, unit))
         found.append(row)
     kept = [place for place, row in enumerate(found) if row]
     strengths = np.array([np.mean([each.strengths for each in found[place]], axis=0) for place in kept])
@@ -216,22 +215,23 @@ def draw(result: dict) -> Figure:
     """Above the models trained on all data, below those into overfitting: profiles by label, and the validation."""
     figure = style.new_figure(style.TWO_COLUMNS, 4.6)
     style.title(figure, _claim(result))
-    axes = figure.subplots(2, 3, width_ratios=[1, 1, 0.9])
+    axes = figure.subplots(2, 4)
     names = [name for name in SETS if f"{name} certified" in result["labels"]]
     for row, name in enumerate(SETS):
-        for column, method in enumerate(METHODS):
+        for column, method in enumerate(LABELS):
             ax = axes[row, column]
             if name not in names:
                 style.empty(ax, "no such models in this run")
                 continue
             _draw_profile(ax, result["labels"][f"{name} {method}"])
-            ax.set_title(f"{name.capitalize()}, {LABELS[method]}")
+            if row == 0:
+                ax.set_title(LABELS[method])
             if column == 0:
-                ax.set_ylabel("strength / total at the optimum\n← negative     positive →")
-    axes[1, 0].set_xlabel("order |S|, number of words")
-    axes[1, 1].set_xlabel("order |S|, number of words")
-    _draw_labelled(axes[0, 2], result, names)
-    _draw_validation(axes[1, 2], result["validation"])
+                ax.set_ylabel(f"{name} models\nstrength / total at the optimum\n← negative     positive →")
+    for ax in axes[1, :-1]:
+        ax.set_xlabel("order |S|")
+    _draw_labelled(axes[0, -1], result, names)
+    _draw_validation(axes[1, -1], result["validation"])
     handles = [
         Patch(color=colour, label=text)
         for colour, text in zip(
@@ -296,6 +296,7 @@ def _draw_validation(ax, validation: list[dict]) -> None:
         "effects": {"color": style.MUTED, "marker": "D"},
         "certified": {"color": style.AND, "marker": "o"},
         "and_only": {"color": style.AND_ONLY, "marker": "s"},
+        "published": {"color": style.MODELS[4], "marker": "^"},
     }
     for (method, look), or_too in itertools.product(looks.items(), (True, False)):
         chosen = [
@@ -309,7 +310,7 @@ def _draw_validation(ax, validation: list[dict]) -> None:
             ms=3,
             lw=1,
             ls="-" if or_too else "--",
-            label=LABELS[method] if or_too else None,
+            label=NAMES[method] if or_too else None,
             **look,
         )
     ax.axhline(0.05, color=style.MUTED, lw=0.6)
@@ -329,7 +330,7 @@ def _claim(result: dict) -> str:
         return "No model of this zoo is regularised or overfits"
     name = "overfit" if "overfit certified" in result["labels"] else "regularised"
     low, shares, peaks = [], [], []
-    for method in METHODS:
+    for method in LABELS:
         groups = result["labels"][f"{name} {method}"]["groups"]
         low.append(np.array(groups["labelled"]["low_orders"], float)[0])
         shares.append(np.array(groups["others"]["spindle_share"], float)[0])
@@ -351,16 +352,16 @@ def rows(result: dict) -> list[Row]:
             for each in validation
             if each["players"] == players and each["prompts"] == most and each["method"] == method
         )
-        for method in ("effects", *METHODS)
+        for method in ("effects", *LABELS)
     }
     found = [
         Row(
             f"error of the spindle share, planted with / without OR effects, {most} prompts, {players} players",
             "none (wanted: under 0.05)",
-            "; ".join(f"{LABELS[method]} {error}" for method, error in errors.items()),
+            "; ".join(f"{NAMES[method]} {error}" for method, error in errors.items()),
         )
     ]
-    for name, method in itertools.product(SETS, METHODS):
+    for name, method in itertools.product(SETS, LABELS):
         if f"{name} {method}" in result["labels"]:
             each = result["labels"][f"{name} {method}"]
             labelled, others = each["groups"]["labelled"], each["groups"]["others"]

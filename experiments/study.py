@@ -283,8 +283,10 @@ def execute(name: str, settings: Settings) -> dict:
         "command": command_of(name, settings),
         "scale": settings.scale,
         "seed": settings.seed,
+        # Runs and models that were in WORK already are read and not made again.
         "seconds": round(time.perf_counter() - start, 1),
         "device": provenance.device(),
+        "git": provenance.git_state(),
         "versions": {"python": platform.python_version()} | provenance.versions(),
     }
     save(name, settings.folder, {"provenance": made, **measured})

@@ -10,8 +10,8 @@ import numpy as np
 
 from andor.metrics import SALIENT
 from andor.prompts import Prompt
-from andor.solvers import FirstOrder
-from experiments.methods import published_solver
+from andor.solvers import FirstOrder, Published
+from experiments.methods import published_solvers
 from experiments.study import Settings
 
 REWORDINGS = Path(__file__).parent / "rewordings.jsonl"
@@ -75,7 +75,7 @@ def variants(settings: Settings) -> list[Variant]:
         Variant("dtype", "bfloat16", {"dtype": "bfloat16"}),
         Variant("dtype", "bfloat16, measured noise", {"dtype": "bfloat16", "noise": "measured"}),
         Variant("solver", "AND only", and_only=True),
-        Variant("solver", "published", {"solver": published_solver(settings)}),
+        *(Variant("solver", name, {"solver": solver}) for name, solver in _published(settings).items()),
         Variant("solver", "first-order", {"solver": FirstOrder()}),
     ]
     if settings.prompts.resolve() != Settings.prompts.resolve():
@@ -87,6 +87,19 @@ def variants(settings: Settings) -> list[Variant]:
 
 def _baselines() -> dict[str, str]:
     return {"mean embedding": "mean", "zero embedding": "zero", "the word “the”": "Ġthe"}
+
+
+def _published(settings: Settings) -> dict[str, Published]:
+    """The published solver with each learning rate, on v scaled to ten nats and on v as it is."""
+    return {
+        f"published, {_rate(solver)}{'' if solver.spread else ', v unscaled'}": solver
+        for scaled in published_solvers(settings)
+        for solver in (scaled, dataclasses.replace(scaled, spread=None))
+    }
+
+
+def _rate(solver: Published) -> str:
+    return f"{solver.learning_rate:.0e}".replace("e-0", "e-")
 
 
 def last(prompts: Sequence[Prompt], count: int) -> list[Prompt]:

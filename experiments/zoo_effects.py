@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from andor.metrics import Pair
 from andor.prompts import Prompt
 from andor.store import Run
-from experiments import zoo
+from experiments import methods, zoo
 from experiments.corpus import LABELS, TEMPLATE, read_sst2
-from experiments.study import Settings, comparison, described
+from experiments.study import Settings, described
 
 LONGEST = 22  # words
 PROMPTS = {8: 20, 9: 16, 10: 8}  # number of players -> prompts; with every player a solution takes three times as long
@@ -28,18 +29,27 @@ class ZooRun:
 
     Attributes:
       scored: the model, its losses.
-      run: its effects at the certified optimum; a run of one model.
+      effects: its effects by every method, in runs of one model.
       positive: `[prompts]`, whether the sentence is a positive one, in the order of `run.prompts`.
     """
 
     scored: zoo.Scored
-    run: Run
+    effects: methods.Effects
     positive: np.ndarray
+
+    @property
+    def run(self) -> Run:
+        """Values, and effects at the certified optimum."""
+        return self.effects.run
 
     @property
     def name(self) -> str:
         """The model's name in the run."""
         return self.run.models[0]
+
+    def pair(self, method: str, prompt_id: str) -> Pair:
+        """(AND, OR) effects on a prompt by one of `methods.LABELS`."""
+        return self.effects.pair(method, self.name, prompt_id)
 
     def direction(self, prompt_id: str) -> float:
         """Sign of v(N) - v(∅): 1 where the sentence makes " positive" likelier, else -1."""
@@ -89,15 +99,16 @@ def zoo_runs(settings: Settings) -> list[ZooRun]:
 
 
 def effects_of(settings: Settings, scored: zoo.Scored, prompts: list[tuple[Prompt, int]]) -> ZooRun:
-    """The effects of one model, as a run of its own: the zoo can grow without being evaluated again."""
-    run = comparison(settings, models=[str(scored.folder)], prompts=[prompt for prompt, _ in prompts])
+    """The effects of one model, as runs of its own: the zoo can grow without being evaluated again."""
+    models, explained = [str(scored.folder)], [prompt for prompt, _ in prompts]
+    effects = methods.effects(settings, methods.FEW_STEPS, models=models, prompts=explained)
     labels = {prompt.id: label for prompt, label in prompts}
-    return ZooRun(scored, run, np.array([labels[prompt.id] == 1 for prompt in run.prompts]))
+    return ZooRun(scored, effects, np.array([labels[prompt.id] == 1 for prompt in effects.run.prompts]))
 
 
 def zoo_described(runs: list[ZooRun]) -> dict:
     """What decides the runs, for the result of a study; models by name with their losses."""
-    common = described(runs[0].run)
+    common, *published = map(described, runs[0].effects.runs)
     return {
         "zoo": [
             {
@@ -113,4 +124,5 @@ def zoo_described(runs: list[ZooRun]) -> dict:
         ],
         "dtype": common["models"][0]["dtype"],
         **{key: common[key] for key in ("prompts", "noise", "solver")},
+        "published": [each["solver"] for each in published],
     }

@@ -172,7 +172,7 @@ def test_coincide():
 def test_orders_of_known_effects():
     and_effects, or_effects = pair(3, [((0,), 3.0), ((0, 1, 2), -1.0)])
     v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
-    found = orders_of([v, np.zeros(4)])["and_only"]
+    found = orders_of([v, np.zeros(4)], ())["and_only"]
     assert found.mean_order[0] == pytest.approx(1.5) and found.cancellation[0] == pytest.approx(0.5)
     assert found.high()[0] == pytest.approx(0.25)
     assert np.isnan(found.strengths[1]).all()
