@@ -8,7 +8,7 @@ on one run. What is on disk, and when, is said in `andor.store`; how the work is
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from andor import hosts, provenance, resume, store
 from andor.evaluation import MATMUL_PRECISION, check_fits
 from andor.followers import Leader, follow
 from andor.interactions import Solver
-from andor.mesh import ALONG, sharding
+from andor.mesh import ALONG, check_divides
 from andor.metrics import SALIENT
 from andor.models import Checkpoint
 from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
@@ -89,7 +89,9 @@ def compare(
     checkpoints = {name: andor.models.find(name) for name in names}
     for found in checkpoints.values():
         found.check_weights()
-    _check_mesh(mesh, checkpoints.values())
+    if mesh is not None:
+        for found in checkpoints.values():
+            check_divides(mesh.shape, "".join(ALONG), found.config.axis_sizes())
     tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
     dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
     if hosts.spans(mesh) and not hosts.is_first():
@@ -218,14 +220,6 @@ def _check(names: tuple[str, ...], noise: float | str, tau: float) -> None:
         raise ValueError(f"compare(models=...) must differ in more than upper and lower case; got {names}.")
     if not 0 <= tau < 1:
         raise ValueError(f"compare(tau=...) must be a share of the largest effect, from 0 to 1; got {tau}.")
-
-
-def _check_mesh(mesh: Mesh | None, checkpoints: Iterable[Checkpoint]) -> None:
-    """Whether the mesh divides every model."""
-    for found in checkpoints if mesh is not None else ():
-        sizes = found.config.axis_sizes()
-        for letter in ALONG.keys() & sizes.keys():
-            sharding(mesh, letter, sizes)  # refuses what does not divide
 
 
 def _tokenize(

@@ -1,5 +1,6 @@
 """Where numbers come from: versions, the state of the code, the machine."""
 
+import functools
 import os
 import platform
 import socket
@@ -39,6 +40,7 @@ def device() -> str:
     return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
 
 
+@functools.cache  # asked for every prompt
 def made_by() -> str:
     """Device and versions, in one line."""
     return ", ".join([device(), *(f"{name} {each}" for name, each in versions().items())])

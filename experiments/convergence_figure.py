@@ -3,13 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from andor.figures import style
 from experiments.methods import LABELS
 
-_HATCH = "//////"
 _PUBLISHED_K, _PUBLISHED = 50, {"apart": 0.32, "jointly": 0.50}
 _LINES = {
     "two models, certified optimum": ("apart", "-"),
@@ -39,15 +37,15 @@ def draw(result: dict) -> Figure:
 
 def _draw_words(figure, words: dict, models: list[str]) -> None:
     effects = words["effects"]
-    _heading(figure, f"{words['id']}: effects on “{words['target'].strip()}” / |v(N) − v(∅)|")
+    style.heading(figure, f"{words['id']}: effects on “{words['target'].strip()}” / |v(N) − v(∅)|")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     shared = sum(effect["shared"] for effect in effects)
     for side, (ax, model) in enumerate(zip(axes, models, strict=True)):
         ax.axhspan(-0.5, shared - 0.5, color="#EEEEEE", lw=0, zorder=0)
         for row, effect in enumerate(effects):
             colour = style.OR if effect["is_or"] else style.AND
-            filled = {"facecolor": colour} if effect["shared"] else {"facecolor": "white", "hatch": _HATCH}
-            ax.barh(row, effect["values"][side], 0.7, edgecolor=colour, lw=0.6, **filled)
+            filled = style.fill(colour, effect["shared"])
+            ax.barh(row, effect["values"][side], 0.7, lw=0.6, **filled)
         ax.axvline(0, color="black", lw=0.6)
         ax.set_title(model, color=style.model_colour(side), fontweight="bold")
         ax.tick_params(axis="y", length=0, labelleft=side == 0)
@@ -55,13 +53,7 @@ def _draw_words(figure, words: dict, models: list[str]) -> None:
         ax.grid(axis="x")
     axes[0].set_yticks(range(len(effects)), [effect["name"] for effect in effects], fontsize=6.5)
     axes[0].set_ylim(len(effects) - 0.5, -0.5)
-    handles = [
-        Patch(facecolor=style.AND, label="AND, shared"),
-        Patch(facecolor=style.OR, label="OR, shared"),
-        Patch(facecolor="white", edgecolor=style.AND, hatch=_HATCH, label="AND, distinctive"),
-        Patch(facecolor="white", edgecolor=style.OR, hatch=_HATCH, label="OR, distinctive"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.legend(handles=style.shared_and_distinctive(), loc="outside lower center", ncols=2)
 
 
 def _draw_overlaps(ax, cases: dict) -> None:
@@ -122,10 +114,8 @@ def _draw_groups(figure, groups: dict) -> None:
         for sign, side in zip((1, -1), np.array(certified[name]["strength"], float), strict=True):
             middle, low, high = side.T
             x = np.arange(1, len(middle) + 1) + offset
-            look = {"facecolor": style.model_colour(0)} if filled else {"facecolor": "white", "hatch": _HATCH}
-            orders.bar(
-                x, sign * middle, 0.4, edgecolor=style.model_colour(0), lw=0.6, label=name if sign > 0 else None, **look
-            )
+            look = style.fill(style.model_colour(0), filled)
+            orders.bar(x, sign * middle, 0.4, lw=0.6, label=name if sign > 0 else None, **look)
             orders.errorbar(
                 x, sign * middle, (middle - low, high - middle)[::sign], fmt="none", ecolor=style.MUTED, elinewidth=0.6
             )
@@ -149,7 +139,3 @@ def _draw_groups(figure, groups: dict) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.grid(axis="x")
     axes["matched"].set_xlabel("distinctive − shared")
-
-
-def _heading(figure, text: str) -> None:
-    figure.suptitle(text, x=0.01, ha="left", color=style.MUTED, fontsize=7.5, fontweight="normal")

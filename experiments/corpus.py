@@ -54,6 +54,21 @@ class Corpus:
     held_out_stories: list[str]
 
 
+def require(folder: Path | None, stories: bool = False) -> Path:
+    """The folder, when it holds sst2/train.tsv and sst2/dev.tsv, and tinystories/*.txt where stories are wanted.
+
+    Raises:
+      ValueError: it was not given, or says what is missing in it.
+    """
+    wanted = ["sst2/train.tsv", "sst2/dev.tsv", *(["tinystories/*.txt"] if stories else [])]
+    if folder is None:
+        raise ValueError(f"this trains models on text: give --corpus DATA, a folder with {', '.join(wanted)}.")
+    missing = [each for each in wanted if not list(folder.glob(each))]
+    if missing:
+        raise ValueError(f"--corpus {folder} must be a folder with {', '.join(wanted)}; missing: {', '.join(missing)}.")
+    return folder
+
+
 def read_corpus(folder: Path, seed: int) -> Corpus:
     """Read sst2/train.tsv, sst2/dev.tsv and tinystories/*.txt; 5% of the parent sentences are held out by `seed`."""
     train, validation = split_by_parent(read_sst2(folder / "sst2" / "train.tsv"), share=0.05, seed=seed)

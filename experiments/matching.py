@@ -131,7 +131,7 @@ def draw(result: dict) -> Figure:
     panels[0].set_ylabel("1 − R², median prompt")
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v"),
-        *(Line2D([], [], **look(method), marker="o", ms=3, label=LABELS[method]) for method in LABELS),
+        *(Line2D([], [], **look(method, 0), marker="o", ms=3, label=LABELS[method]) for method in LABELS),
     ]
     below.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

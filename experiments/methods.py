@@ -105,8 +105,8 @@ def unbatched(solution: andor.Solution) -> list[metrics.Pair]:
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
 
 
-def look(method: str, place: int = 0) -> dict:
-    """Colour and dashes of a method's line: the certified optimum in the colour of the model at this place."""
+def look(method: str, place: int | None = None) -> dict:
+    """Colour and dashes of a method's line; the certified optimum in the colour of the model at this place, if any."""
     if method == "certified":
-        return {"color": style.model_colour(place), "ls": "-"}
+        return {"color": style.CERTIFIED if place is None else style.model_colour(place), "ls": "-"}
     return {"color": style.AND_ONLY, "ls": "--"} if method == "and_only" else {"color": style.MUTED, "ls": ":"}

@@ -107,7 +107,7 @@ def draw(result: dict) -> Figure:
         needed, result, "needed", f"strongest effects that explain {result['explained']:.0%} of v on all masks"
     )
     below.supxlabel("number of effects; bar: median with 95% interval; dotted: published", fontsize=7)
-    handles = [Line2D([], [], **look(method), label=LABELS[method]) for method in LABELS]
+    handles = [Line2D([], [], **look(method, 0), label=LABELS[method]) for method in LABELS]
     above.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.transforms import blended_transform_factory
 
 from andor import metrics, results
@@ -22,7 +21,6 @@ TRANSFER_AT = results.TRANSFER_K[-1]
 
 _AND_TRANSFER, _OR_TRANSFER = (f"{kind} transfer, k = {TRANSFER_AT}" for kind in ("AND", "OR"))
 _LONGEST = 38  # characters of an effect's name
-_HATCH = "//////"
 _SHARED_ROWS = "#EEEEEE"
 
 
@@ -114,13 +112,7 @@ def plot(run: Run) -> Figure:
     heading = f"overlap on each of {len(found['weighted overlap'])} prompts (dots), and its median (bars)"
     _plot_heading(figure.add_subplot(grid[-2, :]), heading)
     _plot_overlaps(figure.add_subplot(grid[-1, :]), found)
-    handles = [
-        Patch(facecolor=style.AND, label="AND, shared"),
-        Patch(facecolor=style.OR, label="OR, shared"),
-        Patch(facecolor="white", edgecolor=style.AND, hatch=_HATCH, label="AND, distinctive"),
-        Patch(facecolor="white", edgecolor=style.OR, hatch=_HATCH, label="OR, distinctive"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=style.shared_and_distinctive(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -183,8 +175,8 @@ def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:
             if abs(effect.values[side]) < 0.004 * reach:
                 continue  # thinner than its own outline
             colour = style.OR if effect.is_or else style.AND
-            filled = {"facecolor": colour} if effect.shared else {"facecolor": "white", "hatch": _HATCH}
-            ax.barh(row, effect.values[side], 0.7, edgecolor=colour, lw=0.7, **filled)
+            filled = style.fill(colour, effect.shared)
+            ax.barh(row, effect.values[side], 0.7, lw=0.7, **filled)
         ax.axvline(0, color="black", lw=0.6)
         ax.set_title(run.labels[model], color=style.model_colour(side), fontweight="bold")
         ax.set_xlabel(f"effect on “{values.target.strip()}” / |v(N) − v(∅)|")

@@ -1,7 +1,7 @@
 """How every figure looks: one dict for `matplotlib.rc_context`, the colours, the widths. Nothing is set at import.
 
 Colours are those of Okabe and Ito, which stay apart under all common forms of colour blindness. One thing has one
-colour in every figure: AND, OR, noise, the AND-only method, and each model by its place in the run.
+colour in every figure: AND, OR, noise, each method where methods are compared, and each model by its place in the run.
 """
 
 import textwrap
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 ONE_COLUMN = 3.4
 """Width of a figure that fits one column of a two-column paper, in inches."""
@@ -20,6 +21,7 @@ TWO_COLUMNS = 7.0
 AND = "#0072B2"
 OR = "#D55E00"
 NOISE = "#999999"
+CERTIFIED = "#332288"
 AND_ONLY = "#000000"
 MODELS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#DDCC77")
 
@@ -101,6 +103,21 @@ def heading(figure, text: str) -> None:
 def shortened(text: str) -> str:
     """One line of text that fits the width of two columns at 7.5 point."""
     return textwrap.shorten(text, 118, placeholder=" …")
+
+
+def fill(colour: str, shared: bool) -> dict:
+    """How the bar of an effect is filled: whole if two models share it, hatched if it is distinctive of one."""
+    whole = {"facecolor": colour, "edgecolor": colour}
+    return whole if shared else whole | {"facecolor": "white", "hatch": "//////"}
+
+
+def shared_and_distinctive() -> list[Patch]:
+    """Legend of `fill` for AND and OR effects."""
+    return [
+        Patch(**fill(colour, shared), label=f"{kind}, {'shared' if shared else 'distinctive'}")
+        for shared in (True, False)
+        for kind, colour in (("AND", AND), ("OR", OR))
+    ]
 
 
 def listed(numbers: Sequence[float], form: str) -> str:

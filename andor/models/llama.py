@@ -1,5 +1,6 @@
 """Llama 2, 3, 3.1, 3.2 and what is distilled into their shape (DeepSeek-R1-Distill-Llama-8B)."""
 
+from andor.models.checks import SIZES
 from andor.models.family import Family, WeightRow
 
 WEIGHTS = (
@@ -16,19 +17,7 @@ WEIGHTS = (
     WeightRow("model.norm.weight", "d"),
 )
 
-REQUIRED = frozenset(
-    {
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "max_position_embeddings",
-        "rms_norm_eps",
-        "hidden_act",
-    }
-)
+REQUIRED = frozenset({*SIZES, "rms_norm_eps", "hidden_act"})
 OPTIONAL = frozenset({"head_dim", "rope_scaling", "rope_theta", "tie_word_embeddings"})
 
 # None of these changes the logits of one forward pass without padding.
