@@ -9,7 +9,8 @@ What:      30 Llama and Qwen2 models of 0.2 and 0.1 M parameters on SST-2 sentim
              third, tenth, few   on a third, a tenth and a fortieth (about 270 phrases) of part 0, the same way
              noise               on a third of part 0 with 30% of its labels flipped, the same way
 Command:   python -m experiments zoo --corpus DATA
-           A model that is there already is not trained again. The folders are in HF format: `andor.load` reads them.
+           DATA holds sst2/train.tsv and sst2/dev.tsv. A model that is there already, made by the same recipe from
+           the same files, is not trained again. The folders are in HF format: `andor.load` reads them.
 Hardware:  CPU, one core is enough. MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 (glibc)
            help, as for train_embedded.
 Minutes:   20 (--quick: 2), of one core
@@ -18,6 +19,7 @@ Scores:    scores.json beside each model: label cross-entropy (nats) and accurac
 """
 
 import dataclasses
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -32,8 +34,9 @@ from experiments.corpus import (
     Phrase,
     choose,
     folds_by_parent,
-    read_corpus,
+    read_sst2,
     sentiment_documents,
+    split_by_parent,
     train_tokenizer,
 )
 from experiments.training import Recipe, Source, sentiment_scores
@@ -52,7 +55,7 @@ class Config:
     """Train the zoo."""
 
     corpus: Path
-    """Folder with sst2/train.tsv, sst2/dev.tsv and tinystories/*.txt."""
+    """Folder with sst2/train.tsv and sst2/dev.tsv."""
     work: Path = Path("runs/experiments")
     """Models are written to its folder zoo/, zoo-quick/ or zoo-smoke/."""
     quick: bool = False
@@ -149,15 +152,24 @@ def folder_of(config: Config) -> Path:
     return config.work / ("zoo-smoke" if config.smoke else "zoo-quick" if config.quick else "zoo")
 
 
+def corpus_digest(folder: Path) -> str:
+    """SHA-256 of sst2/train.tsv and sst2/dev.tsv, one after the other: what the zoo is trained on and scored on."""
+    digest = hashlib.sha256()
+    for part in ("train", "dev"):
+        digest.update((folder / "sst2" / f"{part}.tsv").read_bytes())
+    return digest.hexdigest()
+
+
 def finished(config: Config) -> list[Scored]:
-    """The models that are there already, trained as this code would train them."""
-    found = []
+    """The models that are there already, trained as this code would train them, on the corpus of `config`."""
+    found, digest = [], corpus_digest(config.corpus)
     for member in members(config):
         folder = folder_of(config) / member.name
         file = folder / "scores.json"
         if file.exists():
             saved = json.loads(file.read_text())
-            if saved["recipe"] == dataclasses.asdict(member.recipe) and saved["part"] == member.part:
+            wanted = {"recipe": dataclasses.asdict(member.recipe), "part": member.part, "corpus": digest}
+            if wanted.items() <= saved.items():
                 found.append(Scored(member, folder, saved["scores"]))
     return found
 
@@ -168,18 +180,21 @@ def main(config: Config) -> list[Scored]:
     done = {each.member.name: each for each in finished(config)}
     wanted = [member for member in members(config) if member.name.startswith(config.only or "")]
     if any(member.name not in done for member in wanted):
-        data = read_corpus(config.corpus, config.seed)
-        tokenizer = train_tokenizer([text + TEMPLATE + LABELS[label] for text, label in data.train], VOCAB_SIZE)
-        parts = folds_by_parent(data.train, PARTS, config.seed)
+        sst2, digest = config.corpus / "sst2", corpus_digest(config.corpus)
+        train, validation = split_by_parent(read_sst2(sst2 / "train.tsv"), share=0.05, seed=config.seed)
+        dev = read_sst2(sst2 / "dev.tsv")
+        tokenizer = train_tokenizer([text + TEMPLATE + LABELS[label] for text, label in train], VOCAB_SIZE)
+        parts = folds_by_parent(train, PARTS, config.seed)
         # Scoring takes longer than a quick training.
         held_out = {
             name: sentiment_documents(tokenizer, phrases[:: 4 if config.quick else 1], 1.0)
-            for name, phrases in (("dev", data.dev), ("validation", data.validation or data.dev))
+            for name, phrases in (("dev", dev), ("validation", validation or dev))
         }
         for member in wanted:
             if member.name not in done:
-                phrases = data.train if member.part is None else parts[member.part]
-                done[member.name] = _train(member, phrases, tokenizer, held_out, folder_of(config) / member.name)
+                phrases = train if member.part is None else parts[member.part]
+                folder = folder_of(config) / member.name
+                done[member.name] = _train(member, phrases, tokenizer, held_out, folder, digest)
                 scored = done[member.name]
                 print(
                     f"[{time.perf_counter() - began:5.0f} s] {member.name:26s} dev accuracy "
@@ -191,7 +206,7 @@ def main(config: Config) -> list[Scored]:
     return [done[member.name] for member in wanted]
 
 
-def _train(member: Member, phrases: list[Phrase], tokenizer, held_out: dict, folder: Path) -> Scored:
+def _train(member: Member, phrases: list[Phrase], tokenizer, held_out: dict, folder: Path, digest: str) -> Scored:
     recipe = member.recipe
     began = time.perf_counter()
     chosen = choose(phrases, recipe.fraction, recipe.label_noise, recipe.seed)
@@ -205,6 +220,7 @@ def _train(member: Member, phrases: list[Phrase], tokenizer, held_out: dict, fol
     record = {
         "recipe": dataclasses.asdict(recipe),
         "part": member.part,
+        "corpus": digest,
         "phrases": len(chosen),
         "parameters": model.parameters,
         "seconds": round(seconds, 1),

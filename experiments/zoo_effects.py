@@ -60,8 +60,7 @@ class ZooRun:
 def corpus_of(settings: Settings) -> Path:
     if settings.corpus is None:
         raise ValueError(
-            "this study trains models on SST-2: give --corpus DATA, a folder with sst2/train.tsv, sst2/dev.tsv and "
-            "tinystories/*.txt."
+            "this study trains models on SST-2: give --corpus DATA, a folder with sst2/train.tsv and sst2/dev.tsv."
         )
     return settings.corpus
 

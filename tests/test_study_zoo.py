@@ -1,6 +1,8 @@
 """The zoo and the two studies made from it, in smoke mode on a made-up corpus; and what they are built of."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,8 +23,6 @@ def settings(tmp_path_factory):
     for part in ("train", "dev"):
         (folder / "sst2").mkdir(exist_ok=True)
         (folder / "sst2" / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    (folder / "tinystories").mkdir()
-    (folder / "tinystories" / "part.txt").write_text("\n<|endoftext|>\n".join(["Once there was a dog."] * 20))
     return Settings(corpus=folder, work=folder / "work", smoke=True)
 
 
@@ -41,6 +41,17 @@ def test_a_finished_model_is_not_trained_again(settings):
     record["recipe"]["steps"] += 1
     (models[0].folder / "scores.json").write_text(json.dumps(record))
     assert [each.member.name for each in zoo.finished(config)] == [each.member.name for each in models[1:]]
+
+
+def test_a_model_of_another_corpus_is_not_finished(settings, tmp_path):
+    config = zoo.Config(corpus=settings.corpus, work=settings.work, smoke=True)
+    zoo.main(config)
+    shutil.copytree(settings.corpus / "sst2", tmp_path / "sst2")
+    elsewhere = dataclasses.replace(config, corpus=tmp_path)
+    assert len(zoo.finished(elsewhere)) == 3  # the same files in another place
+    with (tmp_path / "sst2" / "dev.tsv").open("a") as dev:
+        dev.write("a good film \t1\n")
+    assert zoo.finished(elsewhere) == []
 
 
 @pytest.mark.parametrize("module", [spindle, generalisation])
