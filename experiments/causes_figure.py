@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from andor.figures import style
+from experiments.cause_numbers import sign
 from experiments.cause_settings import CAUSES, EARLY, NUMBERS, SETTINGS
 from experiments.methods import LABELS, look
 
@@ -14,7 +15,7 @@ def draw(result: dict) -> Figure:
     """Above, the numbers against each cause; below, the diagnosis table."""
     figure = style.new_figure(style.TWO_COLUMNS, 7.0)
     by_name = {each["model"]: each for each in result["models"]}
-    style.title(figure, _claim(by_name))
+    style.title(figure, _claim(by_name, result["plan"]["seeds"]))
     above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
     axes = above.subplots(3, 4, sharey="row", sharex="col")
     for column, (cause, names) in zip(axes.T, CAUSES.items(), strict=True):
@@ -25,7 +26,8 @@ def draw(result: dict) -> Figure:
                 line = look(method) | {"label": LABELS[method]}
                 values = np.array([by_name[name][method][number] for name in names], float)
                 x = np.arange(len(names)) + shift
-                spread = np.abs(values[:, 1:].T - values[:, 0])
+                # A percentile interval of a share near 0 or 1 need not hold the estimate.
+                spread = np.maximum((values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]), 0)
                 ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **line)
                 seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
                 ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=line["color"], alpha=0.5)
@@ -40,7 +42,7 @@ def draw(result: dict) -> Figure:
     return figure
 
 
-def _claim(by_name: dict) -> str:
+def _claim(by_name: dict, seeds: int) -> str:
     """Scores at the ends of the causes, and whether the models learnt the task at all."""
     said = {"more": "much data", "few": "little data", "noise 30%": "noisy labels", "hard": "hard samples"}
     parts = [
@@ -48,7 +50,8 @@ def _claim(by_name: dict) -> str:
         for name, text in said.items()
         if name in by_name
     ]
-    return f"Score at the certified optimum (accuracy on dev): {', '.join(parts)}"
+    over = f"{seeds} seeds" if seeds > 1 else "1 seed, intervals over prompts only"
+    return f"Score at the certified optimum (accuracy on dev; {over}): {', '.join(parts)}"
 
 
 def _ticks(cause: str, names: Sequence[str], plan: dict, by_name: dict) -> list[str]:
@@ -67,31 +70,23 @@ def named(change: dict) -> str:
     return change["what"] if change["kind"] == "cause" else f"{trouble} → {change['what']}"
 
 
-def sign(numbers: Sequence[float]) -> str:
-    """ "+" or "−" where the interval leaves out 0, else "0"."""
-    return "+" if numbers[1] > 0 else "−" if numbers[2] < 0 else "0"
-
-
 def _table(ax, changes: list[dict], by_name: dict) -> None:
-    """One line a change; bold where the interval over prompts leaves out 0."""
+    """One line a change; bold where it has a sign."""
     ax.set_axis_off()
-    heads = ("", "change of score", "of mean order", "of cancellation", "dev accuracy", "gap")
-    places = (0.0, 0.24, 0.43, 0.62, 0.8, 0.92)
+    heads = ("", "change of score", "by seed", "of mean order", "of cancellation", "accuracy", "gap")
+    places = (0.0, 0.2, 0.345, 0.545, 0.69, 0.83, 0.92)
     lines = len(changes) + 2
     for place, head in zip(places, heads, strict=True):
-        ax.text(place, 1, head, va="top", fontsize=7, color=style.MUTED)
+        ax.text(place, 1, head, va="top", fontsize=6.5, color=style.MUTED)
     for row, change in enumerate(changes, start=1):
         y = 1 - row / lines
-        text = named(change)
-        ax.text(places[0], y, text, va="top", fontsize=7)
-        for place, number in zip(places[1:4], NUMBERS, strict=True):
-            triple = change["certified"][number]
-            weight = "normal" if sign(triple) == "0" else "bold"
-            value, low, high = (style.number(x) for x in triple)
-            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=6.5, weight=weight)
-        for place, key in zip(places[4:], ("accuracy", "gap"), strict=True):
+        ax.text(places[0], y, named(change), va="top", fontsize=6.5)
+        for place, number in zip((places[1], *places[3:5]), NUMBERS, strict=True):
+            weight = "normal" if sign(change, number) == "0" else "bold"
+            value, low, high = map(style.number, np.array(change["certified"][number], float))
+            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=6, weight=weight)
+        by_seed = map(style.number, np.array(change["certified"]["score_by_seed"], float))
+        ax.text(places[2], y, "  ".join(by_seed), va="top", fontsize=6)
+        for place, key in zip(places[5:], ("accuracy", "gap"), strict=True):
             ends = (style.number(by_name[change[end]][key]) for end in ("before", "after"))
-            ax.text(place, y, " → ".join(ends), va="top", fontsize=6.5)
-    ax.set_title(
-        "Differences at the certified optimum [95% over prompts; dots above: seeds]; bold: 0 is outside", fontsize=7.5
-    )
+            ax.text(place, y, " → ".join(ends), va="top", fontsize=6)

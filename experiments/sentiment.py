@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -79,17 +79,16 @@ def read_task(settings: Settings, n_prompts: int) -> Task:
     Raises:
       ValueError: no corpus was given, or it has too few such sentences.
     """
-    if settings.corpus is None:
-        raise ValueError("this study trains models: give --corpus, a folder with sst2/train.tsv and sst2/dev.tsv.")
-    phrases = corpus.read_sst2(settings.corpus / "sst2" / "train.tsv")
+    folder = corpus.require(settings.corpus, stories=False)
+    phrases = corpus.read_sst2(folder / "sst2" / "train.tsv")
     train, validation = corpus.split_by_parent(phrases, share=0.05, seed=settings.seed)
-    sentences = corpus.read_sst2(settings.corpus / "sst2" / "dev.tsv")
+    sentences = corpus.read_sst2(folder / "sst2" / "dev.tsv")
     tokenizer = corpus.train_tokenizer([text + TEMPLATE + LABELS[label] for text, label in train], VOCAB_SIZE)
     every = (andor.Prompt(text + TEMPLATE, target=LABELS[label].strip()) for text, label in sentences)
     prompts = [prompt for prompt in every if settings.smoke or prompt.n_players in PLAYERS][:n_prompts]
     if len(prompts) < n_prompts:
         raise ValueError(
-            f"{settings.corpus} has {len(prompts)} dev sentences of {PLAYERS[0]} or {PLAYERS[1]} content words, and "
+            f"{folder} has {len(prompts)} dev sentences of {PLAYERS[0]} or {PLAYERS[1]} content words, and "
             f"{n_prompts} are needed. Give the SST-2 dev file."
         )
     return Task(tokenizer, train, validation, corpus.sentiment_documents(tokenizer, sentences, 1.0), prompts)
@@ -226,6 +225,11 @@ class Orders:
         """Share of each prompt's strength at orders `least` and above."""
         return self.strengths.sum(axis=1)[:, least - 1 :].sum(axis=1)
 
+    def scores(self, places: Int[np.ndarray, "rows prompts"]) -> Float[np.ndarray, "rows"]:
+        """1 - spindle share of the mean over the prompts at the places in each row; those without effects left out."""
+        usable = ~np.isnan(self.strengths[:, 0, 0])
+        return np.array([1 - self._share_of(row[usable[row]]) if usable[row].any() else np.nan for row in places])
+
     def spindle_share(self, repeats: int) -> tuple[float, float, float]:
         """Spindle share of the mean over prompts, with its interval over prompts (so many resamples)."""
         return interval(self.usable, self._share_of, repeats=repeats)
@@ -241,12 +245,6 @@ class Orders:
         players = self.players[index]
         positive, negative = self.strengths[index, :, : players.max()].mean(axis=0)
         return spindle_split(metrics.OrderStrength(positive, negative, tuple(players.tolist()))).spindle_share
-
-
-def spindle_change(before: Orders, after: Orders, repeats: int) -> tuple[float, float, float]:
-    """Spindle share of one model less that of another on the same prompts, with its interval over prompts."""
-    both = np.intersect1d(before.usable, after.usable)
-    return interval(both, lambda index: after._share_of(index) - before._share_of(index), repeats=repeats)
 
 
 def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Published]) -> dict[str, Orders]:

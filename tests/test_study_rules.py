@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from andor import lattice
-from experiments import phases, study
+from experiments import cause_numbers, phases, study
 from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
 from experiments.rule_recovery import canonical, hits, optima, score
-from experiments.sentiment import orders_of, read_task
+from experiments.sentiment import Orders, orders_of, read_task
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,8 @@ def test_smoke(name, corpus, tmp_path):
     if name == "causes":
         assert {each["model"] for each in result["models"]} > {"base", "base, first", "few", "few, early stop", "hard"}
         assert all(each["certified"]["score"][0] <= 1 for each in result["models"])
+        assert all(len(each["published"]["score_by_seed"]) == 1 for each in result["changes"])
+        assert {cause_numbers.sign(each, "score") for each in result["changes"]} == {"0"}  # one seed says nothing
 
 
 def test_a_corpus_is_asked_for():
@@ -176,3 +178,45 @@ def test_orders_of_known_effects():
     assert found.mean_order[0] == pytest.approx(1.5) and found.cancellation[0] == pytest.approx(0.5)
     assert found.high()[0] == pytest.approx(0.25)
     assert np.isnan(found.strengths[1]).all()
+
+
+def planted_orders(first_order, prompts=20):
+    """Order strengths with these shares at order 1, of 8 players, the rest at order 3; one seed."""
+    strengths = np.zeros((prompts, 2, 8))
+    strengths[:, 0, 0], strengths[:, 0, 2] = first_order, 1 - np.asarray(first_order)
+    return Orders(strengths, np.full(prompts, 8))
+
+
+def test_seeds_that_disagree_make_a_change_uncertain():
+    before = [planted_orders(np.full(20, 0.9)) for _ in range(5)]
+
+    def change(*shares):
+        after = [planted_orders(np.full(20, share)) for share in shares]
+        one, two = (cause_numbers.sampled(found, 3) for found in (before[: len(after)], after))
+        return (two["mean_order"] - one["mean_order"]), two["score"]
+
+    sure, _ = change(0.5, 0.6, 0.5, 0.6, 0.5)
+    assert sure.interval()[1] > 0 and sure.value == pytest.approx(2 * (0.9 - 0.54))
+    np.testing.assert_allclose(sure.by_seed, [0.8, 0.6, 0.8, 0.6, 0.8])
+    unsure, score = change(0.1, 0.9, 1.0, 0.9, 0.9)  # every prompt of one seed changes, none of the others
+    assert unsure.interval()[1] <= 0 < unsure.interval()[2]
+    assert len(score.by_seed) == 5 and len(score.resampled) == 3
+    saved = {"certified": {"score": sure.interval(), "score_by_seed": sure.by_seed}}
+    assert cause_numbers.sign(saved, "score") == "+"
+    saved["certified"]["score_by_seed"] = sure.by_seed[:1]
+    assert cause_numbers.sign(saved, "score") == "0"
+
+
+def test_resamples_draw_seeds_and_the_same_prompts_of_each():
+    places = cause_numbers.draws(3, 4, 50).reshape(50, 3, 4)
+    assert (places % 4 == places[:, :1] % 4).all()
+    assert (places // 4 == places[:, :, :1] // 4).all()
+    assert set((places // 4)[:, :, 0].ravel()) == {0, 1, 2}
+    assert not any((cause_numbers.draws(1, 4, 5) // 4).ravel())
+
+
+def test_prompts_without_effects_have_no_weight():
+    found = planted_orders(np.array([0.9, 0.5, np.nan]), prompts=3)
+    numbers = cause_numbers.sampled([found], 2)
+    assert numbers["mean_order"].value == pytest.approx(np.mean([1.2, 2.0]))
+    assert numbers["score"].value == pytest.approx(found.scores(np.array([[0, 1]]))[0])
