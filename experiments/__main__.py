@@ -3,11 +3,12 @@
 python -m experiments                    list them
 python -m experiments NAME [options]     run one; --help says what it is and takes
 python -m experiments all [options]      run every study, one after the other
-python -m experiments draw NAME ...      draw again from the saved results
-python -m experiments table              the README's table, from the saved results
+python -m experiments draw NAME ...      draw again from the saved results (--out: from another folder)
+python -m experiments table              every number of the saved results (--out: of another folder)
 """
 
 import ast
+import dataclasses
 import importlib
 import re
 import sys
@@ -16,8 +17,9 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMON = ("__init__", "__main__", "study", "training")
-"""Modules that are no experiments."""
+import tyro
+
+# `study` imports JAX, which listing takes no time for: it is imported where it is needed.
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def entries() -> dict[str, Entry]:
     """Every experiment, read from the source without importing it: studies have `rows`, the others are scripts."""
     found = {}
     for file in sorted(Path(__file__).parent.glob("*.py")):
-        if file.stem in COMMON:
+        if file == Path(__file__):
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -68,15 +70,25 @@ def listing() -> str:
 
 def run_all(settings) -> int:
     """Every study; 1 if one failed, else 0."""
-    failed, start = [], time.perf_counter()
     from experiments import study
+    from experiments.corpus import require
 
     names = [entry.name for entry in entries().values() if entry.is_study]
-    for name in names:
+    # Models of one's own are for the studies that do not train theirs.
+    each = {
+        name: dataclasses.replace(settings, models=study.Settings.models) if study.own_models(name) else settings
+        for name in names
+    }
+    for name, its in each.items():  # before hours are spent
+        study.check(name, its)
+    if any(study.own_models(name) for name in names):
+        require(settings.corpus, stories=True)
+    failed, start = [], time.perf_counter()
+    for name, its in each.items():
         print(f"\n== {name}", flush=True)
         begun = time.perf_counter()
         try:
-            study.execute(name, settings)
+            study.execute(name, its)
         except Exception:  # the others are run all the same
             traceback.print_exc()
             failed.append(name)
@@ -87,52 +99,70 @@ def run_all(settings) -> int:
     return 1 if failed else 0
 
 
-def table() -> str:
+def table(folder: Path) -> str:
     """Markdown: the rows of every study that has a saved result; figure, command and minutes stand in the first."""
     from experiments import study
 
     lines = ["| figure | command | minutes | claim | published | ours |", "|" + "---|" * 6]
     for entry in entries().values():
-        if entry.is_study and study.result_file(entry.name, study.FIGURES).exists():
-            result = study.load(entry.name, study.FIGURES)
-            first = f"[{entry.name}](figures/{entry.name}.png) | `{result['provenance']['command']}` | "
-            first += entry.field("Minutes")
+        if entry.is_study and study.result_file(entry.name, folder).exists():
+            result = study.load(entry.name, folder)
+            first = f"[{entry.name}]({entry.name}.png) | `{result['provenance']['command']}` | {entry.field('Minutes')}"
             for row in study.study(entry.name).rows(result):
                 lines.append(f"| {first} | {row.claim} | {row.published} | {row.ours} |")
                 first = " | | "
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """Saved results.
+
+    Attributes:
+      names: of the studies.
+      out: folder of the results; by default figures/.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    out: Path = Path(__file__).parent.parent / "figures"
+
+
 def main(arguments: list[str]) -> int:
-    """Run what the command line says; the exit code."""
+    """Run what the command line says; the exit code: 0, 2 for bad input, 1 when a study of `all` failed."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"{__doc__.strip()}\n\n{listing()}" if arguments else listing())
         return 0
-    name, *rest = arguments
-    import tyro
+    try:
+        return _run(*arguments)
+    except (ValueError, OSError) as error:
+        if "--debug" in arguments:
+            raise
+        print(f"experiments: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
 
+
+def _run(name: str, *rest: str) -> int:
     from experiments import study
 
-    if name == "table":
-        print(table())
-        return 0
-    found = entries()
-    if name == "draw":
-        unknown = [each for each in rest if each not in found or not found[each].is_study]
-        if unknown or not rest:
-            print(f"draw takes the names of studies; got {rest}", file=sys.stderr)
-            return 2
-        for each in rest:
-            study.redraw(each, study.FIGURES)
+    program, found = f"python -m experiments {name}", entries()
+    studies = [entry.name for entry in found.values() if entry.is_study]
+    if name in ("draw", "table"):
+        saved = tyro.cli(Saved, args=rest, prog=program)
+        unknown = [each for each in saved.names if each not in studies]
+        if unknown or (name == "draw") != bool(saved.names):
+            takes = f"names of studies: {', '.join(studies)}" if name == "draw" else "no names"
+            raise ValueError(f"{name} takes {takes}; got {' '.join(saved.names) or 'none'}.")
+        if name == "table":
+            print(table(saved.out))
+        for each in saved.names:
+            study.redraw(each, saved.out)
         return 0
     if name != "all" and name not in found:
-        print(f"no experiment {name!r}.\n\n{listing()}", file=sys.stderr)
-        return 2
-    program = f"python -m experiments {name}"
+        raise ValueError(f"no experiment {name!r}. There are all, draw, table, {', '.join(found)}.")
     summary = "Run every study." if name == "all" else found[name].summary
     if name != "all" and {"-h", "--help"} & set(rest):
         print(f"{found[name].docstring}\n")  # as it stands; the options below it are wrapped
-    if name == "all" or found[name].is_study:
+    if name == "all" or name in studies:
         settings = tyro.cli(study.Settings, description=summary, args=rest, prog=program)
         if name == "all":
             return run_all(settings)

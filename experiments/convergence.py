@@ -3,39 +3,42 @@
 Reproduces: arXiv 2401.16318, figures 3 and 5 (transfer of effects between two models, extracted apart and jointly) and
             the claim of 2606.08129 that shared effects are of lower order and cancel less than distinctive ones. Beside
             it, what the number means: the same model measured again, two models of different training seeds, and one
-            model's effects shuffled among subsets of equal order.
+            model's effects shuffled among subsets of equal order (extracted jointly: v of one with its players
+            permuted). Shared effects are of low order by chance too, as there are few subsets of order 1: so shared and
+            distinctive effects are compared with what shuffling gives.
 Command:    python -m experiments convergence [--corpus DATA] [--models A B] [--quick] [--smoke]
-            The two seeds need the corpus (sst2, tinystories) unless their models are there; else they are left out.
-            So is the pair of the zoo (python -m experiments zoo), which knows sentiment alone, where it is not trained.
+            Without the corpus (sst2, tinystories), pairs of models that are trained on it and are not in WORK are left
+            out: the two seeds, and two models of the zoo, which know sentiment alone.
 Hardware:   2 CPU cores
 Minutes:    8, and 20 for training another seed (--quick: 5)
 Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
 """
 
+import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 import andor
-from andor import metrics, results, store
+from andor import lattice, metrics, results, store
 from andor.figures.convergence import compared
 from andor.figures.effects import effect_name
 from andor.metrics import Pair
-from experiments import seeds, sharing
+from experiments import seeds, sharing, zoo
 from experiments.convergence_figure import draw as draw
 from experiments.corpus import TEMPLATE
 from experiments.methods import LABELS, effects
 from experiments.sharing import TRANSFER_K
 from experiments.study import Row, Settings, comparison, described, interval, prompts_of, with_interval
+from experiments.zoo_effects import zoo_config
 
 JOINT, SEEDS = "two models, extracted jointly", "two training seeds, one recipe"
 TWO_MODELS = {method: f"two models, {label}" for method, label in LABELS.items()}
 OTHER_DATA = "two seeds and data parts, sentiment"
 AGAIN, BFLOAT16 = "one model, measured again", "one model, in bfloat16"
-SHUFFLED = "effects shuffled within orders"
+SHUFFLED, JOINT_SHUFFLED = "effects shuffled within orders", "extracted jointly, players permuted"
 
-ZOO = ("llama-small-reference-1", "llama-small-reference-2")
+ZOO = ("llama-tiny-reference-1", "llama-tiny-reference-2")
 """Two models of `experiments.zoo`: one recipe for sentiment, another seed and another fifth of the sentences each."""
 
 SHUFFLES = 20
@@ -43,6 +46,10 @@ WORDS = 12
 """Effects of one prompt in the figure."""
 
 PUBLISHED_K = 50
+SHOWN_K = (10, PUBLISHED_K)
+
+CHANCE = 10
+"""Shuffles behind what shared and distinctive effects are by chance."""
 
 
 def measure(settings: Settings) -> dict:
@@ -59,8 +66,9 @@ def measure(settings: Settings) -> dict:
         return [sharing.overlap(*(pair_of(model, p) for model in pair), _ranges(run, pair, p)) for p in ids]
 
     cases = {TWO_MODELS[m]: between(lambda model, p, m=m: found.pair(m, model, p)) for m in LABELS}
-    joint = {p: _joint(run, pair, p) for p in ids}
-    cases[JOINT] = between(lambda model, p: joint[p][pair.index(model)])
+    for name, players_of in ((JOINT, np.arange), (JOINT_SHUFFLED, rng.permutation)):
+        joint = {p: _joint(run, pair, p, players_of) for p in ids}
+        cases[name] = between(lambda model, p, joint=joint: joint[p][pair.index(model)])
     measured = comparison(settings, noise="measured")
     cases[AGAIN] = [sharing.mean([_again(measured, run, model, p, rng) for model in pair]) for p in ids]
     rounded = comparison(settings, dtype="bfloat16")
@@ -70,11 +78,14 @@ def measure(settings: Settings) -> dict:
     if trained:
         runs.append(comparison(settings, models=trained))
         cases[SEEDS] = _between(runs[-1])
-    zoo = tuple(str(settings.work / "zoo" / name) for name in ZOO)
     sentiment = [prompt for prompt in prompts_of(settings) if prompt.text.endswith(TEMPLATE)]
-    if sentiment and all((Path(folder) / "scores.json").exists() for folder in zoo):
-        runs.append(comparison(settings, models=zoo, prompts=sentiment))
+    if sentiment and settings.corpus is not None:
+        members = zoo.main(dataclasses.replace(zoo_config(settings), only=ZOO))
+        runs.append(comparison(settings, models=[str(each.folder) for each in members], prompts=sentiment))
         cases[OTHER_DATA] = _between(runs[-1])
+    for name in (SEEDS, OTHER_DATA):
+        if name not in cases:
+            print(f"convergence: without --corpus there is no “{name}”", flush=True)
     cases[SHUFFLED] = [_shuffled(run, pair, p, rng) for p in ids]
     return {
         "runs": [described(each) for each in runs],
@@ -104,9 +115,14 @@ def _ranges(run: store.Run, models, prompt_id: str) -> tuple[float, float]:
     return first, second
 
 
-def _joint(run: store.Run, models, prompt_id: str) -> list[Pair]:
-    """(AND, OR) effects of each model at the optimum of the joint objective (arXiv 2401.16318, eq. 6)."""
-    v = np.stack([run.values[model][prompt_id].v for model in models])
+def _joint(run: store.Run, models, prompt_id: str, players_of: Callable[[int], np.ndarray]) -> list[Pair]:
+    """(AND, OR) effects of each model at the optimum of the joint objective (arXiv 2401.16318, eq. 6), where player i
+    of the second model's v is players_of(n_players)[i] of its prompt."""
+    first, second = (run.values[model][prompt_id].v for model in models)
+    masks, moved = np.arange(second.size), np.zeros(second.size, int)
+    for player, other in enumerate(players_of(lattice.n_players_of(second))):
+        moved |= (masks >> player & 1) << int(other)
+    v = np.stack([first, second[moved]])
     solution = andor.extract_joint(v, run.settings["noise"])
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
 
@@ -145,12 +161,13 @@ def _case(overlaps: list[sharing.Overlap], seed: int) -> dict:
 
 
 def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict:
-    """Shared and distinctive effects, mean over prompts and the two models; and their differences."""
+    """Shared and distinctive effects, mean over prompts and the two models; their differences, and those by chance."""
     rng = np.random.default_rng(seed)
-    found = [sharing.groups([pair_of(model, p) for model in models], rng) for p in ids]
+    pairs = [[pair_of(model, p) for model in models] for p in ids]
+    found = [sharing.groups(of_prompt, rng) for of_prompt in pairs]
     orders = max(each[0]["shared"].strength.shape[1] for each in found)
 
-    def numbers(name: str, what: str) -> np.ndarray:
+    def numbers(found: list, name: str, what: str) -> np.ndarray:
         """One number per prompt: mean of the models where both have one."""
         return np.array([np.mean([getattr(model[name], what) for model in prompt]) for prompt in found])
 
@@ -167,12 +184,20 @@ def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict
         summary[name] = {
             "strength": [[interval(column, seed=seed) for column in side.T] for side in each.transpose(1, 0, 2)],
             "share": interval(each.sum(axis=(1, 2)), seed=seed),
-            **{what: interval(numbers(name, what), seed=seed) for what in ("order", "cancellation", "matched")},
+            **{what: interval(numbers(found, name, what), seed=seed) for what in ("order", "cancellation", "matched")},
         }
-    summary["difference"] = {
-        what: interval(numbers("distinctive", what) - numbers("shared", what), seed=seed)
-        for what in ("order", "cancellation", "matched")
-    }
+    shuffles = [
+        [sharing.groups([first, sharing.shuffled(second, rng)], rng) for first, second in pairs] for _ in range(CHANCE)
+    ]
+    summary |= {"difference": {}, "chance": {}, "beyond chance": {}}
+    for what in ("order", "matched"):
+        real, *chance = (
+            numbers(each, "distinctive", what) - numbers(each, "shared", what) for each in (found, *shuffles)
+        )
+        expected = np.array([results.mean_of_defined(of_prompt) for of_prompt in np.transpose(chance)])
+        summary["difference"][what] = interval(real, seed=seed)
+        summary["chance"][what] = interval(expected, seed=seed)
+        summary["beyond chance"][what] = interval(real - expected, seed=seed)
     return summary
 
 
@@ -202,16 +227,21 @@ def _words(run: store.Run, ids, overlaps: dict[str, float]) -> dict:
 
 def rows(result: dict) -> list[Row]:
     """Transfer at the published k, weighted overlap beside its baselines, and shared against distinctive effects."""
-    cases, place = result["cases"], TRANSFER_K.index(PUBLISHED_K)
+    cases = result["cases"]
     found = []
 
-    def transfer(name: str) -> str:
+    def transfer(name: str, k: int) -> str:
+        place = TRANSFER_K.index(k)
         s_and, s_or = (with_interval(cases[name][kind][place]) for kind in ("s_and", "s_or"))
         return f"AND {s_and}, OR {s_or}"
 
-    for name, published in ((TWO_MODELS["certified"], "32%"), (JOINT, "50%")):
-        found.append(Row(f"{PUBLISHED_K} strongest effects shared: {name}", published, transfer(name)))
-    found.append(Row(f"the same, {SHUFFLED}", "not published", transfer(SHUFFLED)))
+    for name, baseline, published in (
+        (TWO_MODELS["certified"], SHUFFLED, "32% (k = 50)"),
+        (JOINT, JOINT_SHUFFLED, "50% (k = 50)"),
+    ):
+        for k in SHOWN_K:
+            ours = f"{transfer(name, k)}; {baseline}: {transfer(baseline, k)}"
+            found.append(Row(f"{k} strongest effects shared: {name}", published, ours))
     others = [name for name in cases if name != TWO_MODELS["certified"]]
     baselines = "; ".join(f"{name} {with_interval(cases[name]['mean_overlap'])}" for name in others)
     ours = with_interval(cases[TWO_MODELS["certified"]]["mean_overlap"])
@@ -220,7 +250,12 @@ def rows(result: dict) -> list[Row]:
         ("order", "mean order of distinctive less that of shared effects"),
         ("matched", "cancellation of distinctive less that of equally many shared effects"),
     ):
-        ours, *others = (with_interval(result["groups"][m]["difference"][what]) for m in LABELS)
-        ours = f"{ours}; AND only {others[0]}; published solver {others[1]}"
-        found.append(Row(claim, "above 0 (2606.08129)", ours))
+        parts = []
+        for method, label in LABELS.items():
+            groups = result["groups"][method]
+            parts.append(
+                f"{label} {with_interval(groups['difference'][what])}, by chance {groups['chance'][what][0]:.2f}, "
+                f"beyond chance {with_interval(groups['beyond chance'][what])}"
+            )
+        found.append(Row(claim, "above 0 (2606.08129)", "; ".join(parts)))
     return found

@@ -13,8 +13,9 @@ _LINES = {
     "two models, certified optimum": ("apart", "-"),
     "two models, extracted jointly": ("jointly", "--"),
     "effects shuffled within orders": ("shuffled", ":"),
+    "extracted jointly, players permuted": ("jointly, permuted", "-."),
 }
-"""Cases whose transfer is drawn: what the legend calls them, dashes."""
+"""Cases whose transfer is drawn: what the legend calls them, dashes; grey those that by construction share nothing."""
 
 
 def draw(result: dict) -> Figure:
@@ -84,7 +85,7 @@ def _draw_transfer(figure, cases: dict, counts: list[int]) -> None:
     for ax, kind, colour in zip(axes, ("s_and", "s_or"), (style.AND, style.OR), strict=True):
         for name, (_, dashes) in _LINES.items():
             middle, low, high = np.array(cases[name][kind], float).T
-            shade = style.NOISE if dashes == ":" else colour
+            shade = style.NOISE if dashes in (":", "-.") else colour
             ax.fill_between(counts, low, high, color=shade, alpha=0.2, lw=0)
             ax.plot(counts, middle, color=shade, ls=dashes, lw=1.1)
         for marker, published in zip("x+", _PUBLISHED.values(), strict=True):
@@ -130,7 +131,8 @@ def _draw_groups(figure, groups: dict) -> None:
         for row, method in enumerate(LABELS):
             middle, low, high = groups[method]["difference"][what]
             ax.plot([low, high], [row, row], color="black", lw=0.9)
-            ax.plot(middle, row, "o", ms=3, color=style.model_colour(0) if row == 0 else style.MUTED)
+            ax.plot(middle, row, "o", ms=3, **look(method))
+            ax.plot(groups[method]["chance"][what][0], row, "D", ms=4, mfc="none", mec=style.NOISE)
         ax.axvline(0, color="black", lw=0.6)
         ax.set_yticks(range(len(LABELS)), ["certified", "AND only", "published"], fontsize=6.5)
         ax.set_ylim(len(LABELS) - 0.5, -0.5)
@@ -138,4 +140,4 @@ def _draw_groups(figure, groups: dict) -> None:
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.grid(axis="x")
-    axes["matched"].set_xlabel("distinctive − shared")
+    axes["matched"].set_xlabel("distinctive − shared (◇ by chance)")

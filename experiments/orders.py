@@ -2,8 +2,9 @@
 
 Reproduces: arXiv 2401.16318, figure 4 (strength of all and of shared effects per order, positive and negative), and the
             cancellation per order, at the certified optimum, with AND effects alone and with the published solver. With
-            them a control: games of 15 AND and 10 OR effects, whose strength decays with order or is flat, through the
-            same three methods. What a method shows for games that decay is the method's and not the model's.
+            them a control: planted games through the same three methods, some whose strength decays with order (30
+            effects, e^(-0.7 order), 70% positive), some whose effects are flat over subsets (100 effects, every subset
+            is as likely: a balanced spindle). A spindle that a method shows for games that decay is the method's.
 Command:    python -m experiments orders [--models A B] [--quick] [--smoke]
 Hardware:   2 CPU cores
 Minutes:    6 (--quick: 2)
@@ -26,10 +27,13 @@ from andor.metrics import OrderStrength, Pair
 from andor.results import FAINT
 from andor.spindle import spindle_split
 from experiments.methods import LABELS, by_method, effects, look, published_solvers
-from experiments.solver_benchmark import planted_game
+from experiments.planted import planted
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
 
-FAMILIES = ("decaying", "flat")
+FAMILIES = {"decaying": 0.0, "flat": 1.0}
+"""Planted games -> share of the spindle in their strength."""
+RATE, RATIO = 0.7, 1.0
+"""Decay e^(-RATE o) of the strength at order o; spindle C(n, o) RATIO^o."""
 TRUTH = "truth"
 GAME_PLAYERS = 10
 BATCH = 8
@@ -127,7 +131,11 @@ def _cancellation(stacked: Float[np.ndarray, "p 2 orders"], _, order: int) -> fl
 def _games(settings: Settings, family: str, resamples: int) -> dict:
     """Profiles of planted games by method and of the planted effects themselves, in units of the planted strength."""
     n_players = SMOKE_PLAYERS if settings.smoke else GAME_PLAYERS
-    games = [planted_game(n_players, family, settings.seed + i) for i in range(len(prompts_of(settings)))]
+    rng = np.random.default_rng([settings.seed, n_players, list(FAMILIES).index(family)])
+    games = [
+        planted(rng, n_players, share=FAMILIES[family], rate=RATE, ratio=RATIO, or_too=True)
+        for _ in range(len(prompts_of(settings)))
+    ]
     found: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}
     for start in range(0, len(games), BATCH):
         v = np.stack([game.v for game in games[start : start + BATCH]])

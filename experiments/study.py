@@ -6,6 +6,7 @@ A study is a module of this package with these functions:
     draw(result) -> Figure         from the saved result alone
     rows(result) -> list[Row]      its lines of the README's table
     table(result) -> str           where there is one: Markdown, written to NAME.md
+    OWN_MODELS = True              where it trains the models that it explains, so that --models is refused
 
 `execute` runs one and leaves OUT/NAME.json, OUT/NAME.png and OUT/NAME.pdf. How a study is made reproducible: what it
 ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
@@ -30,7 +31,8 @@ import andor
 from andor import provenance, store
 from andor.figures import save as save_figure
 from andor.figures.style import style
-from andor.models import EMBEDDED, embedded_models
+from andor.mesh import read_mesh
+from andor.models import EMBEDDED, embedded_models, find
 from andor.prompts import Prompt, read_prompts
 
 ROOT = Path(__file__).parent.parent
@@ -55,29 +57,41 @@ class Settings:
       models: embedded models, directories in HF format or hub ids.
       prompts: JSON lines, as for `andor compare`.
       corpus: folder with sst2/train.tsv and sst2/dev.tsv, for studies that train models on text.
+      dtype, mesh: as for `andor compare`.
+      chat: wrap each prompt with the model's own chat template.
       work: where runs and checkpoints lie; what is there already is not made again.
-      out: where NAME.json, NAME.png and NAME.pdf go; by default figures/, of a quick or smoke run work/quick or
-        work/smoke.
+      out: where NAME.json, NAME.png and NAME.pdf go; by default figures/ if models and prompts are the default ones,
+        else work/own; of a quick or smoke run work/quick or work/smoke.
       quick: fewer prompts, models and steps: minutes instead of hours.
       smoke: seconds, numbers without meaning; only to see that it runs.
       seed: of everything random.
+      debug: show the traceback of an error.
     """
 
     models: tuple[str, ...] = ("tiny-llama", "tiny-qwen2")
     prompts: Path = PROMPTS
     corpus: Path | None = None
+    dtype: str = "auto"
+    mesh: str | None = None
+    chat: bool = False
     work: Path = Path("runs/experiments")
     out: Path | None = None
     quick: bool = False
     smoke: bool = False
     seed: int = 0
+    debug: bool = False
 
     @property
     def folder(self) -> Path:
         """Where results go."""
         if self.out is not None:
             return self.out
-        return self.work / "smoke" if self.smoke else self.work / "quick" if self.quick else FIGURES
+        if self.scale != "full":
+            return self.work / self.scale
+        # The committed results are those of the defaults.
+        decides = ("models", "prompts", "dtype", "chat", "seed")
+        default = all(getattr(self, name) == getattr(Settings, name) for name in decides)
+        return FIGURES if default else self.work / "own"
 
     @property
     def scale(self) -> str:
@@ -102,7 +116,7 @@ class Row:
 
 def prompts_of(settings: Settings) -> list[Prompt]:
     """The prompts of this scale: all, some of them, or two with few players."""
-    prompts = read_prompts(settings.prompts)
+    prompts = [dataclasses.replace(prompt, chat=settings.chat) for prompt in read_prompts(settings.prompts)]
     if settings.smoke:
         chosen = _spread(prompts, SMOKE_PROMPTS)
         return [dataclasses.replace(prompt, players=prompt.players[-SMOKE_PLAYERS:]) for prompt in chosen]
@@ -124,19 +138,22 @@ def comparison(
     """`andor.compare` into a folder of its own under `settings.work`; a run that is finished there is read instead.
 
     Args:
-      settings: `models` and `work`; prompts by `prompts_of`.
+      settings: `models`, `dtype`, `mesh` and `work`; prompts by `prompts_of`.
       models, prompts: instead of those of the settings.
       options: as for `andor.compare`: noise, baseline, solver, dtype, own_targets.
     """
     models = settings.models if models is None else tuple(models)
     prompts = prompts_of(settings) if prompts is None else list(prompts)
+    if settings.dtype != "auto":
+        options.setdefault("dtype", settings.dtype)
     decides = [[_version(name) for name in models], prompts, sorted(options.items()), version("andor")]
     digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
     folder = settings.work / "runs" / f"{'-'.join(store.model_labels(models))[:60]}-{digest}"
     if (folder / "summary.json").exists():
         return store.read_run(folder)
+    mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     # What runs beside this one have evaluated already is not evaluated again.
-    return andor.compare(models, prompts, out=folder, command="python -m experiments", **options)
+    return andor.compare(models, prompts, out=folder, mesh=mesh, command="python -m experiments", **options)
 
 
 def _version(name: str) -> tuple:
@@ -263,6 +280,9 @@ def command_of(name: str, settings: Settings) -> str:
         "models": " ".join(Path(model).name for model in settings.models),
         "prompts": settings.prompts.name,
         "corpus": "DATA",
+        "dtype": settings.dtype,
+        "mesh": settings.mesh,
+        "chat": "",
         "seed": str(settings.seed),
         "quick": "",
         "smoke": "",
@@ -275,8 +295,24 @@ def command_of(name: str, settings: Settings) -> str:
     return " ".join(["python -m experiments", name, *changed])
 
 
+def check(name: str, settings: Settings) -> None:
+    """Refuse settings with which a study cannot run. Raises ValueError or FileNotFoundError."""
+    if own_models(name) and settings.models != Settings.models:
+        raise ValueError(f"{name} trains the models that it explains: leave --models {' '.join(settings.models)} out.")
+    if not own_models(name):
+        prompts_of(settings)
+        for model in settings.models:
+            find(model)
+
+
+def own_models(name: str) -> bool:
+    """Whether a study trains the models that it explains."""
+    return getattr(study(name), "OWN_MODELS", False)
+
+
 def execute(name: str, settings: Settings) -> dict:
     """Run a study: measure, save, draw, print its rows. Returns the result as saved."""
+    check(name, settings)
     module, start = study(name), time.perf_counter()
     measured = module.measure(settings)
     made = {

@@ -119,16 +119,13 @@ def test_listing_names_every_experiment_with_its_command():
             assert entry.field("Minutes") and entry.field("Published") and entry.field("Reproduces")
 
 
-def test_unknown_experiment_is_refused(capsys):
-    assert experiment("__main__").main(["nothing"]) == 2
-    assert "no experiment 'nothing'" in capsys.readouterr().err
-
-
 def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
     main, study = experiment("__main__"), experiment("study")
     entry = next(iter(main.entries().values()))
     chosen = {name: dataclasses.replace(entry, name=name, is_study=True) for name in ("first", "second")}
     monkeypatch.setattr(main, "entries", lambda: chosen)
+    monkeypatch.setattr(study, "check", lambda name, settings: None)
+    monkeypatch.setattr(study, "own_models", lambda name: False)
     done = []
 
     def execute(name, settings):
@@ -141,6 +138,37 @@ def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
     assert done == ["first", "second"]
     printed = capsys.readouterr()
     assert "1 of 2 studies" in printed.out and "failed: first" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("nothing", "no experiment 'nothing'"),
+        ("draw nothing", "names of studies: ablations"),
+        ("table nothing", "takes no names"),
+        ("orders --models nonsense", "unknown model 'nonsense'"),
+        ("orders --prompts missing.jsonl", "missing.jsonl"),
+        ("ground_truth --models tiny-llama", "leave --models tiny-llama out"),
+        ("causes --smoke", "give --corpus DATA"),
+        ("all --smoke", "give --corpus DATA"),
+        ("all --smoke --corpus missing", "must be a folder with sst2/train.tsv"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert experiment("__main__").main(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and printed.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_results_of_other_models_do_not_lie_among_the_committed_ones():
+    study = experiment("study")
+    assert study.Settings().folder == study.FIGURES
+    own = study.Settings(models=("tiny-qwen2",)), study.Settings(chat=True), study.Settings(seed=1)
+    assert {each.folder for each in own} == {study.Settings.work / "own"}
+    assert study.Settings(models=("tiny-qwen2",), quick=True).folder == study.Settings.work / "quick"
+    command = study.command_of("orders", study.Settings(models=("a/b",), dtype="bfloat16", chat=True))
+    assert command == "python -m experiments orders --models b --dtype bfloat16 --chat"
 
 
 def test_prompts_of_every_scale():
