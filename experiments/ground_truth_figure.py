@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from andor.figures.style import AND_ONLY, MODELS, MUTED, TWO_COLUMNS, new_figure, title
+from andor.figures.style import AND_ONLY, CERTIFIED, MUTED, TWO_COLUMNS, new_figure, title
 
 SOLVERS = {
-    "true bound": ("certified optimum, true bound", MODELS[0], "o", "-"),
-    "rule": ("certified optimum, 2% rule", MODELS[2], "s", "-"),
+    "true bound": ("certified optimum, true bound", CERTIFIED, "o", "-."),
+    "rule": ("certified optimum, 2% rule", CERTIFIED, "s", "-"),
     "published": ("published solver, 2% rule", MUTED, "^", ":"),
     "and only": ("AND only (Harsanyi)", AND_ONLY, "x", "--"),
 }
