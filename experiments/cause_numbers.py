@@ -58,6 +58,7 @@ def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
     every = Orders(
         strengths=np.concatenate([each.strengths for each in found]),
         players=np.tile(found[0].players, n_seeds),
+        total=np.concatenate([each.total for each in found]),
     )
     statistics = {
         "score": (every.scores, resamples),

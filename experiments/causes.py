@@ -3,7 +3,7 @@
 Reproduces:  the article's last section, as an experiment: one cause is varied at a time, everything else stays. Llamas
              of 0.2 M parameters on SST-2, 5 seeds for each setting, without dropout and weight decay.
 Command:     python -m experiments causes --corpus DATA      (DATA holds sst2/train.tsv and sst2/dev.tsv)
-             Trains its own models (`OWN_MODELS`): --models has no say.
+             It trains its own models, so --models is refused.
 Hardware:    1 CPU core
 Minutes:     22, quick 4
 Published:   no numbers; claimed: what does not generalise shows as higher orders that cancel (arXiv 2502.10162).

@@ -205,10 +205,12 @@ class Orders:
     Attributes:
       strengths: `[prompts, 2, orders]`, positive and negative; a prompt without effects is nan.
       players: `[prompts]`.
+      total: `[prompts]`, what each was divided by, nats; 0 without effects.
     """
 
     strengths: Float[np.ndarray, "prompts 2 orders"]
-    players: np.ndarray
+    players: Int[np.ndarray, "prompts"]
+    total: Float[np.ndarray, "prompts"]
 
     @property
     def mean_order(self) -> Float[np.ndarray, "prompts"]:
@@ -230,15 +232,6 @@ class Orders:
         usable = ~np.isnan(self.strengths[:, 0, 0])
         return np.array([1 - self._share_of(row[usable[row]]) if usable[row].any() else np.nan for row in places])
 
-    def spindle_share(self, repeats: int) -> tuple[float, float, float]:
-        """Spindle share of the mean over prompts, with its interval over prompts (so many resamples)."""
-        return interval(self.usable, self._share_of, repeats=repeats)
-
-    @property
-    def usable(self) -> np.ndarray:
-        """Places of the prompts that have effects."""
-        return np.flatnonzero(~np.isnan(self.strengths[:, 0, 0]))
-
     def _share_of(self, prompts: np.ndarray) -> float:
         """Spindle share of the mean over these prompts, given by place."""
         index = prompts.astype(int)
@@ -251,6 +244,7 @@ def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Publ
     """Order strengths of a model's values on all prompts, by every one of `METHODS`."""
     players = np.array([lattice.n_players_of(v) for v in values])
     strengths = {method: np.full((len(values), 2, players.max()), np.nan) for method in METHODS}
+    totals = {method: np.zeros(len(values)) for method in METHODS}
     for n_players in np.unique(players):
         index = np.flatnonzero(players == n_players)
         for method, found in methods.by_method(np.stack([values[i] for i in index]), published).items():
@@ -260,24 +254,37 @@ def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Publ
                 if both.any():
                     strengths[method][i] = 0
                     strengths[method][i, :, :n_players] = both / both.sum()
-    return {method: Orders(each, players) for method, each in strengths.items()}
+                    totals[method][i] = both.sum()
+    return {method: Orders(strengths[method], players, totals[method]) for method in METHODS}
 
 
-def summary(orders: Orders, repeats: int) -> dict:
-    """Numbers of one model by one method, with intervals over prompts.
+def pooled(orders: Orders, repeats: int) -> dict:
+    """Numbers of the strength of all prompts together: each prompt weighs as much as it has strength, in nats.
 
-    mean_order, high (share of strength at order 3 and above), cancellation, spindle_share, score (1 - spindle_share),
-    and positive, negative: mean order strengths.
+    mean_order, high (share of strength at order 3 and above), cancellation and spindle_share, with intervals over
+    prompts (that of the spindle share of so many resamples); positive, negative: shares of the strength by order. nan
+    where no prompt has effects.
     """
-    spindle = orders.spindle_share(repeats)
-    usable = ~np.isnan(orders.strengths[:, 0, 0])
-    positive, negative = orders.strengths[usable].mean(axis=0) if usable.any() else orders.strengths[0]
+    usable = np.flatnonzero(orders.total > 0)
+    weight = orders.total[usable]
+    in_nats = Orders(orders.strengths * orders.total[:, None, None], orders.players, orders.total)
+    share = in_nats.strengths[usable].sum(axis=0) / weight.sum() if len(usable) else orders.strengths[0]
+    one_minus_share = interval(usable, lambda places: in_nats.scores(places[None].astype(int))[0], repeats=repeats)
     return {
-        "mean_order": interval(orders.mean_order),
-        "high": interval(orders.high()),
-        "cancellation": interval(orders.cancellation),
-        "spindle_share": spindle,
-        "score": (1 - spindle[0], 1 - spindle[2], 1 - spindle[1]),
-        "positive": positive,
-        "negative": negative,
+        **{
+            name: interval(np.column_stack([weight * values[usable], weight]), _ratio_of_sums)
+            for name, values in (
+                ("mean_order", orders.mean_order),
+                ("high", orders.high()),
+                ("cancellation", orders.cancellation),
+            )
+        },
+        "spindle_share": tuple(1 - one_minus_share[i] for i in (0, 2, 1)),
+        "positive": share[0],
+        "negative": share[1],
     }
+
+
+def _ratio_of_sums(rows: Float[np.ndarray, "prompts 2"]) -> float:
+    above, below = rows.sum(axis=0)
+    return above / below

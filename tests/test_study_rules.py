@@ -1,15 +1,16 @@
 """Ground truth, training dynamics and causes: that they run, and that what they count and find is right."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 from andor import lattice
-from experiments import cause_numbers, phases, study
+from experiments import cause_numbers, ground_truth, phases, study
 from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
 from experiments.rule_recovery import canonical, hits, optima, score
-from experiments.sentiment import Orders, orders_of, read_task
+from experiments.sentiment import Orders, orders_of, pooled, read_task
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,12 @@ def test_smoke(name, corpus, tmp_path):
     assert all(row.ours for row in study.study(name).rows(result))
     if name == "ground_truth":
         assert all(0 <= x <= 1 for cell in result["exact"] for x in (*cell["precision"], *cell["recall"]))
+        kept = [json.loads(file.read_text()) for file in (tmp_path / name).glob("*.json")]
+        assert len(kept) == 2 and all(set(each) == {"parameters", "fingerprint", "dtype", "v"} for each in kept)
         assert {cell["solver"] for cell in result["exact"]} == {"true bound", "rule", "published", "and only"}
     if name == "dynamics":
         (run,) = result["runs"]
+        assert all(set(run[each]) == {"certified", "and_only", "published"} for each in ("change", "coincide"))
         assert len(run["step"]) == len(run["train"]) == len(run["certified"]) == len(run["and_only"])
         assert study.execute(name, settings)["runs"] == result["runs"]  # what was followed is read from disk
     if name == "causes":
@@ -132,27 +136,46 @@ def curves(shape, noise=0.3, prompts=40, seed=0):
     return np.asarray(shape) + rng.normal(size=(prompts, 1)) + noise * rng.normal(size=(prompts, len(shape)))
 
 
+def change_of(curves, strength=None):
+    return phases.phase_change(curves, np.ones(curves.shape) if strength is None else strength)
+
+
 def test_phase_change_is_found_where_it_is():
-    found = phases.phase_change(curves([3.3, 3.0, 2.4, 1.6, 1.3, 1.6, 1.9, 2.2]))
+    found = change_of(curves([3.3, 3.0, 2.4, 1.6, 1.3, 1.6, 1.9, 2.2]))
     assert found["index"] == 4 and found["low"] >= 3 and found["high"] <= 5
     assert found["fall"][0] == pytest.approx(2.0, abs=0.2) and found["rise"][0] == pytest.approx(0.9, abs=0.2)
 
 
 @pytest.mark.parametrize("shape", [[3, 2.5, 2, 1.5, 1.2, 1.1], [1.1, 1.2, 1.5, 2, 2.5, 3], [3, 2, 1.5, 1.5, 1.5, 1.5]])
 def test_curves_of_one_phase_have_no_change(shape):
-    assert phases.phase_change(curves(shape))["index"] is None
+    assert change_of(curves(shape))["index"] is None
 
 
 def test_noise_has_no_phase_change():
-    found = [phases.phase_change(curves(np.full(12, 2.0), seed=seed))["index"] is not None for seed in range(40)]
+    found = [change_of(curves(np.full(12, 2.0), seed=seed))["index"] is not None for seed in range(40)]
     assert np.mean(found) <= 0.1
 
 
-def test_phase_change_leaves_out_prompts_without_effects():
-    shape = curves([3, 2, 1, 2, 3])
-    shape[5:9, 0] = np.nan
-    assert phases.phase_change(shape)["index"] == 2
-    assert phases.phase_change(shape[5:9])["index"] is None
+def test_phase_change_is_that_of_the_prompts_with_strength():
+    shape, strength = curves([3, 2, 1, 2, 3]), np.ones((40, 5))
+    shape[5:9, 0], strength[5:9, 0] = np.nan, 0
+    assert change_of(shape, strength)["index"] == 2
+    assert change_of(shape[5:9], strength[5:9])["index"] is None
+    many_weak = np.concatenate([curves([3, 1, 2, 2.5, 3], prompts=60), curves([3, 2.5, 2, 1, 2], prompts=20)])
+    strength = np.repeat([0.001, 1.0], [60, 20])[:, None] * np.ones(5)
+    assert change_of(many_weak)["index"] == 1 and change_of(many_weak, strength)["index"] == 3
+
+
+def test_pooled_numbers_are_those_of_the_strength_of_all_prompts():
+    strengths = np.zeros((3, 2, 8))
+    strengths[0, 0, 0] = 1  # 3 nats of order 1
+    strengths[1, :, 2] = 0.5  # 1 nat of order 3, of both signs
+    strengths[2] = np.nan
+    found = pooled(Orders(strengths, np.full(3, 8), np.array([3.0, 1.0, 0.0])), 2)
+    estimates = [found[number][0] for number in ("mean_order", "high", "cancellation")]
+    np.testing.assert_allclose(estimates, [1.5, 0.25, 0.25])
+    assert found["positive"][0] == 0.75 and found["negative"][2] == 0.125
+    assert found["mean_order"][1] == 1 and found["mean_order"][2] == 3
 
 
 def test_gap_opening():
@@ -177,14 +200,14 @@ def test_orders_of_known_effects():
     found = orders_of([v, np.zeros(4)], ())["and_only"]
     assert found.mean_order[0] == pytest.approx(1.5) and found.cancellation[0] == pytest.approx(0.5)
     assert found.high()[0] == pytest.approx(0.25)
-    assert np.isnan(found.strengths[1]).all()
+    assert np.isnan(found.strengths[1]).all() and found.total.tolist() == [4.0, 0.0]
 
 
 def planted_orders(first_order, prompts=20):
     """Order strengths with these shares at order 1, of 8 players, the rest at order 3; one seed."""
     strengths = np.zeros((prompts, 2, 8))
     strengths[:, 0, 0], strengths[:, 0, 2] = first_order, 1 - np.asarray(first_order)
-    return Orders(strengths, np.full(prompts, 8))
+    return Orders(strengths, np.full(prompts, 8), np.ones(prompts))
 
 
 def test_seeds_that_disagree_make_a_change_uncertain():
@@ -220,3 +243,11 @@ def test_prompts_without_effects_have_no_weight():
     numbers = cause_numbers.sampled([found], 2)
     assert numbers["mean_order"].value == pytest.approx(np.mean([1.2, 2.0]))
     assert numbers["score"].value == pytest.approx(found.scores(np.array([[0, 1]]))[0])
+
+
+def test_intervals_of_trained_models_are_over_languages():
+    values, language = np.repeat([0.2, 0.8, 0.5], 10), np.repeat([0, 1, 2], 10)
+    values[:9] = np.nan  # one sentence of the first language is left, and its language counts as much as the others
+    estimate, low, high = ground_truth.over_languages(values, language)
+    assert (estimate, low, high) == pytest.approx((0.5, 0.2, 0.8))
+    assert ground_truth.over_languages(np.r_[[np.nan] * 10, values[10:]], language)[0] == pytest.approx(0.65)
