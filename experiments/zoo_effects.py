@@ -24,28 +24,21 @@ QUICK_PROMPTS = {8: 8, 9: 4}
 
 
 @dataclass(frozen=True, eq=False)
-class ZooRun:
-    """A model of the zoo with its effects.
+class ModelEffects:
+    """A model with its effects.
 
     Attributes:
-      scored: the model, its losses.
-      effects: its effects by every method, in runs of one model.
-      positive: `[prompts]`, whether the sentence is a positive one, in the order of `run.prompts`.
+      effects: by every method, in runs that have the model.
+      name: the model's in these runs.
     """
 
-    scored: zoo.Scored
     effects: methods.Effects
-    positive: np.ndarray
+    name: str
 
     @property
     def run(self) -> Run:
         """Values, and effects at the certified optimum."""
         return self.effects.run
-
-    @property
-    def name(self) -> str:
-        """The model's name in the run."""
-        return self.run.models[0]
 
     def pair(self, method: str, prompt_id: str) -> Pair:
         """(AND, OR) effects on a prompt by one of `methods.LABELS`."""
@@ -55,6 +48,19 @@ class ZooRun:
         """Sign of v(N) - v(∅): 1 where the sentence makes " positive" likelier, else -1."""
         v = self.run.values[self.name][prompt_id].v
         return 1.0 if v[-1] >= v[0] else -1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ZooRun(ModelEffects):
+    """A model of the zoo with its effects, in runs of one model.
+
+    Attributes:
+      scored: the model, its losses.
+      positive: `[prompts]`, whether the sentence is a positive one, in the order of `run.prompts`.
+    """
+
+    scored: zoo.Scored
+    positive: np.ndarray
 
 
 def corpus_of(settings: Settings) -> Path:
@@ -102,7 +108,8 @@ def effects_of(settings: Settings, scored: zoo.Scored, prompts: list[tuple[Promp
     models, explained = [str(scored.folder)], [prompt for prompt, _ in prompts]
     effects = methods.effects(settings, methods.FEW_STEPS, models=models, prompts=explained)
     labels = {prompt.id: label for prompt, label in prompts}
-    return ZooRun(scored, effects, np.array([labels[prompt.id] == 1 for prompt in effects.run.prompts]))
+    positive = np.array([labels[prompt.id] == 1 for prompt in effects.run.prompts])
+    return ZooRun(effects, effects.run.models[0], scored, positive)
 
 
 def zoo_described(runs: list[ZooRun]) -> dict:
