@@ -9,91 +9,97 @@ Command:     python -m experiments generalisation --corpus DATA
 Hardware:    2 CPU cores
 Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `spindle`; quick 4
 Published:   no correlation is published
-Intervals:   95%, over draws of prompts and of models at once: every replicate takes one draw of prompts and resamples
-             the models.
+Intervals:   95%, over prompts and models at once: every replicate takes one draw of n prompts, with replacement (also
+             where n is all of them), and resamples the models. Models of one kind share their data (`zoo`: 7 kinds, 3
+             architectures of each), so whole kinds are resampled, with replacement. Seven are few: the intervals are
+             rather too short than too long. What is given for all prompts is from all of them; for fewer it is the mean
+             over draws.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from scipy.stats import rankdata
 
 from andor import metrics, results
-from andor.figures import style
 from andor.metrics import OrderStrength
 from andor.spindle import spindle_split
+from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
+from experiments.generalisation_figure import draw as draw
 from experiments.methods import LABELS
 from experiments.study import Row, Settings, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
 PROMPT_COUNTS = (1, 3, 10, 30)
-DRAWS, SMOKE_DRAWS = 20, 3
+DRAWS, SMOKE_DRAWS = 30, 3
 REPLICATES, SMOKE_REPLICATES = 500, 10
-SPLIT = "spindle share"
-TESTED = f"certified {SPLIT}"
-SCORES = {
-    SPLIT: "spindle share",
-    "high orders": "share of orders ≥ 3",
-    "mean order": "mean order",
-    "salient": "salient effects",
-    "strength": "strength of effects",
-    "cancellation": "cancellation",
-}
-"""Scores from effects, by either method; the first is the one that is tested, the others are for comparison.
+GIVEN = "certainty"
+"""The score without effects that the partial correlation holds fixed."""
+OWN_MODELS = True
 
-Strength is in nats, cancellation that within a prompt.
-"""
-PLAIN = {"certainty": "certainty", "loss": "loss (needs labels)"}
-"""Scores without effects."""
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A score of every model from n prompts.
+
+    Attributes:
+      estimates: `[draws, models]`, of draws with replacement; of all prompts at once, one row, where n is all of them.
+      resampled: `[draws, models]`, of draws with replacement, for the interval.
+    """
+
+    estimates: np.ndarray
+    resampled: np.ndarray
 
 
 def measure(settings: Settings) -> dict:
     runs = zoo_runs(settings)
     per_prompt = [_numbers(each) for each in runs]
     players = tuple(prompt.n_players for prompt in runs[0].run.prompts)
+    kinds = [each.scored.member.kind for each in runs]
     gaps = {
         "gap": np.array([each.scored.gap for each in runs]),
         "validation gap": np.array([each.scored.validation_gap for each in runs]),
         "dev loss": np.array([each.scored.scores["dev"]["cross_entropy"] for each in runs]),
     }
-    rng = np.random.default_rng(settings.seed)
-    counts = [count for count in PROMPT_COUNTS if count < len(players)]
+    every = _scores(per_prompt, players, [np.arange(len(players))])
+    rng, n_draws = np.random.default_rng(settings.seed), SMOKE_DRAWS if settings.smoke else DRAWS
+    counts = [*(count for count in PROMPT_COUNTS if count < len(players)), len(players)]
     scores = {}
     for count in counts:
-        draws = [rng.permutation(len(players))[:count] for _ in range(SMOKE_DRAWS if settings.smoke else DRAWS)]
+        draws = list(rng.integers(0, len(players), (n_draws, count)))
         for name, values in _scores(per_prompt, players, draws).items():
-            scores[count, name] = values
-    everything = [np.arange(len(players))]
-    scores |= {(len(players), name): values for name, values in _scores(per_prompt, players, everything).items()}
-    every = {name: values[0] for (count, name), values in scores.items() if count == len(players)}
-    members = [each.scored.member for each in runs]
+            scores[count, name] = Score(every[name] if count == len(players) else values, values)
+
+    def found(statistic: Callable, count: int, names: Sequence[str], against: str = "gap") -> tuple:
+        return _interval(statistic, [scores[count, name] for name in names], gaps[against], kinds, settings)
+
     return {
         "correlations": [
-            {"prompts": count, "score": name, "against": against, "rho": _interval(values, truth, settings)}
-            for (count, name), values in scores.items()
-            for against, truth in gaps.items()
+            {"prompts": count, "score": name, "against": against, "rho": found(_rho, count, [name], against)}
+            for count, name in scores
+            for against in gaps
         ],
         "differences": [
-            {
-                "prompts": count,
-                "first": TESTED,
-                "second": name,
-                "rho": _difference(scores[count, TESTED], scores[count, name], gaps["gap"], settings),
-            }
-            for count in sorted({count for count, _ in scores})
+            {"prompts": count, "first": TESTED, "second": name, "rho": found(_difference, count, [TESTED, name])}
+            for count in counts
             for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN)
+        ],
+        "partial": [
+            {"prompts": count, "score": TESTED, "given": GIVEN, "rho": found(_partial, count, [TESTED, GIVEN])}
+            for count in counts
         ],
         "within": _within(every, gaps["gap"], [each.scored.architecture for each in runs]),
         "models": [
             {
-                "model": member.name,
-                "kind": member.kind,
+                "model": each.scored.member.name,
+                "kind": each.scored.member.kind,
                 **{name: truth[place] for name, truth in gaps.items()},
-                **{name: values[place] for name, values in every.items()},
+                **{name: values[0][place] for name, values in every.items()},
             }
-            for place, member in enumerate(members)
+            for place, each in enumerate(runs)
         ],
-        "draws": DRAWS,
+        "draws": n_draws,
         **zoo_described(runs),
     }
 
@@ -168,189 +174,90 @@ def _share(profile: np.ndarray, players: tuple[int, ...]) -> float:
 
 
 def _rho(values: np.ndarray, truth: np.ndarray) -> float:
+    """Spearman's rank correlation over the models for which the score is defined; nan where nothing varies."""
     defined = ~np.isnan(values)
     if defined.sum() < 3 or np.ptp(values[defined]) == 0 or np.ptp(truth[defined]) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(values[defined]), rankdata(truth[defined]))[0, 1])
 
 
-def _mean_rho(values: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over draws of the correlation; values `[draws, models]`."""
-    found = np.array([_rho(each, truth) for each in values])
-    return float("nan") if np.isnan(found).all() else float(np.nanmean(found))
+def _difference(first: np.ndarray, second: np.ndarray, truth: np.ndarray) -> float:
+    """Correlation of the first score less that of the second."""
+    return _rho(first, truth) - _rho(second, truth)
 
 
-def _replicates(values: np.ndarray, truth: np.ndarray, settings: Settings) -> np.ndarray:
-    """Correlations of resampled models on draws by lot; two scores of one shape get the same models and draws."""
-    rng = np.random.default_rng(settings.seed)
-    found = []
-    for _ in range(SMOKE_REPLICATES if settings.smoke else REPLICATES):
-        models = rng.integers(0, truth.size, truth.size)
-        found.append(_rho(values[rng.integers(0, len(values))][models], truth[models]))
-    return np.array(found)
+def _partial(values: np.ndarray, given: np.ndarray, truth: np.ndarray) -> float:
+    """Partial rank correlation of a score with the truth, given another score."""
+    defined = ~(np.isnan(values) | np.isnan(given))
+    values, given, truth = values[defined], given[defined], truth[defined]
+    with_given, of_given = _rho(values, given), _rho(given, truth)
+    unexplained = (1 - with_given**2) * (1 - of_given**2)
+    return (_rho(values, truth) - with_given * of_given) / np.sqrt(unexplained) if unexplained > 1e-12 else float("nan")
 
 
-def _limits(replicates: np.ndarray) -> tuple[float, float]:
-    return (np.nan,) * 2 if np.isnan(replicates).all() else tuple(np.nanquantile(replicates, [0.025, 0.975]))
-
-
-def _interval(values: np.ndarray, truth: np.ndarray, settings: Settings) -> tuple[float, float, float]:
-    """Correlation and its interval over draws and models."""
-    return _mean_rho(values, truth), *_limits(_replicates(values, truth, settings))
-
-
-def _difference(
-    first: np.ndarray, second: np.ndarray, truth: np.ndarray, settings: Settings
+def _interval(
+    statistic: Callable[..., float],
+    scores: Sequence[Score],
+    truth: np.ndarray,
+    kinds: Sequence[str],
+    settings: Settings,
 ) -> tuple[float, float, float]:
-    """Correlation of the first score less that of the second, on the same draws and models."""
-    replicates = _replicates(first, truth, settings) - _replicates(second, truth, settings)
-    return _mean_rho(first, truth) - _mean_rho(second, truth), *_limits(replicates)
+    """A statistic of scores and truth over the models, and its interval over draws of prompts and kinds of model.
+
+    All scores get the same draws and models.
+    """
+    estimates = np.array([statistic(*rows, truth) for rows in zip(*(each.estimates for each in scores), strict=True)])
+    estimate = np.nan if np.isnan(estimates).all() else float(np.nanmean(estimates))
+    clusters = [np.flatnonzero(np.array(kinds) == kind) for kind in sorted(set(kinds))]
+    rng = np.random.default_rng(settings.seed)
+    replicates = []
+    for _ in range(SMOKE_REPLICATES if settings.smoke else REPLICATES):
+        models = np.concatenate([clusters[i] for i in rng.integers(0, len(clusters), len(clusters))])
+        draw = rng.integers(0, len(scores[0].resampled))
+        replicates.append(statistic(*(each.resampled[draw][models] for each in scores), truth[models]))
+    if np.isnan(replicates).all():
+        return estimate, np.nan, np.nan
+    return estimate, *np.nanquantile(replicates, [0.025, 0.975])
 
 
 def _within(every: dict[str, np.ndarray], gap: np.ndarray, architectures: list[str]) -> dict:
     """Correlation with the gap among the models of each architecture, all prompts."""
-    kinds = np.array(architectures)
+    of = np.array(architectures)
     return {
-        name: {kind: _rho(values[kinds == kind], gap[kinds == kind]) for kind in sorted(set(architectures))}
+        name: {each: _rho(values[0][of == each], gap[of == each]) for each in sorted(set(architectures))}
         for name, values in every.items()
     }
 
 
-# ------------------------------------------------------------------------------------------------------ drawing
-
-_MARKERS = {"reference": "o", "all": "*", "part": "s", "third": "D", "tenth": "^", "few": "v", "noise": "X"}
-_LINES = {
-    f"certified {SPLIT}": {"color": style.AND, "marker": "o", "label": "spindle share, certified optimum"},
-    f"and_only {SPLIT}": {"color": style.AND_ONLY, "marker": "s", "label": "spindle share, AND only"},
-    f"published {SPLIT}": {"color": style.MODELS[1], "marker": "v", "label": "spindle share, published solver"},
-    "certainty": {"color": style.MODELS[2], "marker": "^", "label": "certainty (1 bit less entropy)"},
-    "loss": {"color": style.MODELS[4], "marker": "D", "label": "loss (needs labels)"},
-}
-
-
-def draw(result: dict) -> Figure:
-    """Spindle share against the gap; correlation against the number of prompts; all scores on all prompts."""
-    figure = style.new_figure(style.TWO_COLUMNS, 5.0)
-    style.title(figure, _claim(result))
-    above, below = figure.subfigures(2, 1)
-    panels = above.subplots(1, len(LABELS), sharey=True)
-    for ax, method in zip(panels, LABELS, strict=True):
-        _draw_models(ax, result, method)
-    panels[0].set_ylabel("spindle share, all prompts")
-    handles, kinds = panels[0].get_legend_handles_labels()
-    families = [Patch(color=style.model_colour(i), label=name) for i, name in enumerate(("Llama", "Qwen2"))]
-    above.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
-    counts, scores = below.subplots(1, 2)
-    _draw_counts(counts, result)
-    _draw_scores(scores, result)
-    return figure
-
-
-def _draw_models(ax, result: dict, method: str) -> None:
-    for kind, marker in _MARKERS.items():
-        chosen = [each for each in result["models"] if each["kind"] == kind]
-        colours = [style.model_colour(0 if each["model"].startswith("llama") else 1) for each in chosen]
-        x, y = ([each[key] for each in chosen] for key in ("gap", f"{method} {SPLIT}"))
-        ax.scatter(x, y, c=colours, marker=marker, s=16, lw=0)
-        ax.scatter([], [], c=style.MUTED, marker=marker, s=16, lw=0, label=kind)
-    most = max(each["prompts"] for each in result["correlations"])
-    rho = _found(result, most, f"{method} {SPLIT}")
-    ax.set_title(f"{LABELS[method]}\nρ = {_text(rho)}")
-    ax.set_xlabel("dev less train label cross-entropy, nats")
-    ax.set_ylim(0, 1)
-    ax.grid()
-
-
-def _draw_counts(ax, result: dict) -> None:
-    counts = sorted({each["prompts"] for each in result["correlations"]})
-    for place, (name, look) in enumerate(_LINES.items()):
-        rho = np.array([_found(result, count, name) for count in counts])
-        x = np.array(counts) * 1.06 ** (place - 2)
-        ax.errorbar(
-            x,
-            rho[:, 0],
-            np.maximum([rho[:, 0] - rho[:, 1], rho[:, 2] - rho[:, 0]], 0),
-            ms=3,
-            lw=1,
-            elinewidth=0.7,
-            **look,
-        )
-    ax.axhline(0, color="black", lw=0.6)
-    ax.set_xscale("log")
-    ax.set_xticks(counts, [str(count) for count in counts])
-    ax.minorticks_off()
-    ax.set_ylim(-1, 1.05)
-    ax.set_xlabel("prompts")
-    ax.set_ylabel("Spearman's ρ with the gap")
-    ax.set_title("From few prompts (95%: draws and models)")
-    ax.grid(axis="y")
-    ax.legend(loc="lower right", fontsize=6)
-
-
-def _draw_scores(ax, result: dict) -> None:
-    most = max(each["prompts"] for each in result["correlations"])
-    names = [*SCORES, *PLAIN]
-    for row, name in enumerate(names):
-        keys = (
-            {name: style.MUTED}
-            if name in PLAIN
-            else {f"{method} {name}": _LINES[f"{method} {SPLIT}"]["color"] for method in LABELS}
-        )
-        for place, (key, colour) in enumerate(keys.items()):
-            rho = _found(result, most, key)
-            y = row + (0 if len(keys) == 1 else 0.22 * (place - 1))
-            ax.plot(rho[1:], [y, y], color=colour, lw=0.8)
-            ax.plot(rho[0], y, color=colour, marker="osv"[place], ms=3)
-    ax.axvline(0, color="black", lw=0.6)
-    ax.set_yticks(range(len(names)), [{**SCORES, **PLAIN}[name] for name in names])
-    ax.invert_yaxis()
-    ax.set_xlim(-0.5, 1.02)
-    ax.set_xlabel("Spearman's ρ with the gap")
-    ax.set_title(f"All scores, {most} prompts")
-    ax.grid(axis="x")
-
-
-def _found(result: dict, count: int, score: str, against: str = "gap") -> np.ndarray:
-    """Correlation, low, high; nan where it is undefined."""
-    (rho,) = (
-        each["rho"]
-        for each in result["correlations"]
-        if (each["prompts"], each["score"], each["against"]) == (count, score, against)
-    )
-    return np.array(rho, float)
-
-
-def _text(rho: np.ndarray) -> str:
-    return f"{style.number(float(rho[0]))} [{style.number(float(rho[1]))}, {style.number(float(rho[2]))}]"
-
-
-def _claim(result: dict) -> str:
-    count = max(each["prompts"] for each in result["correlations"])
-    few = min(10, count)
-    numbers = [style.number(float(_found(result, few, name)[0])) for name in _LINES]
-    return (
-        f"Rank correlation with the train-dev gap of {len(result['models'])} models, {few} prompts: spindle share "
-        f"{numbers[0]} (AND only {numbers[1]}, published solver {numbers[2]}), certainty {numbers[3]}, "
-        f"loss {numbers[4]}"
-    )
+ALSO = {f"certified {name}": f"{SCORES[name]}, {LABELS['certified']}" for name in ("mean order", "strength")}
+"""Simpler scores, at the same optimum, that have to be beaten."""
 
 
 def rows(result: dict) -> list[Row]:
     counts = sorted({each["prompts"] for each in result["correlations"]})
+    names = {name: line["label"] for name, line in LINES.items()} | ALSO
+    given = [each["rho"] for each in result["partial"]]
     found = [
         Row(
-            f"rank correlation of {look['label']} with the train-dev gap, {len(result['models'])} models, "
+            f"rank correlation of {label} with the train-dev gap, {len(result['models'])} models, "
             f"{' / '.join(map(str, counts))} prompts",
             "none",
-            " / ".join(with_interval(_found(result, count, name)) for count in counts),
+            " / ".join(with_interval(correlation(result, count, name)) for count in counts),
         )
-        for name, look in _LINES.items()
+        for name, label in names.items()
     ]
+    found.append(
+        Row(
+            f"the same of {names[TESTED]}, given {GIVEN} (partial rank correlation)",
+            "none",
+            " / ".join(map(with_interval, given)),
+        )
+    )
     for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN):
         of_name = [each for each in result["differences"] if each["second"] == name]
         found.append(
             Row(
-                f"correlation of {_LINES[TESTED]['label']} less that of {_LINES[name]['label']}, same draws",
+                f"correlation of {names[TESTED]} less that of {names[name]}, same draws",
                 "none",
                 " / ".join(with_interval(each["rho"]) for each in of_name),
             )
