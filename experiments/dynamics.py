@@ -164,8 +164,8 @@ def draw(result: dict) -> Figure:
     for ax, method in zip(by_order, METHODS, strict=True):
         shares = np.array([np.add(each["positive"], each["negative"]) for each in first[method]], float)
         _stack(ax, x, shares / shares.sum(axis=1, keepdims=True))
-        ax.set_title(f"Orders, {LABELS[method]}")
-    by_order[0].set_ylabel("share of strength")
+        ax.set_title(LABELS[method])
+    by_order[0].set_ylabel("share of strength by order")
     for ax, number, label in zip(
         axes[1], ("mean_order", "high", "spindle_share", "cancellation"),
         ("mean order of the strength", "share at order 3 and above", "spindle share", "cancellation"), strict=True,
@@ -180,7 +180,7 @@ def draw(result: dict) -> Figure:
                     ax.fill_between(x, low, high, color=look(method)["color"], alpha=0.15, lw=0)
         ax.set_ylabel(label)
         ax.set_xlabel("training step")
-    axes[1, 0].legend(loc="upper right")
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS))
     for ax in axes[1, 1:]:
         ax.set_ylim(0, 1)
     for ax in axes.ravel():
