@@ -99,18 +99,20 @@ def _draw_scores(ax, result: dict) -> None:
     most = max(each["prompts"] for each in result["correlations"])
     names = [*SCORES, *PLAIN]
     for row, name in enumerate(names):
-        keys = (
-            {name: style.MUTED} if name in PLAIN else {f"{method} {name}": look(method)["color"] for method in LABELS}
-        )
-        for place, (key, colour) in enumerate(keys.items()):
+        if name in PLAIN:
+            keys = {name: (LINES[name]["color"], _POINTS[name])}
+        else:
+            keys = {f"{method} {name}": (look(method)["color"], _POINTS[f"{method} {SPLIT}"]) for method in LABELS}
+        for place, (key, (colour, point)) in enumerate(keys.items()):
             rho = correlation(result, most, key)
             y = row + (0 if len(keys) == 1 else 0.22 * (place - 1))
             ax.plot(rho[1:], [y, y], color=colour, lw=0.8)
-            ax.plot(rho[0], y, color=colour, marker="osv"[place], ms=3)
+            ax.plot(rho[0], y, color=colour, marker=point, ms=3)
     ax.axvline(0, color="black", lw=0.6)
     ax.set_yticks(range(len(names)), [{**SCORES, **PLAIN}[name] for name in names])
     ax.invert_yaxis()
-    ax.set_xlim(-0.5, 1.02)
+    ax.set_xlim(-1.02, 1.02)
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_xlabel("Spearman's ρ with the gap")
     ax.set_title(f"All scores, {most} prompts")
     ax.grid(axis="x")

@@ -13,8 +13,8 @@ Reproduces:  arXiv 2502.10162: effects that generalise fall off with their order
              Before that, the estimator of the split (`andor.spindle`) on planted mixtures, with the effects given and
              with the effects found again from v, at two levels of noise.
 Command:     python -m experiments spindle --corpus DATA
-             With --models (two or more) it explains these on --prompts instead, each labelled by most of the others;
-             no corpus, and no planted mixtures.
+             With --models (two or more, not the default pair) it explains these on --prompts instead, each labelled by
+             most of the others; no corpus, and no planted mixtures.
 Hardware:    2 CPU cores
 Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `generalisation`; quick 4
 Published:   a decay for effects that generalise, a balanced spindle for the others; no estimator of the split

@@ -12,6 +12,7 @@ from andor import lattice
 from experiments import generalisation, planted, spindle, study, zoo
 from experiments.corpus import choose, folds_by_parent
 from experiments.study import Settings
+from experiments.zoo_effects import ZooRun
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,63 @@ def test_smoke(settings, module, capsys):
     assert all(row.claim in printed for row in module.rows(result))
 
 
+def test_no_model_is_labelled_by_itself_or_by_what_has_seen_its_data(settings):
+    models = zoo.members(zoo.Config(corpus=settings.corpus))
+    gap = {"dev": {"cross_entropy": 1.0}, "train": {"cross_entropy": 0.1}}
+    runs = [ZooRun(None, each.name, zoo.Scored(each, settings.work, gap), np.zeros(0)) for each in models]
+    sets = spindle.sets_of(runs)
+    assert [len(cases) for cases in sets.values()] == [12, 15]  # 4 references and 5 overfit models, 3 architectures
+    for name, count in (("regularised", 3), ("overfit", 4)):
+        for model, references in sets[name]:
+            seen = [reference.scored.member.part for reference in references]
+            assert len(set(seen)) == count and not {None, model.scored.member.part} & set(seen)
+            assert {each.scored.architecture for each in references} == {model.scored.architecture}
+
+
+def test_given_models_label_one_another(settings):
+    given = dataclasses.replace(settings, models=("tiny-qwen2", "tiny-llama"), corpus=None, out=settings.work / "given")
+    found = study.execute("spindle", given)["labels"]["given certified"]
+    assert found["models"] == ["tiny-qwen2", "tiny-llama"]
+    assert sum(found["labelled"]) % 2 == 0 and sum(found["salient"]) > 0  # what two models share is labelled in both
+    with pytest.raises(ValueError, match="two --models"):
+        spindle.measure(dataclasses.replace(given, models=("tiny-llama",)))
+
+
+def test_planted_games_have_two_levels_of_noise(settings):
+    records = planted.validate(settings)
+    assert {each["noise"] for each in records} == set(planted.NOISES)
+    assert {each["noise"] for each in records if each["method"] == "published"} == {planted.NOISES[0]}
+    errors = {(each["or_effects"], each["noise"]): each["error"] for each in records if each["method"] == "effects"}
+    for or_too in (True, False):  # the same games at both levels
+        assert errors[or_too, planted.NOISES[0]] == errors[or_too, planted.NOISES[1]]
+    less, more = (planted.planted(np.random.default_rng(0), 5, 0.5, 1.0, 1.0, True, noise) for noise in planted.NOISES)
+    exact = lattice.zeta(less.and_effects) + lattice.or_sums(less.or_effects)
+    np.testing.assert_allclose(more.v - exact, 5 * (less.v - exact), atol=1e-12)
+
+
+def test_partial_correlation_takes_away_what_is_given():
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal(300)
+    score, truth = given + rng.standard_normal(300), given + rng.standard_normal(300)
+    assert generalisation._rho(score, truth) > 0.4
+    assert abs(generalisation._partial(score, given, truth)) < 0.15
+    assert generalisation._partial(score, rng.standard_normal(300), truth) > 0.4
+    assert np.isnan(generalisation._partial(given, given, truth))
+
+
+def test_intervals_resample_kinds_of_models(settings):
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(list("abcdefg"), 30)
+    by_kind = dict(zip("abcdefg", rng.standard_normal((7, 2)), strict=True))
+    values, truth = np.array([by_kind[kind] for kind in kinds]).T + 0.01 * rng.standard_normal((2, kinds.size))
+    scores = [generalisation.Score(values[None], values[None])]
+    full = dataclasses.replace(settings, smoke=False)
+    together = generalisation._interval(generalisation._rho, scores, truth, kinds, full)
+    alone = generalisation._interval(generalisation._rho, scores, truth, np.arange(kinds.size).astype(str), full)
+    assert together[0] == alone[0] == pytest.approx(generalisation._rho(values, truth))
+    assert together[2] - together[1] > 3 * (alone[2] - alone[1])  # 210 models, but only 7 that differ
+
+
 def test_without_a_corpus_the_studies_say_so():
     with pytest.raises(ValueError, match="--corpus"):
         spindle.zoo_runs(Settings(smoke=True))
@@ -90,6 +148,7 @@ def test_an_effect_is_labelled_when_most_references_have_it():
     own = pair(p0=1.0, p1=-0.5, p012=0.2, p01=0.01)
     others = [pair(p0=2.0, p1=-1.0), pair(p0=0.4, p1=0.3), pair(p0=1.0, p1=-0.1, p012=-1.0)]
     found = spindle.label(own, others, unit=1.0)
+    assert found.strengths.shape == (3, 2, 3)
     np.testing.assert_allclose(found.strengths[0, 0, :3], [1.0, 0, 0])  # p0, in all three
     np.testing.assert_allclose(found.strengths[0, 1, :3], [0.5, 0, 0])  # p1, in two of three with its sign
     np.testing.assert_allclose(found.strengths[1, 0, :3], [0, 0, 0.2])  # p012, in one with the other sign
