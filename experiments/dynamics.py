@@ -15,8 +15,9 @@ the same at every step. Beside the certified optimum (noise bound 2% of |v(N) - 
 published solver (20,000 steps).
 
 *Mean order* and the other numbers are those of the strength of all prompts together: a prompt weighs as much as its
-effects have strength, in nats. Early on |v(N) - v(∅)| is a few hundredths of a nat, and of some prompts next to none;
-if every prompt counted the same, those would decide as much as the prompts whose words the model already reads.
+effects have strength, in nats. Before the model reads the words |v(N) - v(∅)| is a small part of what it is at the end
+(`range`), and of some prompts next to nothing; if every prompt counted the same, those would decide as much as the
+prompts whose words the model already reads.
 *Range* at the change: mean |v(N) - v(∅)| at the step found, over that at the end. Where it is near 0, what changes
 there are the effects of a model that hardly reads the words yet.
 *Phase change* (`phase_change`): the watched step where the mean order is least, if it first falls to there and then
