@@ -115,8 +115,8 @@ def _draw_groups(figure, groups: dict) -> None:
         for sign, side in zip((1, -1), np.array(certified[name]["strength"], float), strict=True):
             middle, low, high = side.T
             x = np.arange(1, len(middle) + 1) + offset
-            look = style.fill(style.model_colour(0), filled)
-            orders.bar(x, sign * middle, 0.4, lw=0.6, label=name if sign > 0 else None, **look)
+            filling = style.fill(style.model_colour(0), filled)
+            orders.bar(x, sign * middle, 0.4, lw=0.6, label=name if sign > 0 else None, **filling)
             orders.errorbar(
                 x, sign * middle, (middle - low, high - middle)[::sign], fmt="none", ecolor=style.MUTED, elinewidth=0.6
             )

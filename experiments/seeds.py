@@ -9,7 +9,16 @@ import dataclasses
 import json
 
 from experiments import training
-from experiments.corpus import LABELS, TEMPLATE, chunks, document, read_corpus, sentiment_documents, train_tokenizer
+from experiments.corpus import (
+    LABELS,
+    TEMPLATE,
+    chunks,
+    document,
+    read_corpus,
+    require,
+    sentiment_documents,
+    train_tokenizer,
+)
 from experiments.study import Settings
 from experiments.train_embedded import PLANS, VOCAB_SIZE
 from experiments.training import Source, sentiment_scores
@@ -28,6 +37,7 @@ def trained(settings: Settings) -> tuple[str, ...]:
     if missing:
         if settings.corpus is None:
             return ()
+        require(settings.corpus, stories=True)
         data = read_corpus(settings.corpus, seed=0)
         tokenizer = train_tokenizer(
             [text + TEMPLATE + LABELS[label] for text, label in data.train] + data.stories, VOCAB_SIZE

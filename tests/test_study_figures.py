@@ -1,12 +1,15 @@
 """Studies of matching, sparsity, convergence, orders and ablations: smoke runs, and the statistics behind them."""
 
 import importlib
+import types
 
 import numpy as np
 import pytest
 
+import andor
 from andor import lattice, metrics
-from experiments import ablations, convergence, orders, seeds, sharing, sparsity, study, variants
+from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
+from experiments.planted import planted
 
 SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations")
 
@@ -142,6 +145,55 @@ def test_few_effects_are_compared_with_as_many():
     alternating = np.array([1.0, -1.0] * 20)
     group = sharing._group(alternating, np.ones(40, int), 3, 40.0, 2, rng)
     assert group.cancellation == 1 and 0.3 < group.matched < 0.7  # two of them have one sign half of the time
+
+
+def test_shared_by_chance_is_not_beyond_chance():
+    rng = np.random.default_rng(0)
+    chance = np.array([0.0, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])[lattice.orders(6)]  # most effects are of low order
+    strengths = np.where(rng.random((20, 2, 64)) < chance, rng.uniform(0.5, 1, size=(20, 2, 64)), 0.0)
+    pairs = {("first", p): tuple(each) for p, each in enumerate(strengths)}
+    pairs |= {("second", p): sharing.shuffled(pairs["first", p], rng) for p in range(20)}
+    found = convergence._groups(lambda model, p: pairs[model, p], ("first", "second"), range(20), seed=0)
+    estimate, low, high = found["beyond chance"]["order"]
+    assert low < 0 < high and abs(estimate) < 0.3
+    # Where many subsets have an effect, accidents are many.
+    assert found["chance"]["order"][1] > 0 and found["difference"]["order"][0] > 0
+
+
+def test_players_permuted_move_v_and_nothing_else():
+    v = np.random.default_rng(0).normal(size=16)
+    run = types.SimpleNamespace(
+        values={"a": {"p": types.SimpleNamespace(v=v)}, "b": {"p": types.SimpleNamespace(v=v)}},
+        settings={"noise": 0.0},
+    )
+    turned = np.array([1, 2, 3, 0])
+    first, second = convergence._joint(run, ("a", "b"), "p", lambda n: turned)
+    same = convergence._joint(run, ("a", "b"), "p", np.arange)
+    np.testing.assert_allclose(same[0][0], same[1][0], atol=1e-6)
+    rebuilt = andor.interactions.reconstruct(*second)
+    assert rebuilt[0b0001] == pytest.approx(v[0b0010], abs=1e-6)  # player 0 is player 1 of its prompt
+    assert rebuilt[0b1001] == pytest.approx(v[0b0011], abs=1e-6)
+    assert andor.interactions.reconstruct(*first)[0b1001] == pytest.approx(v[0b1001], abs=1e-6)
+
+
+def test_planted_controls_decay_or_are_a_spindle():
+    shares = {}
+    for family, share in orders.FAMILIES.items():
+        rng = np.random.default_rng(0)
+        games = [planted(rng, 10, share=share, rate=orders.RATE, ratio=orders.RATIO, or_too=True) for _ in range(30)]
+        strengths = [metrics.order_strength(game.and_effects, game.or_effects) for game in games]
+        stacked = np.array([np.stack([each.positive, each.negative]) for each in strengths])
+        shares[family] = orders._spindle_share(stacked / stacked.sum(axis=(1, 2), keepdims=True), np.full(30, 10))
+    assert shares["decaying"] < 0.1 and shares["flat"] > 0.9
+
+
+def test_the_published_answer_is_the_weaker_one():
+    strong, weak = (np.array([9.0, 1.0]), np.array([0.0, 2.0])), (np.array([0.0, 1.0]), np.array([0.0, -1.5]))
+    assert methods.weaker([strong, weak]) is weak  # v(∅) is no effect
+    v = np.stack([np.arange(8.0), np.ones(8)])
+    found = methods.by_method(v, methods.published_solvers(study.Settings(smoke=True)))
+    assert set(found) == set(methods.LABELS) and all(len(each) == 2 for each in found.values())
+    np.testing.assert_allclose(andor.interactions.reconstruct(*found["and_only"][0]), v[0])
 
 
 def test_planted_games_come_back_in_units_of_what_was_planted(work):
