@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from andor.figures import style
-from experiments.methods import LABELS
+from experiments.methods import LABELS, look
 
 _PUBLISHED_K, _PUBLISHED = 50, {"apart": 0.32, "jointly": 0.50}
 _LINES = {
