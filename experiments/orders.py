@@ -225,14 +225,14 @@ def _draw_cancellation(ax, profile: dict, line: dict) -> None:
 def _draw_games(figure, games: dict) -> None:
     figure.suptitle("Control: planted games", x=0.01, ha="left", color=style.MUTED, fontsize=7.5, fontweight="normal")
     axes = figure.subplots(1, len(games), sharey=True)
-    lines = {TRUTH: {"color": style.AND, "ls": "-"}, **{method: look(method) for method in LABELS}}
+    # The truth is a broad band behind the lines that should follow it.
+    lines = {TRUTH: {"color": style.GRID, "ls": "-", "lw": 5}, **{m: look(m) | {"lw": 1.0} for m in LABELS}}
     for ax, (family, profiles) in zip(axes, games.items(), strict=True):
         for method, line in lines.items():
             # Both signs together: planted effects are positive and negative alike.
             strength = np.array(profiles[method]["strength"], float)[:, :, 0].sum(axis=0)
             order = np.arange(1, strength.size + 1)
-            marker = "s" if method == TRUTH else "o"
-            ax.plot(order, np.maximum(strength, 1e-3), marker=marker, ms=2.5, lw=1.0, **line)
+            ax.plot(order, np.maximum(strength, 1e-3), marker="" if method == TRUTH else "o", ms=2.5, **line)
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         ax.set_xticks(order)
