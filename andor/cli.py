@@ -2,7 +2,7 @@
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
 Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
-code 2. SIGTERM ends a run after the prompt it is at; the same command goes on with it.
+code 2. Ctrl-C and SIGTERM end a run after the prompt it is at; the same command goes on with it.
 """
 
 import contextlib
@@ -13,15 +13,16 @@ import re
 import shlex
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from andor.signals import end_when_interrupted, stop_when_asked
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 SolverName = Literal["auto", "exact", "first-order", "published"]
@@ -266,16 +267,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # An encoding without ∅ is no reason to fail. The streams of a notebook or of a test cannot be reconfigured.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    command = None
     try:
         command = _parse(arguments)
-    except SystemExit as done:
-        return int(done.code or 0)
-    try:
         with _warnings_in_one_line():
             # Bytes of the command line that are no UTF-8 cannot be recorded as they are.
             command.run(shlex.join(["andor", *arguments]).encode(errors="backslashreplace").decode())
+    except SystemExit as done:
+        return int(done.code or 0)
     except (Exception, KeyboardInterrupt) as error:
-        if command.debug:
+        if command is not None and command.debug:
             raise
         return _leave(_report(error))
     return 0
@@ -314,18 +315,24 @@ def _parse(arguments: list[str]):
         raise
 
 
+class _Ended(Exception):
+    """A run that stopped as a signal asked; `by` is the signal's number."""
+
+    def __init__(self, message: str, by: int):
+        super().__init__(message)
+        self.by = by
+
+
 def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit code."""
-    from andor.resume import Stopped
-
     said, notes = str(error), getattr(error, "__notes__", ())
     if said and said[-1] not in ".!?" and notes:
         said += "."
     message = _one_line(" ".join([said, *notes]))
-    if isinstance(error, Stopped):
-        return _say(message, 128 + signal.SIGTERM)
+    if isinstance(error, _Ended):
+        return _say(message, 128 + error.by)
     if isinstance(error, KeyboardInterrupt):
-        return _say(f"interrupted. {message}", 128 + signal.SIGINT)
+        return _say(f"interrupted. {message}".rstrip(), 128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError):  # `andor ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -410,7 +417,7 @@ def _one_prompt(settings):
 
 def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
-    from andor import store, tables
+    from andor import hosts, store, tables
     from andor.comparison import compare
     from andor.mesh import read_mesh
     from andor.models import load_tokenizer
@@ -426,46 +433,37 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
         console.print()
     # To the microsecond: two runs that start in the same second do not want the same directory.
     out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
+
+    def finished() -> str:
+        with_out = "" if settings.out else f" with --out {out}"
+        begun = (out / "settings.json").exists()
+        return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
+
     try:
-        with _stop_at_sigterm() as stop, _progress_bars(names) as progress:
-            return compare(
-                names,
-                prompts,
-                out=out,
-                noise=settings.noise,
-                baseline=settings.baseline,
-                dtype=settings.dtype,
-                mesh=mesh,
-                command=command,
-                progress=progress,
-                stop=stop,
-                **more,
-            )
-    except (Stopped, KeyboardInterrupt, OSError, RuntimeError, MemoryError) as error:
-        if (out / "settings.json").exists():
-            with_out = "" if settings.out else f" with --out {out}"
-            error.add_note(f"What is finished is in {out}: the same command{with_out} goes on.")
+        with stop_when_asked(finished) as asked, _progress_bars(names) as progress:
+            try:
+                run = compare(
+                    names,
+                    prompts,
+                    out=out,
+                    noise=settings.noise,
+                    baseline=settings.baseline,
+                    dtype=settings.dtype,
+                    mesh=mesh,
+                    command=command,
+                    progress=progress,
+                    stop=asked,
+                    **more,
+                )
+            except Stopped as error:
+                raise _Ended(str(error), asked.number) from error
+            if asked() and hosts.n_processes() == 1:  # who ends early would end the others
+                raise _Ended("stopped as asked, with all solved and no figures drawn.", asked.number)
+            return run
+    except (_Ended, KeyboardInterrupt, OSError, RuntimeError, MemoryError) as error:
+        if finished():
+            error.add_note(finished())
         raise
-
-
-@contextlib.contextmanager
-def _stop_at_sigterm() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came. A second one ends the process at once."""
-    asked = threading.Event()
-
-    def stop(*_) -> None:
-        asked.set()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        print("andor: stopping after this prompt.", file=sys.stderr)
-
-    if threading.current_thread() is not threading.main_thread():  # only that one can handle signals
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -534,4 +532,5 @@ def _quiet_libraries() -> None:
 
 
 if __name__ == "__main__":
+    end_when_interrupted()
     sys.exit(main())

@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import numpy as np
 import pytest
 
-from andor import files, session, store
+from andor import comparison, files, session, store
 from andor.cli import main
 from andor.interactions import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
@@ -261,28 +262,127 @@ def test_a_device_without_memory_gets_one_line(monkeypatch, capsys):
     assert errors.startswith("andor: error: the device has no memory left. Use") and errors.count("\n") == 1
 
 
-def test_sigterm_ends_after_the_prompt_and_says_how_to_go_on(models, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_after_the_prompt_and_says_how_to_go_on(models, tmp_path, monkeypatch, capsys, number):
     monkeypatch.chdir(tmp_path)
     evaluate_all, seen = session.evaluate_all, []
 
-    def terminated(*arguments, **options):
+    def interrupted(*arguments, **options):
         for values in evaluate_all(*arguments, **options):
             if not seen:
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(number)
             seen.append(values)
             yield values
 
-    monkeypatch.setattr(session, "evaluate_all", terminated)
+    monkeypatch.setattr(session, "evaluate_all", interrupted)
     command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "film"]
-    before = signal.getsignal(signal.SIGTERM)
-    assert main(command) == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+    before = signal.getsignal(number)
+    assert main(command) == 128 + number
+    assert signal.getsignal(number) is before
     errors = capsys.readouterr().err
-    assert "andor: stopping after this prompt." in errors and "1 of 1 evaluated and 0 solved" in errors
+    assert "andor: stopping after this prompt; again to end at once." in errors
+    assert "1 of 1 evaluated and 0 solved" in errors
     (out,) = (tmp_path / "runs").iterdir()
     assert f"--out runs/{out.name} goes on" in errors
     assert main([*command, "--out", f"runs/{out.name}"]) == 0
     assert len(seen) == 1 and store.read_run(out).summary["worst"]["not_converged"] == 0
+
+
+def test_a_signal_after_the_last_prompt_is_no_success(models, tmp_path, monkeypatch, capsys):
+    summarise = comparison.summarise
+
+    def interrupted(run):
+        signal.raise_signal(signal.SIGINT)
+        return summarise(run)
+
+    monkeypatch.setattr(comparison, "summarise", interrupted)
+    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 128 + signal.SIGINT
+    assert "all solved and no figures drawn. What is finished is in" in capsys.readouterr().err
+    assert store.read_run(tmp_path / "run").prompts and not (tmp_path / "run" / "figures").exists()
+
+
+def program(code, *arguments, **options):
+    """A process of its own, because the code ends it."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@pytest.mark.parametrize(("number", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
+def test_a_second_signal_ends_at_once_and_says_what_is_finished(models, tmp_path, number, word):
+    code = """
+        import os, signal, sys, time
+        from andor import session
+        from andor.cli import main
+
+        def endless(*arguments, **options):
+            for _ in range(2):
+                os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+            time.sleep(200)
+            yield
+
+        session.evaluate_all = endless
+        sys.exit(main(sys.argv[2:]))
+    """
+    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "--out", "run"]
+    done = program(code, number, *command, cwd=tmp_path)
+    *_, first, second = done.stderr.splitlines()
+    assert done.returncode == 128 + getattr(signal, number), done.stderr
+    assert first == "andor: stopping after this prompt; again to end at once."
+    assert second == f"andor: {word}. What is finished is in run: the same command goes on."
+
+
+def test_a_signal_before_anything_is_begun_ends_at_once(models, tmp_path):
+    code = """
+        import signal, sys, time
+        import andor.models
+        from andor.cli import main
+
+        def download(name, **options):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(200)
+
+        andor.models.find = download
+        sys.exit(main(sys.argv[1:]))
+    """
+    done = program(code, "compare", "--models", models[0], "--limit", "1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "andor: interrupted.\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", ["tyro", "andor.cli", "jax", "numpy.linalg", "andor.prompts"])
+def test_an_interrupt_while_importing_is_one_line(module):
+    code = """
+        import signal, sys
+        from andor.__main__ import main
+
+        module, sys.argv = sys.argv[1], ["andor", "plan", "tiny-llama", "--prompt", "a good film"]
+
+        class Interrupting:
+            def find_spec(self, name, *_):
+                if name == module:
+                    signal.raise_signal(signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting())
+        sys.exit(main())
+    """
+    done = program(code, module)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "andor: interrupted.\n")
+
+
+@pytest.mark.parametrize("name", ["andor", "andor.cli"])
+def test_both_modules_are_the_program(name):
+    done = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout and not done.stderr
+
+
+def test_an_interrupt_while_the_command_line_is_read_is_one_line(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", interrupted)
+    assert main(["compare"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "andor: interrupted.\n"
 
 
 def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys):
