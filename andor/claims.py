@@ -1,20 +1,57 @@
 """Several processes on one run: who works on what.
 
-A claim is a lock on an empty file, held by the operating system for as long as the process lives: a process that is
-killed holds nothing any more, on every host that shares the file system, and no clock is involved. Where a file system
+A claim is a lock on a file, held by the operating system for as long as the process lives: a process that is killed
+holds nothing any more, on every host that shares the file system, and no clock is involved. The file says who has it,
+for people to read; whoever can lock it has it, whatever it says. Where a file system
 knows no locks every claim succeeds: work may then be done twice, and as files are written whole and are the same
 whoever writes them, nothing worse.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from andor import files
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+POLL = 0.1
+"""Seconds between two tries to take what somebody else has."""
+
+PATIENCE = 30.0
+"""Seconds of waiting before a word is said."""
+
+SILENCE = 600.0
+"""Seconds between two words."""
+
+
+class Patience:
+    """Says what is waited for when that takes long, and not too often."""
+
+    def __init__(self):
+        self._since, self._said = time.monotonic(), float("-inf")
+
+    def restart(self) -> None:
+        """It goes on: what is waited for next is something else."""
+        self._since = time.monotonic()
+
+    def waited(self, what: Callable[[], str]) -> None:
+        """To be called while waiting; `what` is asked when it is time for a word."""
+        now = time.monotonic()
+        if now - self._since >= PATIENCE and now - self._said >= SILENCE:
+            self._said = now
+            warnings.warn(
+                f"waiting since {now - self._since:.0f} s: {what()}. If that process does nothing any more, end it: "
+                "what it has is then free, and this one goes on.",
+                stacklevel=3,
+            )
 
 
 class Claim:
@@ -39,37 +76,59 @@ class Claim:
             self._descriptor = None
 
 
-def claim(path: Path, *, wait: bool = False) -> Claim | None:
+def path_of(run: Path, result: Path) -> Path:
+    """The file that is locked by who works on a file of a run."""
+    return run / "claims" / result.relative_to(run).with_suffix("")
+
+
+def claim(path: Path) -> Claim | None:
     """Take a claim; None if another process has it.
 
     Args:
       path: names what is claimed, in a folder for claims.
-      wait: until it is free.
 
     Raises:
-      OSError: the file cannot be made.
+      OSError: the file cannot be made; says what to do.
     """
     while True:
+        files.make_folder(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # another process has just removed the empty folder
             continue
-        locked = _lock(descriptor, wait)
+        except OSError as error:
+            raise files.not_written(path, error) from error
+        locked = _lock(descriptor)
         if locked is False:
             os.close(descriptor)
             return None
         if _is(path, descriptor):
+            _sign(descriptor)
             return Claim(path, descriptor, exclusive=locked is True)
         os.close(descriptor)  # its last holder has removed it since
 
 
-def _lock(descriptor: int, wait: bool) -> bool | None:
+def holder(path: Path) -> str:
+    """Who has a claim, as its file says."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[:200].strip() or "another process"
+    except OSError:  # it was given back, or cannot be read
+        return "another process"
+
+
+def _sign(descriptor: int) -> None:
+    """Write down who has it; a full disk is no reason to have nothing."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _lock(descriptor: int) -> bool | None:
     """Whether the lock was taken; None where there are none."""
     if fcntl is None:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # no locks on this file system
@@ -87,7 +146,10 @@ def _is(path: Path, descriptor: int) -> bool:
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
     """Wait for a claim, and hold it."""
-    held = claim(path, wait=True)
+    patience = Patience()
+    while (held := claim(path)) is None:
+        patience.waited(lambda: f"{path.name!r} is claimed by {holder(path)}")
+        time.sleep(POLL)
     try:
         yield
     finally:

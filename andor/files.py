@@ -1,7 +1,10 @@
 """Files that are either whole or not there, and that say so when they were changed: JSON objects and sets of arrays.
 
 A file is written beside its place, synced, and renamed. JSON carries the sha256 of its content in its last field; the
-arrays of an .npz carry a CRC-32 each, which is checked when they are read. Nothing is pickled.
+arrays of an .npz carry a CRC-32 each, which is checked when they are read. Nothing is pickled, nothing is compressed.
+
+Only what a file holds can be damaged. A file that cannot be read now, for want of permission, of memory or of a disk
+that answers, is an OSError or a MemoryError, and nobody takes it for damaged.
 
 NumPy only: importing this module imports no jax.
 """
@@ -16,6 +19,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +29,10 @@ import numpy as np
 
 CHECKSUM = "sha256"
 """Last field of a JSON file: of the file's bytes without this field."""
+
+
+MKDIR_TRIES = 100
+"""How often others may remove a folder, or what it lies in, before it is said that it cannot be made."""
 
 
 class Damaged(ValueError):
@@ -37,11 +45,11 @@ def read_json(path: Path) -> dict:
     Raises:
       FileNotFoundError: there is no such file.
       Damaged: it is no such object, or its checksum is not that of its content.
+      OSError, MemoryError: it could not be read; it may be whole.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing.")
+    stored = _bytes(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(stored)
         if not isinstance(content, dict) or CHECKSUM not in content:
             raise ValueError(f"it holds no JSON object with a {CHECKSUM}.")
         stated = content.pop(CHECKSUM)
@@ -72,30 +80,68 @@ def write_table(path: Path, rows: Sequence[Mapping]) -> None:
     replace(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file.
+def read_arrays(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file, and of `optional` those that it has.
 
     Raises:
       FileNotFoundError: there is no such file.
       Damaged: one of them is not there, or not as it was written.
+      OSError, MemoryError: it could not be read; it may be whole.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing.")
+    content = _bytes(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: _array(archive.read(f"{name}.npy")) for name in names}
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            there = set(archive.namelist())
+            wanted = [*names, *(name for name in optional if f"{name}.npy" in there)]
+            return {name: _array(_member(archive, f"{name}.npy", len(content))) for name in wanted}
+    except MemoryError:
+        raise
     except Exception as error:  # whatever zipfile and NumPy trip over
         raise Damaged(f"{path} is damaged: {str(error) or type(error).__name__}") from error
 
 
+def _bytes(path: Path) -> bytes:
+    """What a file holds. What is there and is no file is damaged: nobody would ever write what it waits for."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise Damaged(f"{path} is damaged: it is {'a directory' if stat.S_ISDIR(mode) else 'no file'}.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path} is missing.") from error
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} could not be read: {error.strerror or error}. It was left as it is; allow reading, or wait until "
+            "the disk answers, and give the same command again",
+        ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    """A file of an archive of so many bytes, whose CRC-32 is checked. A compressed one could become larger than any
+    memory, and is not what `write_arrays` writes."""
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
+        raise ValueError(f"{name} is compressed, or larger than the whole file.")
+    return archive.read(member)
+
+
 def _array(content: bytes) -> np.ndarray:
-    """The array of a whole .npy file, whose CRC-32 was checked. `np.load` reads no further than the header says, and so
-    perhaps not to where the CRC-32 is checked."""
+    """The array of a whole .npy file. What its header says is checked against what is there: `np.load` reads as much as
+    the header says, after making room for it."""
     stream = io.BytesIO(content)
-    array = np.lib.format.read_array(stream, allow_pickle=False)
-    if stream.read(1):
-        raise ValueError("there is more than an array.")
-    return array
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"an array of version {version}.")
+    try:
+        shape, _, dtype = read_header[version](stream)
+    except MemoryError as error:  # of the parser, for a header that is none
+        raise ValueError("a header that cannot be read.") from error
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError(f"a header of shape {shape} and {dtype}, and another number of bytes.")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
@@ -109,7 +155,7 @@ def write_arrays(path: Path, arrays: Mapping[str, object]) -> None:
     for name, (array, given) in arrays.items():
         if array.dtype.kind == "U" and array.tolist() != (list(given) if array.ndim else given):
             raise ValueError(f"{name} {given!r} ends with a NUL character, which NumPy does not keep: {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     replace(path, lambda file: np.savez(file, **{name: array for name, (array, _) in arrays.items()}))
 
 
@@ -131,12 +177,39 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with contextlib.suppress(OSError):  # the error that matters is the first
             unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OSError(
-                error.errno,
-                f"{path} could not be written: {error.strerror or error}. What was written before is whole; make room "
-                "or allow writing, and give the same command again",
-            ) from error
+            raise not_written(path, error) from error
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those it lies in, to survive a power cut. Others may make and remove the same meanwhile.
+
+    Raises:
+      OSError: as `replace`.
+    """
+    for tries_left in reversed(range(MKDIR_TRIES)):
+        folder = path
+        try:
+            for folder in (*reversed(path.parents), path):
+                if not folder.is_dir():
+                    folder.mkdir()
+                    _sync_folder(folder.parent)
+            return
+        except (FileExistsError, FileNotFoundError) as error:
+            # A folder that came and went, or something that is no folder and stays.
+            if not tries_left or (os.path.lexists(folder) and not folder.is_dir()):
+                raise not_written(folder, error) from error
+        except OSError as error:
+            raise not_written(folder, error) from error
+
+
+def not_written(path: Path, error: OSError) -> OSError:
+    """The error with what it was about and what to do."""
+    return OSError(
+        error.errno,
+        f"{path} could not be written: {error.strerror or error}. What was written before is whole; make room or allow "
+        "writing, and give the same command again",
+    )
 
 
 def remove_unfinished(path: Path) -> None:
@@ -145,10 +218,18 @@ def remove_unfinished(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def set_aside(path: Path) -> None:
-    """Rename a damaged file to NAME.damaged: what it held may still be of use to someone."""
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged to NAME.damaged: what it held may still be of use to someone.
+
+    Returns:
+      its new path; another name where that one is taken.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    if os.path.lexists(aside):
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.damaged")
     with contextlib.suppress(FileNotFoundError):  # another process was faster
-        os.replace(path, path.with_name(f"{path.name}.damaged"))
+        os.replace(path, aside)
+    return aside
 
 
 def jsonable(content: object) -> object:

@@ -44,7 +44,7 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
         )
     new = not path.exists()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path)
         recorded = recorded_settings(path) or _begin(path, {"format": FORMAT, **settings})
     except OSError as error:
         with contextlib.suppress(OSError):  # other processes may have begun it meanwhile
@@ -123,7 +123,7 @@ def values_key(
 def claim(run: str | Path, result: Path) -> claims.Claim | None:
     """Claim the work on a file of a run; None if another process is at it."""
     run = Path(run)
-    held = claims.claim(run / "claims" / result.relative_to(run).with_suffix(""))
+    held = claims.claim(claims.path_of(run, result))
     if held is not None and held.exclusive:  # nobody else is writing it
         files.remove_unfinished(result)
     return held
@@ -134,7 +134,7 @@ def save_process(run: str | Path, record: Mapping) -> None:
     started = re.sub(r"\W", "", str(record["started"]), flags=re.ASCII)
     host = re.sub(r"[^\w-]", "_", str(record["host"]), flags=re.ASCII)
     path = Path(run) / "processes" / f"{started}-{host}-{record['pid']}.json"
-    path.parent.mkdir(exist_ok=True)
+    files.make_folder(path.parent)
     files.write_json(path, record)
 
 

@@ -136,10 +136,8 @@ class Session:
             except FileNotFoundError:  # another process tries it again
                 continue
             except files.Damaged as error:
-                files.set_aside(path)
-                warnings.warn(
-                    f"{error} The prompt is tried again, and the file kept as {path.name}.damaged.", stacklevel=2
-                )
+                kept = files.set_aside(path)
+                warnings.warn(f"{error} The prompt is tried again, and the file kept as {kept.name}.", stacklevel=2)
 
     def _note(self, skipped: Skipped) -> None:
         if skipped.id not in self.skipped:
@@ -180,8 +178,8 @@ class Session:
         except FileNotFoundError:
             return False
         except files.Damaged as error:
-            files.set_aside(path)
-            warnings.warn(f"{error} It is made anew, and kept as {path.name}.damaged.", stacklevel=2)
+            kept = files.set_aside(path)
+            warnings.warn(f"{error} It is made anew, and kept as {kept.name}.", stacklevel=2)
             return False
         finally:
             claim.release()

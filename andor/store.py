@@ -204,7 +204,7 @@ def save_summary(run: str | Path, summary: Mapping, table: Sequence[Mapping]) ->
 def save_skipped(run: str | Path, skipped: Skipped) -> None:
     """Write down that a prompt is left out."""
     path = skipped_path(run, skipped.id)
-    path.parent.mkdir(exist_ok=True)
+    files.make_folder(path.parent)
     files.write_json(path, dataclasses.asdict(skipped))
 
 
@@ -235,13 +235,13 @@ def read_run(path: str | Path) -> Run:
     path = run_path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"no run directory {str(path)!r}. Give the --out of an earlier `andor compare`.")
-    if not (path / "settings.json").is_file():
+    if not (path / "settings.json").exists():
         raise FileNotFoundError(f"{path / 'settings.json'} is missing: {str(path)!r} holds no run.")
     settings = read_settings(path / "settings.json")
     with _advice():
         skipped = tuple(map(read_skipped, skipped_paths(path)))
     run = Run(path, settings, {}, {}, {}, skipped)
-    if not (path / "summary.json").is_file():
+    if not (path / "summary.json").exists():
         raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished. {CONTINUE}.")
     prompts = run.prompts
     keys = {name: prompt_keys(settings, name) for name in run.models}
@@ -276,8 +276,8 @@ def prompt_keys(settings: Mapping, model: str) -> dict[str, str | None]:
 
 
 def skipped_paths(run: str | Path) -> list[Path]:
-    """Files of the prompts that a run leaves out, by id."""
-    return sorted((Path(run) / "skipped").glob("*.json"))
+    """Files of the prompts that a run leaves out, by id. No id begins with a dot, as what macOS adds does."""
+    return sorted(path for path in (Path(run) / "skipped").glob("*.json") if not path.name.startswith("."))
 
 
 def read_skipped(path: Path) -> Skipped:
@@ -374,7 +374,7 @@ def _stated_format(path: Path) -> object:
     """What settings without a checksum, as earlier layouts had them, say of their format; None for anything else."""
     try:
         return json.loads(path.read_bytes()).get("format")
-    except (ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -1,7 +1,11 @@
 import dataclasses
+import errno
+import io
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +308,103 @@ def test_without_locks_nothing_of_others_is_removed(run, monkeypatch):
     assert all(each is not None and not each.exclusive for each in held) and writing.exists()
     for each in held:
         each.release()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), PermissionError(errno.EACCES, "no")])
+@pytest.mark.parametrize("name", ["values/tiny-llama/not good.npz", "summary.json", "settings.json"])
+def test_what_cannot_be_read_now_is_not_damaged(run, monkeypatch, name, error):
+    read_bytes = Path.read_bytes
+
+    def failing(path):
+        if path == run / name:
+            raise error
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(OSError, match=r"could not be read: .*left as it is.*same command again") as raised:
+        store.read_run(run)
+    assert raised.value.errno == error.errno and not isinstance(raised.value, files.Damaged)
+
+
+def test_a_file_that_memory_does_not_hold_is_not_damaged(run, monkeypatch):
+    def failing(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.format, "read_array", failing)
+    with pytest.raises(MemoryError):
+        store.read_run(run)
+
+
+@pytest.mark.parametrize("name", ["values/tiny-llama/not good.npz", "effects/tiny-llama/not good.npz", "summary.json"])
+def test_a_folder_where_a_file_should_be_is_damage_and_can_be_set_aside(run, name):
+    path = run / name
+    path.unlink()
+    path.mkdir()
+    (path / "x").touch()
+    with pytest.raises(files.Damaged, match=r"it is a directory.*same command again"):
+        store.read_run(run)
+    path.with_name(f"{path.name}.damaged").touch()
+    kept = files.set_aside(path)
+    assert (kept / "x").exists() and not path.exists()
+    assert path.with_name(f"{path.name}.damaged").is_file(), "what was set aside before is kept too"
+
+
+def test_compressed_arrays_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", v=np.zeros(1_000_000))
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(files.Damaged, match="is compressed, or larger"):
+        files.read_arrays(tmp_path / "x.npz", ["v"])
+
+
+def test_a_header_cannot_ask_for_more_than_is_there(tmp_path):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**40,)})
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("v.npy", stream.getvalue() + bytes(8))
+    with pytest.raises(files.Damaged, match="another number of bytes"):
+        files.read_arrays(tmp_path / "x.npz", ["v"])
+
+
+def test_folders_are_made_while_others_remove_them(tmp_path, monkeypatch):
+    mkdir, gone = Path.mkdir, []
+
+    def removed_as_soon_as_seen(path, *arguments, **options):
+        if len(gone) < 3:
+            gone.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", removed_as_soon_as_seen)
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and len(gone) == 3
+
+
+def test_new_folders_survive_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "_sync_folder", synced.append)
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+
+
+@pytest.mark.parametrize("name", ["values", "skipped", "processes", "claims", "claims/values/tiny-llama/a"])
+def test_what_is_in_the_way_of_a_folder_or_a_file_is_named(run, name):
+    shutil.rmtree(run / name, ignore_errors=True)
+    if name.count("/"):
+        (run / name).mkdir(parents=True)
+    else:
+        (run / name).touch()
+    with pytest.raises(OSError, match=rf"{name} could not be written: .*same command again"):
+        resume.claim(run, store.values_path(run, MODELS[0], "a"))
+        store.save_skipped(run, store.Skipped("a", MODELS[0], "why"))
+        resume.save_process(run, {"started": "now", "host": "here", "pid": 1})
+        store.save_values(run, MODELS[0], PROMPTS[0].id, values_of(PROMPTS[0]), key="k", made_by="cpu")
+
+
+def test_files_that_macos_adds_are_no_notes(run):
+    (run / "skipped").mkdir()
+    (run / "skipped" / "._not good.json").write_bytes(b"\0\5\x16\7")
+    assert len(store.read_run(run).prompts) == 2
 
 
 def test_claims_stand_folders_that_vanish(tmp_path):
