@@ -352,9 +352,18 @@ def _say(message: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
+    """On stderr, each once: what is told of one batch is told of the next."""
+    said = set()
+
+    def say(message: Warning, *_) -> None:
+        line = _one_line(str(message))
+        if line not in said:
+            said.add(line)
+            print(f"andor: warning: {line}", file=sys.stderr)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: print(f"andor: warning: {_one_line(str(message))}", file=sys.stderr)
+        warnings.showwarning = say
         yield
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -408,6 +409,17 @@ def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkey
     assert run.settings["solver"]["2"]["name"] == "FirstOrder" and run.settings["tau"] == 0.1
     assert main([*command, *options[:2], "--out", str(tmp_path / "second")]) == 2
     assert "begun with other settings: tau: 0.1 -> 0.05" in capsys.readouterr().err
+
+
+def test_a_warning_is_told_once(monkeypatch, capsys):
+    def warned(*arguments, **settings):
+        for text in ("one", "two", "one"):
+            warnings.warn(text, stacklevel=1)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("andor.prompts.read_prompts", warned)
+    assert main(["compare"]) == 2
+    assert capsys.readouterr().err == "andor: warning: one\nandor: warning: two\nandor: error: enough\n"
 
 
 def test_a_bug_is_called_unexpected(monkeypatch, capsys):

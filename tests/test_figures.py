@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+import warnings
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from andor import figures, files, lattice, results, store
 from andor.figures import FIGURES, convergence, draw, effects, matching, orders, save, sparsity
-from andor.figures.style import style
+from andor.figures.style import missing_glyphs_in_one_line, style
 from andor.interactions import Solution
 from andor.values import Values
 
@@ -156,6 +157,34 @@ def test_runs_of_any_shape_are_drawn(tmp_path, shape):
     for module in FIGURES.values():
         draw_small(run, module)
         assert "nan" not in module.caption(run)
+
+
+def test_missing_glyphs_are_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {"matching": matching, "orders": orders, "convergence": convergence})
+    run = make_run(tmp_path / "run", words=("\U00013000", "\U00013001", "film"), n_prompts=2)  # hieroglyphs
+    with pytest.warns(UserWarning) as caught:
+        draw(run)
+    (warning,) = caught
+    assert "the fonts here lack 2 characters of the prompts" in str(warning.message)
+
+
+def test_other_warnings_come_through(tmp_path):
+    with pytest.warns(UserWarning) as caught, missing_glyphs_in_one_line():
+        warnings.warn("Glyph 128578 (SMILE) missing from font(s) DejaVu Sans.", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    told = [str(each.message) for each in caught]
+    assert told[0] == "something else" and "lack 1 character of the prompts ('🙂')" in told[1] and len(told) == 2
+
+
+def test_control_characters_are_drawn_visibly(tmp_path):
+    run = store.read_run(make_run(tmp_path / "run", words=("a\x1b[1m", "b\x7f", "c\x00d"), n_prompts=2))
+    for module in FIGURES.values():
+        drawn = texts(draw_small(run, module))
+        assert not {"\x1b", "\x7f", "\x00"} & set(drawn)
+    drawn = texts(convergence.plot(run))
+    assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
+    figure = effects.plot(("a\x1b",), np.array([0.0, 1.0]), np.zeros(2), target=" x\x07")
+    assert "a\\x1b" in texts(figure) and "“x\\x07”" in texts(figure)
 
 
 def nothing(rng, n_players):

@@ -37,6 +37,11 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
       The files written: first .png and .pdf of each figure, then captions.md.
     """
     run = run if isinstance(run, Run) else read_run(run)
+    with style.missing_glyphs_in_one_line():
+        return _draw(run, top)
+
+
+def _draw(run: Run, top: int) -> list[Path]:
     drawn = {name: module for name, module in FIGURES.items() if name != "convergence" or len(run.models) > 1}
     written = []
     if len(run.models) == len(run.prompts) == 1:
@@ -53,7 +58,7 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
 
 def _escaped(caption: str) -> str:
     """A caption as Markdown: words of prompts and names of models are words in it, never markup, HTML or formulas."""
-    return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", " ".join(caption.split()))
+    return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", style.visible(" ".join(caption.split())))
 
 
 def _effects_of(run: Run, top: int) -> Figure:

@@ -179,11 +179,12 @@ def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:
             ax.barh(row, effect.values[side], 0.7, lw=0.7, **filled)
         ax.axvline(0, color="black", lw=0.6)
         ax.set_title(run.labels[model], color=style.model_colour(side), fontweight="bold")
-        ax.set_xlabel(f"effect on “{values.target.strip()}” / |v(N) − v(∅)|")
+        ax.set_xlabel(f"effect on “{style.visible(values.target.strip())}” / |v(N) − v(∅)|")
         ax.tick_params(axis="y", length=0, labelleft=side == 0)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x")
-    names = [effect_name(values.players, effect.subset, effect.is_or, _LONGEST) for effect in effects]
+    words = [style.visible(word) for word in values.players]
+    names = [effect_name(words, effect.subset, effect.is_or, _LONGEST) for effect in effects]
     axes[0].set_yticks(range(len(effects)), names)
     axes[0].set_ylim(len(effects) - 0.5, -0.5)
 

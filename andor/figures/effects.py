@@ -76,6 +76,7 @@ def plot(
     strongest = abs(ranked.effect[0]) if ranked.effect.size else 0.0
     # Dust that a solver leaves where an effect is zero is not worth a bar.
     count = min(top, int(np.count_nonzero(np.abs(ranked.effect) > metrics.NEGLIGIBLE * strongest)))
+    words = [style.visible(word) for word in words]
     with rc_context(style.style()):
         figure = style.new_figure(1.5 * style.ONE_COLUMN, 1.05 + 0.165 * max(count, 3))
         style.title(figure, _claim(ranked, tau, model))
@@ -95,7 +96,8 @@ def plot(
         ax.set_ylim(count - 0.4, -0.6)
         ax.axvline(0, color="black", lw=0.6)
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel("effect on the log-odds" + (f" of “{target.strip()}”" if target else "") + ", nats")
+        of_target = f" of “{style.visible(target.strip())}”" if target else ""
+        ax.set_xlabel(f"effect on the log-odds{of_target}, nats")
         handles = [
             Patch(color=style.AND, label="AND: all words present"),
             Patch(color=style.OR, label="OR: any word present"),

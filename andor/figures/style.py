@@ -4,8 +4,11 @@ Colours are those of Okabe and Ito, which stay apart under all common forms of c
 colour in every figure: AND, OR, noise, each method where methods are compared, and each model by its place in the run.
 """
 
+import contextlib
+import re
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib import font_manager
@@ -29,7 +32,19 @@ GRID = "#DDDDDD"
 MUTED = "#555555"  # text that explains; 7:1 on white
 
 # DejaVu Sans comes with matplotlib and has ∧ ∨ ∅ τ; the others are asked for words it has no glyphs for.
-_FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "SimHei", "WenQuanYi Zen Hei")
+_FALLBACKS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "WenQuanYi Zen Hei",
+    "Noto Emoji",
+)
+
+
+_NO_GLYPH = r"Glyph (\d+) .*missing from"
+_MOST_SHOWN = 20
 
 
 def style() -> dict:
@@ -73,6 +88,29 @@ def style() -> dict:
     }
 
 
+@contextlib.contextmanager
+def missing_glyphs_in_one_line() -> Iterator[None]:
+    """One warning for all characters that no font has, in place of matplotlib's one for each and each time."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", _NO_GLYPH)
+        yield
+    missing = set()
+    for each in caught:
+        found = re.match(_NO_GLYPH, str(each.message))
+        if found:
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if missing:
+        shown = "".join(sorted(missing)[:_MOST_SHOWN]) + ("…" if len(missing) > _MOST_SHOWN else "")
+        characters = "1 character" if len(missing) == 1 else f"{len(missing)} characters"
+        warnings.warn(
+            f"the fonts here lack {characters} of the prompts ({shown!r}), and the figures have boxes in their place. "
+            "Install e.g. Noto Sans CJK or Noto Emoji.",
+            stacklevel=3,
+        )
+
+
 def model_colour(place: int) -> str:
     """Colour of the model at this place of the run; from the seventh model on, colours repeat."""
     return MODELS[place % len(MODELS)]
@@ -102,7 +140,13 @@ def heading(figure, text: str) -> None:
 
 def shortened(text: str) -> str:
     """One line of text that fits the width of two columns at 7.5 point."""
-    return textwrap.shorten(text, 118, placeholder=" …")
+    return textwrap.shorten(visible(text), 118, placeholder=" …")
+
+
+def visible(text: str) -> str:
+    """Text in which control characters are spelled out (\\x1b): no font has glyphs for them, and few for pictures of
+    them (␛). White space stays."""
+    return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def fill(colour: str, shared: bool) -> dict:
