@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -14,6 +15,13 @@ from andor.store import FORMAT, read_settings, run_path, values_path
 EVALUATION = 1
 """Version of `andor.evaluation`, to be raised by what changes v by more than rounding: earlier values are then not used
 again."""
+
+
+MOST_SHOWN = 8
+"""Differences that are told when settings have changed; the rest is counted."""
+
+LONGEST_SHOWN = 60
+"""Characters of a setting that are told."""
 
 
 class Stopped(Exception):
@@ -55,12 +63,13 @@ def open_run(path: str | Path, settings: Mapping) -> Path:
             f"the run directory {str(path)!r} cannot be written: {error.strerror or error}. "
             "Name another with out, or allow writing."
         ) from error
-    changed = differences(_decisive(recorded), _decisive(files.jsonable({"format": FORMAT, **settings})))
+    changed = _changed(_decisive(recorded), _decisive(files.jsonable({"format": FORMAT, **settings})))
     if changed:
-        more = f", and {len(changed) - 8} more" if len(changed) > 8 else ""
+        more = f", and {len(changed) - MOST_SHOWN} more" if len(changed) > MOST_SHOWN else ""
         raise ValueError(
-            f"the run in {str(path)!r} was begun with other settings: {'; '.join(changed[:8])}{more}. Give the same "
-            "settings to go on with it, or another --out: values that do not change are taken from the runs beside it."
+            f"the run in {str(path)!r} was begun with other settings: {'; '.join(changed[:MOST_SHOWN])}{more}. Give "
+            "the same settings to go on with it, or another --out: values that do not change are taken from the runs "
+            "beside it."
         )
     return path
 
@@ -86,23 +95,40 @@ def _begin(path: Path, settings: Mapping) -> dict:
         return recorded_settings(path)
 
 
+def _changed(old: Mapping, new: Mapping) -> list[str]:
+    """What differs between two settings. Keys of values follow from the rest: they are told only if nothing else is."""
+    told = differences(*({**each, "models": [{**m, "keys": None} for m in each["models"]]} for each in (old, new)))
+    return told or [
+        f"models[{one.get('label')}]: what is evaluated for {count} of {len(one['keys'])} prompts"
+        for one, other in zip(old["models"], new["models"], strict=True)
+        if (count := sum(a != b for a, b in itertools.zip_longest(one["keys"], other["keys"])))
+    ]
+
+
 def differences(old: object, new: object, name: str = "") -> list[str]:
-    """What differs between two settings, as "noise: 0.02 -> 0.05"."""
+    """What differs between two settings, as "noise: 0.02 -> 0.05". Of a mapping, numbers and words come first, then
+    what differs in few places: what one changed must not drown in what follows from it."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = [*old, *(key for key in new if key not in old)]
-        parts = [(f"{name}.{key}".lstrip("."), old.get(key), new.get(key)) for key in names]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = {key: (old.get(key), new.get(key)) for key in names}
+        found = {key: differences(*pair, f"{name}.{key}".lstrip(".")) for key, pair in pairs.items()}
+        nested = {key: any(isinstance(x, list | dict) for x in pair) for key, pair in pairs.items()}
+        return [each for key in sorted(names, key=lambda key: (nested[key], len(found[key]))) for each in found[key]]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         labels = [each.get("label", each.get("id")) if isinstance(each, dict) else None for each in old]
         parts = [
-            (f"{name}[{index if label is None else label}]", *pair)
+            (*pair, f"{name}[{index if label is None else label}]")
             for index, (label, *pair) in enumerate(zip(labels, old, new, strict=True))
         ]
-    elif old != new:
-        shown = [f"{len(x)} entries" if isinstance(x, list | dict) else json.dumps(x)[:60] for x in (old, new)]
-        return [f"{name}: {shown[0]} -> {shown[1]}" if shown[0] != shown[1] else f"{name}: differs"]
-    else:
+        return [each for part in parts for each in differences(*part)]
+    if old == new:
         return []
-    return [each for part in parts for each in differences(part[1], part[2], part[0])]
+    one, other = (f"{len(x)} entries" if isinstance(x, list | dict) else _cut(json.dumps(x)) for x in (old, new))
+    return [f"{name}: {one} -> {other}" if one != other else f"{name}: differs"]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 
 def values_key(

@@ -411,6 +411,32 @@ def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkey
     assert "begun with other settings: tau: 0.1 -> 0.05" in capsys.readouterr().err
 
 
+def test_changed_settings_are_told_before_what_follows_from_them(models, tmp_path, capsys):
+    path = tmp_path / "prompts.jsonl"
+    texts = ["a good film", "a film", "a bad film", "good", "bad", "the film", "the cast", "a cast", "dull", "never"]
+    records = [{"text": text, "players": text.split()[-1:], "target": "x"} for text in texts]
+    path.write_text("\n".join(map(json.dumps, records)))
+    command = ["compare", "--models", models[0], "--prompts", str(path), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--dtype", "bfloat16", "--noise", "0.1", "--tau", "0.2"]) == 2
+    told = capsys.readouterr().err.split("other settings: ")[1].split(". Give")[0]
+    assert told == 'noise: 0.02 -> 0.1; tau: 0.05 -> 0.2; models[llama-gqa].dtype: "float32" -> "bfloat16"'
+    path.write_text("\n".join(json.dumps(record | {"target": "y" * 99}) for record in records))
+    assert main([*command, "--tau", "0.2"]) == 2
+    told = capsys.readouterr().err.split("other settings: ")[1].split(". Give")[0]
+    changed = [f'prompts[prompt-{n:04d}].target: " x" -> " {"y" * 57}…' for n in range(1, 8)]
+    assert told == "; ".join(["tau: 0.05 -> 0.2", *changed]) + ", and 3 more"
+
+
+def test_new_ways_to_evaluate_are_told(models, tmp_path, monkeypatch, capsys):
+    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    monkeypatch.setattr("andor.resume.EVALUATION", -1)
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "other settings: models[llama-gqa]: what is evaluated for 1 of 1 prompts. Give" in capsys.readouterr().err
+
+
 def test_a_warning_is_told_once(monkeypatch, capsys):
     def warned(*arguments, **settings):
         for text in ("one", "two", "one"):
