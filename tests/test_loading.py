@@ -1,5 +1,6 @@
 """Weights from safetensors files: read by slices, checked both ways, onto one device or many."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -282,15 +283,12 @@ def test_the_conversion_command_works(tmp_path):
     assert_close(forward(converted.decoder, x), forward(random_decoder(settings), x), 0)
 
 
-def test_the_commit_and_the_checksum_of_a_hub_checkpoint(tmp_path, monkeypatch):
-    """A fake cache with the layout of the hub's: snapshots of links to blobs, which are named by their sha256."""
-    import hashlib
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-    import huggingface_hub
 
-    local = save_checkpoint(tmp_path / "local", SETTINGS["llama-gqa"], random_decoder(SETTINGS["llama-gqa"]))
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    snapshot, blobs = (tmp_path / "models--lab--model" / each for each in (f"snapshots/{commit}", "blobs"))
+def hub_cache(local, repository):
+    """A cache with the layout of the hub's: snapshots of links to blobs, large ones named by their sha256."""
+    snapshot, blobs = repository / "snapshots" / COMMIT, repository / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
     for file in local.iterdir():
@@ -298,6 +296,42 @@ def test_the_commit_and_the_checksum_of_a_hub_checkpoint(tmp_path, monkeypatch):
         name = hashlib.sha256(file.read_bytes()).hexdigest() if large else hashlib.sha1(file.read_bytes()).hexdigest()
         (blobs / name).write_bytes(file.read_bytes())
         (snapshot / file.name).symlink_to(blobs / name)
+    return snapshot
+
+
+@pytest.fixture
+def local(tmp_path):
+    """A checkpoint with its tokenizer."""
+    return save_checkpoint(tmp_path / "local", SETTINGS["llama-gqa"], random_decoder(SETTINGS["llama-gqa"]))
+
+
+def damage(file):
+    """One bit of a weight."""
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 8
+    file.write_bytes(content)
+
+
+def test_a_damaged_file_in_the_hubs_cache_is_not_loaded(local, tmp_path):
+    snapshot = hub_cache(local, tmp_path / "models--lab--model")
+    good = andor.load(str(snapshot)).fingerprint
+    damage(snapshot / "model.safetensors")
+    assert andor.models.find(str(snapshot)).fingerprint == good, "believed while nothing is read"
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: .*blobs/[0-9a-f]{64}, and give the same"):
+        andor.load(str(snapshot))
+
+
+def test_names_are_believed_in_the_hubs_cache_only(local, tmp_path):
+    snapshot = hub_cache(local, tmp_path / "lab")
+    good = andor.load(str(snapshot)).fingerprint
+    damage(snapshot / "model.safetensors")
+    assert andor.load(str(snapshot)).fingerprint != good
+
+
+def test_the_commit_and_the_checksum_of_a_hub_checkpoint(local, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    commit, snapshot = COMMIT, hub_cache(local, tmp_path / "models--lab--model")
     calls = []
 
     def download(name, *, revision, allow_patterns):
