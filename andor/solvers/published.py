@@ -8,8 +8,8 @@ In planted games it stops at 1.05 to 1.16 times the optimum for 6 players, 1.18 
 (`experiments/solver_benchmark.py`); use `InteriorPoint` for everything else.
 
 Learning rates are absolute, and suit large language models, whose v spreads over some ten nats. Values that spread over
-less are left with jitter of high order, which looks like a spindle: `experiments/ablations.py` has both published rates
-with v scaled to ten nats (`spread`) and as it is.
+less are left with jitter of all orders, the more players the more; `spread` scales v first. `experiments/ablations.py`
+has both published rates with v scaled to ten nats and as it is.
 
 The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 """
