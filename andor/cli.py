@@ -326,6 +326,8 @@ class _Ended(Exception):
 def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit code."""
     said, notes = str(error), getattr(error, "__notes__", ())
+    if isinstance(error, OSError) and error.filename is None:
+        said = error.strerror or said  # without "[Errno 28]": it is a sentence
     if said and said[-1] not in ".!?" and notes:
         said += "."
     message = _one_line(" ".join([said, *notes]))

@@ -299,8 +299,10 @@ def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | N
         the file holds no prompt, or none that is good.
     """
     path = Path(path)
-    if not path.exists() or path.is_dir():
+    if not path.is_file():  # a pipe would be waited for, perhaps forever
         found = "it is a directory." if path.is_dir() else "there is nothing. Check the path."
+        if path.exists() and not path.is_dir():
+            found = "it is a pipe or a device. Write the prompts to a file."
         raise FileNotFoundError(f"read_prompts(path=...) must be a JSONL file; no file {str(path)!r}: {found}")
     prompts, line_of_id, errors, count = [], {}, [], 0
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):

@@ -2,6 +2,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -384,6 +386,33 @@ def test_an_interrupt_while_the_command_line_is_read_is_one_line(monkeypatch, ca
     monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", interrupted)
     assert main(["compare"]) == 128 + signal.SIGINT
     assert capsys.readouterr().err == "andor: interrupted.\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes here")
+def test_a_pipe_of_prompts_is_not_waited_for(models, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["compare", "--models", models[0], "--prompts", str(tmp_path / "pipe")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.endswith("it is a pipe or a device. Write the prompts to a file.\n") and errors.count("\n") == 1
+
+
+def test_figures_that_cannot_be_written_get_one_line(models, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
+    shutil.rmtree(out / "figures")
+    mkdir = pathlib.Path.mkdir
+
+    def read_only(path, *arguments, **options):
+        if path == out / "figures":
+            raise OSError(30, "Read-only file system", str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", read_only)
+    capsys.readouterr()
+    assert main(["figures", str(out)]) == 2
+    errors = capsys.readouterr().err
+    assert f"{out / 'figures'} could not be" in errors and "Read-only file system" in errors
+    assert errors.count("\n") == 1 and "Errno" not in errors
 
 
 def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys):

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from andor.figures import convergence, effects, matching, orders, sparsity, style
-from andor.files import replace
+from andor.files import make_folder, replace
 from andor.store import Run, read_run
 
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
@@ -35,6 +35,10 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
 
     Returns:
       The files written: first .png and .pdf of each figure, then captions.md.
+
+    Raises:
+      FileNotFoundError, ValueError: as `andor.store.read_run`.
+      OSError: a file could not be written.
     """
     run = run if isinstance(run, Run) else read_run(run)
     with style.missing_glyphs_in_one_line():
@@ -77,9 +81,9 @@ def _effects_of(run: Run, top: int) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:
-    """Write a figure as `path`.png and `path`.pdf; the directory is made if need be."""
+    """Write a figure as `path`.png and `path`.pdf; the directory is made if need be. Raises OSError as `replace`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     png, pdf = (path.with_name(f"{path.name}.{format}") for format in ("png", "pdf"))
     with rc_context(style.style()):
         replace(png, lambda file: figure.savefig(file, format="png"))
