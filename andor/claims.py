@@ -143,6 +143,13 @@ def _is(path: Path, descriptor: int) -> bool:
         return False
 
 
+def sweep(run: Path) -> None:
+    """Remove the folders of claims that nobody has any more."""
+    for folder, _, _ in os.walk(run / "claims", topdown=False):
+        with contextlib.suppress(OSError):  # another process has claimed something
+            os.rmdir(folder)
+
+
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
     """Wait for a claim, and hold it."""

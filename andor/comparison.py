@@ -7,6 +7,7 @@ One model is in memory at a time. The same call goes on with a run that was inte
 on one run. What is on disk, and when, is said in `andor.store`; how the work is done in `andor.session`.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
-from andor import hosts, provenance, resume, store
+from andor import files, hosts, provenance, resume, store
 from andor.evaluation import MATMUL_PRECISION, check_fits
 from andor.followers import Leader, follow
 from andor.interactions import Solver
@@ -114,7 +115,12 @@ def compare(
         }
         out = resume.open_run(out, settings)
         devices = None if mesh is None else dict(mesh.shape)
-        resume.save_process(out, provenance.process(command) | {"mesh": devices, "left_out": left_out})
+        try:
+            resume.save_process(out, provenance.process(command) | {"mesh": devices, "left_out": left_out})
+        except OSError:  # a folder that cannot be written; what is finished in it can be read
+            with contextlib.suppress(OSError, ValueError):
+                return store.read_run(out)
+            raise
         session = Session(
             out,
             settings,
@@ -127,13 +133,14 @@ def compare(
             progress=progress or (lambda stage, model, done, total: None),
             stop=stop or (lambda: False),
         )
+        session.begin()
         for prompt_id, (name, error) in failed.items():
             session.skip(prompt_id, name, error)
-        run = session.finish()
-        summary = summarise(run)
-        store.save_summary(out, summary, table(summary))
-    # What is returned is what is on disk, to the bit.
-    return store.read_run(out)
+        while True:
+            run = session.finish()  # what is on disk, to the bit
+            summary = summarise(run)
+            if session.save_summary(run, summary, table(summary)):
+                return dataclasses.replace(run, summary=files.jsonable(summary))
 
 
 def _model_records(

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
-from andor import files, provenance, resume, store
+from andor import claims, files, provenance, resume, store
 from andor.evaluation import evaluate_all
 from andor.followers import Leader
 from andor.interactions import Solution, Solver, extract
@@ -81,17 +81,58 @@ class Session:
         self.values: dict[str, dict[str, Values]] = {name: {} for name in self.names}
         self.effects: dict[str, dict[str, Solution]] = {name: {} for name in self.names}
         self.skipped: dict[str, Skipped] = {}
+        self._patience = claims.Patience()
         self._targets = {record["id"]: (record["target"], record["target_from"]) for record in settings["prompts"]}
+
+    def begin(self) -> None:
+        """Before anything else: what was left out for want of memory is tried again, values of other runs are taken."""
+        self._try_again()
+        self._adopt_values_beside()
 
     def finish(self) -> store.Run:
         """Evaluate and solve until every prompt has its effects under every model or is skipped.
+
+        Returns:
+          what is on disk then, without a summary.
 
         Raises:
           resume.Stopped: `stop` said so.
           ValueError: every prompt failed, or, when strict, one did.
         """
-        self._try_again()
-        self._adopt_values_beside()
+        while True:
+            self._forget()
+            self._finish()
+            if not self._left():
+                first = next(iter(self.skipped.values()))
+                raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
+            try:
+                return store.read_results(self.out)
+            except FileNotFoundError:
+                # A prompt that was left out, which a process that came later tries again, or a file that was removed.
+                if not (self.out / "settings.json").exists():
+                    raise
+
+    def save_summary(self, run: store.Run, summary: Mapping, table: Sequence[Mapping]) -> bool:
+        """Save the summary of a run that `finish` gave.
+
+        Returns:
+          false, and nothing is saved, where other prompts are left out by now: another process has tried them again.
+        """
+        path = self.out / "summary.json"
+        while (claim := resume.claim(self.out, path)) is None:
+            self._wait()
+        try:
+            if tuple(self._read_skipped()) != run.skipped:
+                return False
+            if claim.exclusive:
+                files.remove_unfinished(self.out / "prompts.csv")
+            store.save_summary(run, summary, table)
+            return True
+        finally:
+            claim.release()
+            claims.sweep(self.out)
+
+    def _finish(self) -> None:
         for name in self.names:
             self._evaluate(name)
             # Two large models do not fit in memory together, and the solver can use the room too.
@@ -100,18 +141,6 @@ class Session:
         while not all(prompt.id in self.effects[name] for name in self.names for prompt in self._left()):
             if not any([self._extract(name) for name in self.names]):
                 self._wait()
-        left = self._left()
-        if not left:
-            first = next(iter(self.skipped.values()))
-            raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
-        return store.Run(
-            path=self.out,
-            settings=dict(self.settings),
-            summary={},
-            values={name: {p.id: self.values[name][p.id] for p in left} for name in self.names},
-            effects={name: {p.id: self.effects[name][p.id] for p in left} for name in self.names},
-            skipped=tuple(self.skipped.values()),
-        )
 
     def skip(self, prompt_id: str, model: str, error: ValueError) -> None:
         """Leave a prompt out because of an error; raise it when strict."""
@@ -129,10 +158,23 @@ class Session:
             if each.again:
                 store.skipped_path(self.out, each.id).unlink(missing_ok=True)
 
+    def _forget(self) -> None:
+        """Forget what is not on disk any more."""
+        left_out = {path.stem for path in store.skipped_paths(self.out)}
+        self.skipped = {prompt_id: each for prompt_id, each in self.skipped.items() if prompt_id in left_out}
+        for name in self.names:
+            values, effects = self.values[name], self.effects[name]
+            for prompt_id in list(values):
+                there = store.values_path(self.out, name, prompt_id).exists()
+                if not there:
+                    del values[prompt_id]
+                if not there or not store.effects_path(self.out, name, prompt_id).exists():
+                    effects.pop(prompt_id, None)
+
     def _read_skipped(self) -> Iterator[Skipped]:
         for path in store.skipped_paths(self.out):
             try:
-                yield store.read_skipped(path)
+                yield store.read_skipped(path, self.names)
             except FileNotFoundError:  # another process tries it again
                 continue
             except files.Damaged as error:
@@ -154,11 +196,21 @@ class Session:
         for prompt in self._left():
             values, effects = self.values[name], self.effects[name]
             if prompt.id not in values:
-                read = functools.partial(store.read_values, prompt=prompt, key=self.keys[name][prompt.id])
+                read = functools.partial(
+                    store.read_values,
+                    prompt=prompt,
+                    key=self.keys[name][prompt.id],
+                    target=self._target(name, prompt),
+                    measured=self.noise == "measured",
+                )
                 found |= self._read(values, prompt.id, store.values_path(self.out, name, prompt.id), read)
             if prompt.id in values and prompt.id not in effects:
-                read = functools.partial(store.read_effects, prompt=prompt, values=values[prompt.id])
+                read = functools.partial(
+                    store.read_effects, prompt=prompt, values=values[prompt.id], settings=self.settings
+                )
                 found |= self._read(effects, prompt.id, store.effects_path(self.out, name, prompt.id), read)
+        if found:
+            self._patience.restart()
         return found
 
     def _read(self, results: dict, prompt_id: str, path: Path, read: Callable[[Path], object]) -> bool:
@@ -197,7 +249,7 @@ class Session:
             key = self.keys[name][prompt.id]
             for path in there.get(key, ()):
                 try:
-                    values = store.read_values(path, prompt, key)
+                    values = store.read_values(path, prompt, key, measured=self.noise == "measured")
                     made_by = files.read_arrays(path, ["made_by"])["made_by"].item()
                 except (OSError, ValueError):  # damaged, or removed meanwhile
                     continue
@@ -205,9 +257,8 @@ class Session:
                 if claim is None:
                     break
                 try:
-                    if self.noise != "measured" or np.isfinite(values.forward_noise):
-                        store.save_values(self.out, name, prompt.id, values, key=key, made_by=made_by)
-                        break
+                    store.save_values(self.out, name, prompt.id, values, key=key, made_by=made_by)
+                    break
                 finally:
                     claim.release()
 
@@ -233,6 +284,7 @@ class Session:
                 self._check_stop()
                 model = model or self._load(name)
                 self._evaluate_claimed(model, itertools.chain([first], claimed), taken)
+                self._patience.restart()
         finally:
             for _, claim in taken:
                 claim.release()
@@ -355,11 +407,13 @@ class Session:
                     if not paths[prompt.id].exists():
                         if claim.exclusive:
                             files.remove_unfinished(paths[prompt.id])
-                        store.save_effects(self.out, name, prompt.id, solution, self.values[name][prompt.id])
+                        values = self.values[name][prompt.id]
+                        store.save_effects(self.out, name, prompt.id, solution, values, self.settings)
                         self.effects[name][prompt.id] = solution
             finally:
                 claim.release()
             progressed = True
+            self._patience.restart()
             self._report_effects(name)
             self._check_stop()
         if self._look(name):
@@ -390,7 +444,28 @@ class Session:
     def _wait(self) -> None:
         """For others, who are at what is left."""
         self._check_stop()
+        self._patience.waited(self._waited_for)
         time.sleep(POLL)
+
+    def _waited_for(self) -> str:
+        """What others are at, and who."""
+        missing = {}
+        for name in self.names:
+            for batch in batches(self.prompts):
+                solvable = [prompt for prompt in batch if prompt.id in self.values[name]]
+                for prompt in batch:
+                    if prompt.id in self.skipped:
+                        continue
+                    if prompt.id not in self.values[name]:
+                        of, path = "values", store.values_path(self.out, name, prompt.id)
+                    elif prompt.id not in self.effects[name]:
+                        of, path = "effects", store.effects_path(self.out, name, solvable[0].id)
+                    else:
+                        continue
+                    missing[f"the {of} of {prompt.id!r} under {name!r}"] = claims.path_of(self.out, path)
+        missing = missing or {"the summary": claims.path_of(self.out, self.out / "summary.json")}
+        what = next((what for what, path in missing.items() if path.exists()), next(iter(missing)))
+        return f"{claims.holder(missing[what])} is at {what}"
 
     def _check_stop(self) -> None:
         if self.stop():

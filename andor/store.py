@@ -44,6 +44,8 @@ processes/*.json
 
 summary.json
     models, pairs, prompts, worst   see `andor.summary.summarise`
+    covers      prompts (the ids that were not left out, in order) and effects (sha256 of all their effects): of these
+                arrays the numbers are, and of no others
 
 skipped/<prompt id>.json
     id, model, why, again (whether it was for want of memory or devices, so that it is tried again)
@@ -65,26 +67,38 @@ effects/<folder>/<prompt id>.npz
     steps                int64 []
     status               unicode [], "converged" or "not converged: ..."
     values               unicode [], sha256 of the v that they are effects of
+    solver               unicode [], name and settings of the solver, as JSON
+
+Runs that earlier versions made have no `covers` and no `solver`. All else that ties their arrays and numbers together
+is checked as in others.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from andor import files
 from andor.files import Damaged
-from andor.interactions import Solution
+from andor.interactions import Solution, reconstruct
 from andor.prompts import Prompt
 from andor.values import Values
 
 FORMAT = 3
+
+ROUNDING = 1e-9
+"""Relative error up to which numbers that are computed again are the same."""
+
+TEXTS = ("players", "target", "status", "key", "values", "solver")
+COUNTS = ("tokens_evaluated", "steps")
+"""Arrays of text and of integers; the others are floating."""
+
+FORMS = {"U": "unicode", "i": "integer", "f": "floating"}
 
 CONTINUE = "Give the same command again: it goes on where the run ended"
 
@@ -191,14 +205,18 @@ def skipped_path(run: str | Path, prompt_id: str) -> Path:
     return Path(run) / "skipped" / f"{prompt_id}.json"
 
 
-def save_summary(run: str | Path, summary: Mapping, table: Sequence[Mapping]) -> None:
-    """Write prompts.csv and summary.json, undefined numbers (nan) as nothing and null; the run is finished."""
-    run = Path(run)
-    files.write_table(run / "prompts.csv", table)
-    files.write_json(run / "summary.json", summary)
-    for folder, _, _ in os.walk(run / "claims", topdown=False):
-        with contextlib.suppress(OSError):  # another process has claimed something
-            os.rmdir(folder)
+def save_summary(run: Run, summary: Mapping, table: Sequence[Mapping]) -> None:
+    """Write prompts.csv and summary.json, undefined numbers (nan) as nothing and null; the run is finished.
+
+    Args:
+      run: what the numbers are of, as `read_results` gives it.
+      summary, table: the numbers.
+    """
+    for path in (run.path / "prompts.csv", run.path / "summary.json"):
+        if path.is_dir():
+            files.set_aside(path)
+    files.write_table(run.path / "prompts.csv", table)
+    files.write_json(run.path / "summary.json", {**summary, "covers": _covers(run)})
 
 
 def save_skipped(run: str | Path, skipped: Skipped) -> None:
@@ -215,14 +233,33 @@ def save_values(run: str | Path, model: str, prompt_id: str, values: Values, *, 
     )
 
 
-def save_effects(run: str | Path, model: str, prompt_id: str, solution: Solution, values: Values) -> None:
-    """Write the effects of one prompt under one model, and of which values they are."""
-    arrays = dataclasses.asdict(solution) | {"values": _digest(values)}
+def save_effects(
+    run: str | Path, model: str, prompt_id: str, solution: Solution, values: Values, settings: Mapping
+) -> None:
+    """Write the effects of one prompt under one model, of which values they are, and by which solver."""
+    arrays = dataclasses.asdict(solution) | {"values": _digest(values), "solver": _solver(settings, values)}
     files.write_arrays(effects_path(run, model, prompt_id), arrays)
 
 
 def _digest(values: Values) -> str:
     return hashlib.sha256(values.v.tobytes()).hexdigest()
+
+
+def _solver(settings: Mapping, values: Values) -> str:
+    """The solver that the settings give to a prompt of so many players, as effects name it."""
+    solver = settings["solver"][str(len(values.players))]
+    return json.dumps(files.jsonable(solver), sort_keys=True, ensure_ascii=False)
+
+
+def _covers(run: Run) -> dict:
+    """What the summary of a run is of."""
+    ids = [record["id"] for record in run.records]
+    digest = hashlib.sha256()
+    for model in run.models:
+        for prompt_id in ids:
+            for x in vars(run.effects[model][prompt_id]).values():
+                digest.update(x.tobytes() if isinstance(x, np.ndarray) else repr(x).encode())
+    return {"prompts": ids, "effects": digest.hexdigest()}
 
 
 def read_run(path: str | Path) -> Run:
@@ -231,31 +268,64 @@ def read_run(path: str | Path) -> Run:
     Raises:
       FileNotFoundError: names the directory or file that is missing.
       ValueError: names the file that is not what it should be, and says why.
+      OSError: a file could not be read now.
     """
     path = run_path(path)
+    _settings_of(path)
+    if not (path / "summary.json").exists():
+        raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished. {CONTINUE}.")
+    with _advice():
+        summary = files.read_json(path / "summary.json")
+    run = read_results(path)
+    with _advice():
+        _check_covers(path / "summary.json", summary.pop("covers", None), summary, run)
+    return dataclasses.replace(run, summary=summary)
+
+
+def read_results(path: str | Path) -> Run:
+    """Read a run without its summary: the effects of all prompts that are not left out. Raises as `read_run`."""
+    path = run_path(path)
+    settings = _settings_of(path)
+    names = tuple(model["name"] for model in settings["models"])
+    with _advice():
+        skipped = tuple(read_skipped(each, names) for each in skipped_paths(path))
+        run = Run(path, settings, {}, {name: {} for name in names}, {name: {} for name in names}, skipped)
+        for name in names:
+            keys = prompt_keys(settings, name)
+            for record, prompt in zip(run.records, run.prompts, strict=True):
+                given = record["target"] is not None or record["target_from"] in ("own", name)
+                target = record["target"] if given else run.values[record["target_from"]][prompt.id].target
+                values = read_values(
+                    values_path(path, name, prompt.id),
+                    prompt,
+                    keys[prompt.id],
+                    target=target,
+                    measured=settings["noise"] == "measured",
+                )
+                run.values[name][prompt.id] = values
+                run.effects[name][prompt.id] = read_effects(
+                    effects_path(path, name, prompt.id), prompt, values, settings
+                )
+    return run
+
+
+def _settings_of(path: Path) -> dict:
+    """The settings of a run, or a word on what is there instead."""
     if not path.is_dir():
         raise FileNotFoundError(f"no run directory {str(path)!r}. Give the --out of an earlier `andor compare`.")
     if not (path / "settings.json").exists():
         raise FileNotFoundError(f"{path / 'settings.json'} is missing: {str(path)!r} holds no run.")
-    settings = read_settings(path / "settings.json")
-    with _advice():
-        skipped = tuple(map(read_skipped, skipped_paths(path)))
-    run = Run(path, settings, {}, {}, {}, skipped)
-    if not (path / "summary.json").exists():
-        raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished. {CONTINUE}.")
-    prompts = run.prompts
-    keys = {name: prompt_keys(settings, name) for name in run.models}
-    with _advice():
-        summary = files.read_json(path / "summary.json")
-        values = {
-            name: {p.id: read_values(values_path(path, name, p.id), p, keys[name][p.id]) for p in prompts}
-            for name in run.models
-        }
-        effects = {
-            name: {p.id: read_effects(effects_path(path, name, p.id), p, values[name][p.id]) for p in prompts}
-            for name in run.models
-        }
-    return dataclasses.replace(run, summary=summary, values=values, effects=effects)
+    return read_settings(path / "settings.json")
+
+
+def _check_covers(path: Path, covers: object, summary: Mapping, run: Run) -> None:
+    """Raise Damaged where a summary is not that of the arrays; an earlier version's names its prompts alone."""
+    found = _covers(run)
+    if covers is None:
+        prompts = summary.get("prompts")
+        covers = found | {"prompts": list(prompts) if isinstance(prompts, dict) else prompts}
+    if covers != found:
+        raise Damaged(f"{path} is older than the arrays of the run, and holds other numbers than they give.")
 
 
 def run_path(path: str | Path) -> Path:
@@ -280,23 +350,34 @@ def skipped_paths(run: str | Path) -> list[Path]:
     return sorted(path for path in (Path(run) / "skipped").glob("*.json") if not path.name.startswith("."))
 
 
-def read_skipped(path: Path) -> Skipped:
-    """Read why one prompt was left out.
+def read_skipped(path: Path, models: Collection[str]) -> Skipped:
+    """Read why one prompt was left out, checked to be of one of these models.
 
     Raises:
       FileNotFoundError: there is no such file.
-      Damaged: it is not what was written.
+      Damaged: it is not what was written, or belongs to another prompt or run.
     """
     content = files.read_json(path)
     names = [field.name for field in dataclasses.fields(Skipped)]
     *texts, again = (content.get(name) for name in names)
     if content.keys() != set(names) or not all(isinstance(each, str) for each in texts) or type(again) is not bool:
         raise Damaged(f"{path} is damaged: it does not hold {', '.join(names)}.")
+    if content["id"] != path.stem or content["model"] not in models:
+        raise Damaged(f"{path} is of prompt {content['id']!r} under {content['model']!r}, which is not of this place.")
     return Skipped(**content)
 
 
-def read_values(path: Path, prompt: Prompt, key: str | None = None) -> Values:
+def read_values(
+    path: Path, prompt: Prompt, key: str | None = None, *, target: str | None = None, measured: bool = False
+) -> Values:
     """Read v of one prompt, checked against the prompt's players and, where given, against the key.
+
+    Args:
+      path: of the file.
+      prompt: whose values they should be.
+      key: as in the settings.
+      target: exact text that they should explain, where it is known.
+      measured: whether they should say how large their noise is.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -308,16 +389,37 @@ def read_values(path: Path, prompt: Prompt, key: str | None = None) -> Values:
         raise Damaged(f"{path} holds players {arrays['players'].tolist()}; the settings say {list(prompt.words)}.")
     if key is not None and stored != key:
         raise Damaged(f"{path} holds the values of another model, prompt or target than the settings say.")
+    if target is not None and arrays["target"].item() != target:
+        raise Damaged(f"{path} explains {arrays['target'].item()!r}; in this run {target!r} is explained.")
+    if measured and not np.isfinite(arrays["forward_noise"]):
+        raise Damaged(f"{path} does not say how large the noise of the values is, which this run is to measure.")
     return Values(**{name: tuple(x.tolist()) if name == "players" else _plain(x) for name, x in arrays.items()})
 
 
-def read_effects(path: Path, prompt: Prompt, values: Values) -> Solution:
-    """Read the effects of one prompt, checked to be those of these values. Raises as `read_values`."""
+def read_effects(path: Path, prompt: Prompt, values: Values, settings: Mapping) -> Solution:
+    """Read the effects of one prompt, checked to be those of these values under these settings. Raises as
+    `read_values`."""
     per_subset = ("and_effects", "or_effects", "noise", "dual_values")
-    arrays = _read_arrays(path, Solution, prompt, per_subset, also=("values",))
+    arrays = _read_arrays(path, Solution, prompt, per_subset, also=("values",), optional=("solver",))
     if arrays.pop("values").item() != _digest(values):
         raise Damaged(f"{path} holds the effects of other values than those of its prompt.")
-    return Solution(**{name: _plain(x) for name, x in arrays.items()})
+    solver = _solver(settings, values)
+    if arrays.pop("solver", np.array(solver)).item() != solver:
+        raise Damaged(f"{path} holds the effects that another solver found than the settings say.")
+    solution = Solution(**{name: _plain(x) for name, x in arrays.items()})
+    noise, v = settings["noise"], values.v
+    bound = values.measured_noise if noise == "measured" else noise * abs(v[-1] - v[0])
+    if not abs(solution.noise_bound - bound) <= ROUNDING * bound:
+        raise Damaged(
+            f"{path} holds the effects for noise up to {solution.noise_bound:.6g}; by the settings it is {bound:.6g}."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+        sizes = np.abs(v).max() + np.abs(solution.and_effects).sum() + np.abs(solution.or_effects).sum()
+        adds_up = np.abs(v - rebuilt).max() <= ROUNDING * sizes
+    if not adds_up or np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
+        raise Damaged(f"{path} holds effects that do not add up to the values within the noise.")
+    return solution
 
 
 @contextlib.contextmanager
@@ -362,10 +464,20 @@ def _check_settings(settings: Mapping) -> None:
         for name in ("target", "target_from"):
             if not isinstance(record[name], str | None):
                 raise TypeError(f"{name} of a prompt must be text.")
+    noise = settings["noise"]
+    if noise != "measured" and (isinstance(noise, bool) or not isinstance(noise, int | float) or not noise >= 0):
+        raise TypeError(f"noise must be a number from 0, or 'measured'; it is {noise!r}.")
+    needed = {str(len(record["players"])) for record in records}
+    if not isinstance(settings["solver"], dict) or needed - settings["solver"].keys():
+        raise ValueError("there must be a solver for each number of players.")
     names = [model["name"] for model in models]
     for model in models:
         if not all(isinstance(model[name], str) for name in ("name", "label")) or len(model["keys"]) != len(ids):
             raise TypeError("a model must have a name, a label and a key for each prompt.")
+    for record in records:
+        source = record["target_from"]
+        if source not in ("own", *names[:1]) and (source != "given" or record["target"] is None):
+            raise ValueError(f"target_from of a prompt must be 'given', 'own' or the first model; it is {source!r}.")
     if not names or len(set(names)) < len(names) or not ids or len(set(ids)) < len(ids):
         raise ValueError("models and prompts must have different names, at least one each.")
 
@@ -395,10 +507,18 @@ def _plain(array: np.ndarray):
 
 
 def _read_arrays(
-    path: Path, kind: type, prompt: Prompt, per_subset: tuple[str, ...], also: tuple[str, ...] = ()
+    path: Path,
+    kind: type,
+    prompt: Prompt,
+    per_subset: tuple[str, ...],
+    also: tuple[str, ...],
+    optional: tuple[str, ...] = (),
 ) -> dict[str, np.ndarray]:
-    arrays = files.read_arrays(path, (*(field.name for field in dataclasses.fields(kind)), *also))
+    arrays = files.read_arrays(path, (*(field.name for field in dataclasses.fields(kind)), *also), optional)
     for name, array in arrays.items():
+        form = "U" if name in TEXTS else "i" if name in COUNTS else "f"
+        if array.dtype.kind != form:
+            raise Damaged(f"{path}: {name} is {array.dtype}; it must be {FORMS[form]}.")
         shape = (2**prompt.n_players,) if name in per_subset else (prompt.n_players,) if name == "players" else ()
         if array.shape != shape:
             raise Damaged(f"{path}: {name} has shape {array.shape}; it must be {shape} for {prompt.n_players} players.")

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from andor import files, resume, store
+from andor import files, lattice, resume, store
 from andor.cli import main
 from andor.interactions import Solution
 from andor.prompts import Prompt, read_prompts, tokenize
@@ -207,14 +207,15 @@ def a_run(path, text=TEXT, players=("good", "dull"), model="model"):
         "prompts": [record | {"target": None, "target_from": model}],
         "noise": 0.02,
         "tau": 0.05,
+        "solver": {"2": {"name": "InteriorPoint"}},
     }
     resume.open_run(path, settings)
     v, zero = np.array([0.0, 1.0, 2.0, 4.0]), np.zeros(4)
     values = Values(v, prompt.words, " word", 0.5, 10, 0.1)
     store.save_values(path, model, "one", values, key="key", made_by="cpu")
-    solution = Solution(zero, zero, v, zero, 0.02, 1.0, 1.0, 0.0, 3, "converged")
-    store.save_effects(path, model, "one", solution, values)
-    store.save_summary(path, {}, [{"prompt": "one"}])
+    solution = Solution(lattice.moebius(v), zero, zero, zero, 0.08, 1.0, 1.0, 0.0, 3, "converged")
+    store.save_effects(path, model, "one", solution, values, settings)
+    store.save_summary(store.read_results(path), {}, [{"prompt": "one"}])
 
 
 def case(name, message, *arguments, make=None):

@@ -4,6 +4,7 @@ import datetime
 import gc
 import io
 import json
+import os
 import shutil
 import time
 import weakref
@@ -391,6 +392,158 @@ def test_what_is_left_out_for_want_of_memory_is_tried_again(models, tmp_path, mo
     monkeypatch.setattr(andor.evaluation, "plan_tree", plan_tree)
     run = compare(models[:1], PROMPTS, out=tmp_path / "run")
     assert len(run.prompts) == 3 and not run.skipped
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """No memory for prompt "own", until it is told that there is."""
+    evaluate_all, full = session.evaluate_all, [True]
+
+    def short(model, prompts, *, targets, **options):
+        for prompt, target in zip(prompts, targets, strict=False):
+            if prompt.id == "own" and full:
+                raise Insufficient("no memory")
+            yield next(evaluate_all(model, [prompt], targets=iter([target]), **options))
+
+    monkeypatch.setattr(session, "evaluate_all", short)
+    return full.clear
+
+
+def test_a_summary_from_before_a_prompt_was_tried_again_is_not_read(models, tmp_path, monkeypatch, no_room):
+    out = tmp_path / "run"
+    with pytest.warns(UserWarning, match="'own' is left out"):
+        assert list(compare(models[:1], PROMPTS, out=out).summary["prompts"]) == ["prompt-0001", "prompt-0003"]
+    no_room()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save_summary", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compare(models[:1], PROMPTS, out=out)
+    with pytest.raises(files.Damaged, match=r"summary\.json is older than the arrays.*same command again"):
+        store.read_run(out)
+    again = compare(models[:1], PROMPTS, out=out)
+    assert (
+        list(store.read_run(out).summary["prompts"]) == list(again.summary["prompts"]) == [p.id for p in again.prompts]
+    )
+    assert len(again.prompts) == 3
+
+
+def test_two_processes_that_leave_out_different_prompts_end_with_the_same(models, tmp_path, monkeypatch, no_room):
+    """The second begins and finishes while the first, without memory for one prompt, computes its summary."""
+    out, others = tmp_path / "run", []
+
+    def other_first(run):
+        if not others:
+            others.append(None)
+            no_room()
+            others.append(compare(models[:1], PROMPTS, out=out))
+        return summarise(run)
+
+    monkeypatch.setattr(comparison, "summarise", other_first)
+    with pytest.warns(UserWarning, match="'own' is left out"):
+        first = compare(models[:1], PROMPTS, out=out)
+    assert len(first.prompts) == 3 and not first.skipped
+    assert first.summary == others[1].summary == store.read_run(out).summary
+    assert (out / "prompts.csv").read_text().count("\n") == 4 and not (out / "claims").exists()
+
+
+def test_files_that_are_removed_meanwhile_are_made_again(models, tmp_path, monkeypatch):
+    out, finish = tmp_path / "run", session.Session._finish
+
+    def removed(self):
+        finish(self)
+        monkeypatch.setattr(session.Session, "_finish", finish)
+        store.values_path(out, models[0], "own").unlink()
+
+    monkeypatch.setattr(session.Session, "_finish", removed)
+    assert len(compare(models[:1], PROMPTS[1:], out=out).values[models[0]]) == 2
+    assert len(store.read_run(out).prompts) == 2
+
+
+def test_effects_of_a_sibling_with_other_settings_are_made_again(models, tmp_path):
+    first = compare(models[:1], PROMPTS[:1], out=tmp_path / "first")
+    second = compare(models[:1], PROMPTS[:1], out=tmp_path / "second", noise=0.2)
+    before = contents(first.path)
+    paths = [store.effects_path(run.path, models[0], "prompt-0001") for run in (first, second)]
+    shutil.copy(paths[1], paths[0])
+    with pytest.raises(files.Damaged, match=r"effects for noise up to .*same command again"):
+        store.read_run(first.path)
+    with pytest.warns(UserWarning, match="made anew"):
+        compare(models[:1], PROMPTS[:1], out=first.path)
+    paths[0].with_name(f"{paths[0].name}.damaged").unlink()
+    assert contents(first.path) == before
+
+
+def test_folders_where_files_should_be_do_not_hold_a_run_up(models, tmp_path):
+    out = compare(models[:1], PROMPTS[:1], out=tmp_path / "run").path
+    before = contents(out)
+    victims = [folder(out, models[0], "prompt-0001") for folder in (store.values_path, store.effects_path)]
+    victims.append(out / "summary.json")
+    for path in victims:
+        path.unlink()
+        (path / "mine").mkdir(parents=True)
+    with pytest.warns(UserWarning, match="it is a directory.*made anew"):
+        compare(models[:1], PROMPTS[:1], out=out)
+    for path in victims:
+        kept = path.with_name(f"{path.name}.damaged")
+        assert (kept / "mine").is_dir()
+        shutil.rmtree(kept)
+    assert contents(out) == before and store.read_run(out)
+
+
+def test_what_cannot_be_read_now_is_not_made_again(models, tmp_path, monkeypatch):
+    out = compare(models[:1], PROMPTS[:1], out=tmp_path / "run").path
+    before, read_bytes = contents(out), type(out).read_bytes
+
+    def failing(path):
+        if path.suffix == ".npz":
+            raise OSError(5, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(type(out), "read_bytes", failing)
+    with pytest.raises(OSError, match="could not be read: Input/output error"):
+        compare(models[:1], PROMPTS[:1], out=out)
+    monkeypatch.undo()
+    assert contents(out) == before
+
+
+def test_a_finished_run_is_shown_where_nothing_can_be_written(models, tmp_path, monkeypatch):
+    out = compare(models[:1], PROMPTS[:1], out=tmp_path / "run").path
+    replace = files.replace
+
+    def read_only(path, write):
+        raise files.not_written(path, OSError(30, "Read-only file system"))
+
+    monkeypatch.setattr(files, "replace", read_only)
+    assert compare(models[:1], PROMPTS[:1], out=out).summary == store.read_run(out).summary
+    (out / "summary.json").write_text("{}")
+    with pytest.raises(OSError, match=r"processes.*could not be written: Read-only"):
+        compare(models[:1], PROMPTS[:1], out=out)
+    monkeypatch.setattr(files, "replace", replace)
+
+
+def test_what_died_while_it_wrote_the_summary_is_swept(models, tmp_path):
+    out = compare(models[:1], PROMPTS[:1], out=tmp_path / "run").path
+    left = [out / f".{name}.deadbeef.tmp" for name in ("summary.json", "prompts.csv")]
+    others = [out / ".mine.deadbeef.tmp", out / ".summary.json.mine.tmp"]
+    for path in (*left, *others):
+        path.touch()
+    compare(models[:1], PROMPTS[:1], out=out)
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
+def test_waiting_for_another_process_is_told(models, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with pytest.raises(resume.Stopped):
+        compare(models[:1], PROMPTS[1:2], out=out, stop=lambda: True)
+    held = resume.claim(out, store.values_path(out, models[0], "own"))
+    monkeypatch.setattr(session.claims, "PATIENCE", 0.0)
+    monkeypatch.setattr(session, "POLL", 0.01)
+    asked = []
+    with pytest.warns(UserWarning) as caught, pytest.raises(resume.Stopped):
+        compare(models[:1], PROMPTS[1:2], out=out, stop=lambda: asked.append(None) or len(asked) > 5)
+    held.release()
+    (told,) = [str(each.message) for each in caught if "waiting since" in str(each.message)]
+    assert f"process {os.getpid()} on " in told and f"is at the values of 'own' under {models[0]!r}" in told
 
 
 def test_a_commit_of_the_hub_decides_nothing(models, tmp_path):

@@ -18,6 +18,7 @@ from andor.values import Values
 WORDS = ("not", "good", "never", "dull", "film", "cast")
 NASTY = ("$x_1$", "a_b^{c", "100%", "<b>&amp;", "\\alpha\n", "日本")
 NOISE = 0.02
+SOLVERS = {"solver": {str(n_players): {"name": "InteriorPoint"} for n_players in range(1, 21)}}
 
 
 def planted(rng, n_players, count=8):
@@ -52,10 +53,10 @@ def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS
         for model in models:
             and_effects, or_effects = (x * rng.normal(1, 0.2, x.shape) for x in shared)
             v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
-            v[1:] += rng.normal(size=v.size - 1) * 0.005 * np.ptp(v)
+            v[1:-1] += rng.uniform(-NOISE, NOISE, v.size - 2) * abs(v[-1] - v[0])
             values = Values(v, tuple(text[a:b].strip() for a, b in spans), " positive", 0.9, 100, 0.1)
             store.save_values(path, model, prompt_id, values, key=prompt_id, made_by="cpu")
-            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects), values)
+            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects), values, SOLVERS)
     labels = store.model_labels(tuple(models))
     settings = {
         "format": store.FORMAT,
@@ -66,9 +67,10 @@ def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS
         "prompts": records,
         "noise": NOISE,
         "tau": 0.05,
+        **SOLVERS,
     }
     files.write_json(path / "settings.json", settings)
-    store.save_summary(path, {}, [{"prompt": "none"}])
+    store.save_summary(store.read_results(path), {}, [{"prompt": "none"}])
     return path
 
 
@@ -241,11 +243,11 @@ def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
         and_effects, or_effects = np.zeros((2, 2**n_players))
         and_effects[[not_good, dull, opposite, faint]] = values
         v = lattice.zeta(and_effects)
-        old = store.read_run(path).values[model]["prompt-1"]
+        old = store.read_results(path).values[model]["prompt-1"]
         new = Values(v, old.players, old.target, 0.9, 1, 0.1)
         store.save_values(path, model, "prompt-1", new, key="prompt-1", made_by="cpu")
-        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects), new)
-    found = {effect.subset: effect for effect in convergence.compared(store.read_run(path), "prompt-1")}
+        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects), new, SOLVERS)
+    found = {effect.subset: effect for effect in convergence.compared(store.read_results(path), "prompt-1")}
     assert set(found) == {not_good, dull, opposite}
     assert [found[s].shared for s in (not_good, dull, opposite)] == [True, False, False]
     # v(N) - v(∅) is 3.51 and 0.51: each model's effects are divided by its own.

@@ -132,8 +132,11 @@ def test_ids_and_model_names_stay_in_the_run(tmp_path, name):
 
 
 def test_settings_do_not_lead_out_of_the_run(tmp_path):
-    change = signed(lambda content: content["models"][0].update(name="../../secret", folder="../../secret"))
-    damaged("settings.json", change)(tmp_path, None)
+    def elsewhere(settings):
+        settings["models"][0].update(name="../../secret", folder="../../secret")
+        settings["prompts"][0].update(target_from="../../secret")
+
+    damaged("settings.json", signed(elsewhere))(tmp_path, None)
     with pytest.raises(FileNotFoundError) as error:
         store.read_run(tmp_path / "run")
     assert "values/secret@" in str(error.value)

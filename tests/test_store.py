@@ -2,7 +2,9 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -35,7 +37,8 @@ def values_of(prompt, seed=0):
 
 def solution_of(values):
     zero = np.zeros_like(values.v)
-    return Solution(moebius(values.v), zero, zero, zero, 0.02, 3.0, 2.999, 1e-3, 7, "not converged: raise max_steps.")
+    bound = 0.02 * float(abs(values.v[-1] - values.v[0]))
+    return Solution(moebius(values.v), zero, zero, zero, bound, 3.0, 2.999, 1e-3, 7, "not converged: raise max_steps.")
 
 
 def settings_of(models, prompts, /, **changes):
@@ -57,21 +60,28 @@ def settings_of(models, prompts, /, **changes):
             for p in prompts
         ],
         "noise": 0.02,
+        "solver": {str(n_players): {"name": "InteriorPoint", "tolerance": 1e-3} for n_players in (2, 3)},
     } | changes
 
 
 @pytest.fixture
 def run(tmp_path):
     path = tmp_path / "run"
-    resume.open_run(path, settings_of(MODELS, PROMPTS))
-    summary = {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)}
-    store.save_summary(path, summary, [{"prompt": "a,b", "gap": float("nan")}, {"prompt": "c", "gap": np.float64(0.5)}])
+    settings = settings_of(MODELS, PROMPTS)
+    resume.open_run(path, settings)
     for seed, name in enumerate(MODELS):
         for prompt in PROMPTS:
             values = values_of(prompt, seed)
             store.save_values(path, name, prompt.id, values, key=f"{name} {prompt.id}", made_by="cpu x 1")
-            store.save_effects(path, name, prompt.id, solution_of(values), values)
+            store.save_effects(path, name, prompt.id, solution_of(values), values, settings)
+    save_summary(path)
     return path
+
+
+def save_summary(path):
+    summary = {"overlap": float("nan"), "orders": np.arange(3) / 2, "count": np.int64(3)}
+    table = [{"prompt": "a,b", "gap": float("nan")}, {"prompt": "c", "gap": np.float64(0.5)}]
+    store.save_summary(store.read_results(path), summary, table)
 
 
 def same(one, two):
@@ -118,7 +128,7 @@ def test_layout_opens_without_the_package(run):
 def test_an_optimiser_is_recorded_with_its_settings(tmp_path):
     schedule = optax.cosine_decay_schedule(0.1, 100)
     solver = dataclasses.asdict(FirstOrder(optimizer=optax.sgd(schedule, momentum=0.875)))
-    resume.open_run(tmp_path, settings_of(MODELS, PROMPTS, solver=solver))
+    resume.open_run(tmp_path, settings_of(MODELS, PROMPTS, solver=dict.fromkeys("23", solver)))
     text = (tmp_path / "settings.json").read_text()
     assert "0x" not in text  # an address in memory says nothing
     for setting in ('"decay": 0.875', '"init_value": 0.1', '"decay_steps": 100', '"function": "cosine_decay_schedule"'):
@@ -289,6 +299,124 @@ def test_values_of_something_else_are_refused(run):
         store.read_values(path, PROMPTS[0], "another key")
 
 
+def rewritten(path, **changes):
+    """The arrays of a file with some replaced, or removed where the change is None."""
+    with np.load(path) as file:
+        arrays = dict(file) | changes
+    np.savez(path, **{name: x for name, x in arrays.items() if x is not None})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise_bound": np.array(0.5)}, "effects for noise up to 0.5; by the settings it is"),
+        ({"and_effects": np.arange(8.0)}, "do not add up to the values"),
+        ({"and_effects": np.full(8, 1e308)}, "do not add up to the values"),
+        ({"solver": np.array('{"name": "FirstOrder"}')}, "another solver found"),
+        ({"gap": np.array("text")}, "gap is <U4; it must be floating"),
+        ({"gap": np.array(1 + 2j)}, "gap is complex128; it must be floating"),
+        ({"steps": np.array(1.5)}, "steps is float64; it must be integer"),
+        ({"status": np.array(3)}, "status is int64; it must be unicode"),
+    ],
+)
+def test_effects_that_do_not_belong_here_are_refused(run, change, message):
+    path = run / "effects/tiny-llama/not good.npz"
+    rewritten(path, **change)
+    with pytest.raises(files.Damaged, match=message) as error:
+        store.read_run(run)
+    assert str(path) in str(error.value) and "same command again" in str(error.value)
+
+
+def test_effects_are_within_the_noise(run):
+    path = run / "effects/tiny-llama/not good.npz"
+    v = values_of(PROMPTS[0]).v
+    rewritten(path, and_effects=np.where(np.arange(8) == 0, v[0], 0.0), noise=v - v[0])
+    with pytest.raises(files.Damaged, match="within the noise"):
+        store.read_run(run)
+
+
+def test_runs_of_before_read_as_they_were(run):
+    """Without `covers` and `solver`."""
+    for path in run.glob("effects/*/*.npz"):
+        rewritten(path, solver=None)
+    summary = files.read_json(run / "summary.json")
+    del summary["covers"]
+    files.write_json(run / "summary.json", summary | {"prompts": {prompt.id: {} for prompt in PROMPTS}})
+    assert len(store.read_run(run).prompts) == 2
+    files.write_json(run / "summary.json", summary | {"prompts": {PROMPTS[0].id: {}}})
+    with pytest.raises(files.Damaged, match="older than the arrays"):
+        store.read_run(run)
+
+
+def test_a_summary_of_other_effects_is_refused(run):
+    name, prompt = MODELS[0], PROMPTS[0]
+    values = values_of(prompt)
+    other = dataclasses.replace(solution_of(values), gap=2e-3)
+    store.save_effects(run, name, prompt.id, other, values, settings_of(MODELS, PROMPTS))
+    with pytest.raises(files.Damaged, match=r"summary\.json is older than the arrays.*same command again"):
+        store.read_run(run)
+    files.write_json(run / "summary.json", {})
+    with pytest.raises(files.Damaged, match="older than the arrays"):
+        store.read_run(run)
+    save_summary(run)
+    assert store.read_run(run).effects[name][prompt.id].gap == 2e-3
+
+
+def test_models_that_explain_different_targets_are_told_apart(run):
+    second = MODELS[1]
+    values = dataclasses.replace(values_of(PROMPTS[0], seed=1), target=" another")
+    path = store.values_path(run, second, PROMPTS[0].id)
+    store.save_values(run, second, PROMPTS[0].id, values, key=f"{second} {PROMPTS[0].id}", made_by="cpu")
+    with pytest.raises(files.Damaged, match=r"explains ' another'; in this run ' posi\\ntive' is explained") as error:
+        store.read_run(run)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"id": "other"}, {"model": "another"}])
+def test_notes_of_other_prompts_and_models_are_refused(run, change):
+    note = {"id": PROMPTS[0].id, "model": MODELS[0], "why": "nan", "again": False}
+    (run / "skipped").mkdir()
+    files.write_json(store.skipped_path(run, PROMPTS[0].id), note | change)
+    with pytest.raises(files.Damaged, match=r"not good\.json is of prompt .* which is not of this place.*same command"):
+        store.read_run(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"noise": "much"}, {"noise": -1}, {"noise": True}, {"solver": None}, {"solver": {"2": {}}}],
+    ids=str,
+)
+def test_settings_that_say_too_little_are_refused(run, change):
+    files.write_json(run / "settings.json", files.read_json(run / "settings.json") | change)
+    with pytest.raises(files.Damaged, match=r"settings\.json is damaged.*begin another"):
+        store.read_run(run)
+
+
+def test_waiting_says_for_what_and_for_whom_and_not_too_often(run, monkeypatch):
+    path = claims.path_of(run, store.values_path(run, MODELS[0], "a"))
+    held, now = resume.claim(run, store.values_path(run, MODELS[0], "a")), 0.0
+
+    def later(seconds):
+        nonlocal now
+        now += 20
+        if now > 1300:
+            held.release()
+
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now)
+    monkeypatch.setattr(claims.time, "sleep", later)
+    with pytest.warns(UserWarning) as caught, claims.claimed(path):
+        pass
+    assert len(caught) == 3 and now > 1300
+    process = f"process {os.getpid()} on {socket.gethostname()}"
+    assert all(process in str(each.message) and "waiting since" in str(each.message) for each in caught)
+    assert "waiting since 40 s: 'a' is claimed by" in str(caught[0].message)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for content in (b"", b"\xff\xfe" * 9):
+        path.write_bytes(content)
+        assert claims.holder(path)
+    assert claims.holder(run) == "another process"
+
+
 def test_effects_of_other_values_are_refused(run):
     first, second = (store.effects_path(run, name, PROMPTS[0].id) for name in MODELS)
     first.write_bytes(second.read_bytes())
@@ -426,6 +554,9 @@ def test_claims_stand_folders_that_vanish(tmp_path):
 
 def test_skipped_prompts_are_in_no_list(run):
     store.save_skipped(run, store.Skipped("not good", MODELS[0], "it gave nan"))
+    with pytest.raises(files.Damaged, match=r"summary\.json is older than the arrays.*same command again"):
+        store.read_run(run)
+    save_summary(run)
     read = store.read_run(run)
     assert [prompt.id for prompt in read.prompts] == ["prompt-0002"]
     assert read.skipped == (store.Skipped("not good", MODELS[0], "it gave nan"),)
