@@ -91,7 +91,7 @@ def claim(path: Path) -> Claim | None:
       OSError: the file cannot be made; says what to do.
     """
     while True:
-        files.make_folder(path.parent)
+        files.make_folder(path.parent, sync=False)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # another process has just removed the empty folder

@@ -11,6 +11,7 @@ NumPy only: importing this module imports no jax.
 
 import contextlib
 import csv
+import errno
 import hashlib
 import inspect
 import io
@@ -31,7 +32,7 @@ CHECKSUM = "sha256"
 """Last field of a JSON file: of the file's bytes without this field."""
 
 
-MKDIR_TRIES = 100
+MKDIR_TRIES = 1000
 """How often others may remove a folder, or what it lies in, before it is said that it cannot be made."""
 
 
@@ -181,8 +182,12 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those it lies in, to survive a power cut. Others may make and remove the same meanwhile.
+def make_folder(path: Path, *, sync: bool = True) -> None:
+    """Make a folder and those it lies in. Others may make and remove the same meanwhile.
+
+    Args:
+      path: of the folder.
+      sync: whether new folders are to survive a power cut, where the system can do it.
 
     Raises:
       OSError: as `replace`.
@@ -193,7 +198,8 @@ def make_folder(path: Path) -> None:
             for folder in (*reversed(path.parents), path):
                 if not folder.is_dir():
                     folder.mkdir()
-                    _sync_folder(folder.parent)
+                    if sync:
+                        _sync_folder(folder.parent)
             return
         except (FileExistsError, FileNotFoundError) as error:
             # A folder that came and went, or something that is no folder and stays.
@@ -205,10 +211,12 @@ def make_folder(path: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> OSError:
     """The error with what it was about and what to do."""
+    in_the_way = error.errno in (errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+    advice = "move away what is in its place" if in_the_way else "make room or allow writing"
     return OSError(
         error.errno,
-        f"{path} could not be written: {error.strerror or error}. What was written before is whole; make room or allow "
-        "writing, and give the same command again",
+        f"{path} could not be written: {error.strerror or error}. What was written before is whole; {advice}, and give "
+        "the same command again",
     )
 
 

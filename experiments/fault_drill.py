@@ -40,7 +40,7 @@ from andor.prompts import DEFAULT_PROMPTS, read_prompts
 
 MODELS = ("tiny-llama", "tiny-qwen2")
 TIMES = ("seconds", "made_by")
-"""Arrays that are not the same in two runs."""
+"""Arrays and numbers that are not the same in two runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Drill:
         self.runs = 0
         start = time.perf_counter()
         # The first fills the cache of compilations, for all that follow.
-        self.reference = self.contents(self.finish(self.new()))
+        self.reference, self.summary = self.contents(self.finish(self.new()))
         start = time.perf_counter()
         self.finish(self.new())
         self.duration = time.perf_counter() - start
@@ -132,10 +132,10 @@ class Drill:
             warnings.simplefilter("ignore", UserWarning)  # what is damaged and made anew
             comparison.compare(self.models, self.prompts, out=out)
 
-    def contents(self, run: Path) -> dict[str, dict[str, bytes]]:
-        """Every array of a finished run, as it is read."""
+    def contents(self, run: Path) -> tuple[dict[str, dict[str, bytes]], dict]:
+        """Every array and every number of a finished run, as they are read."""
         read = store.read_run(run)
-        return {
+        arrays = {
             f"{kind} {model} {prompt}": {
                 name: np.asarray(x).tobytes() for name, x in dataclasses.asdict(each).items() if name not in TIMES
             }
@@ -143,11 +143,19 @@ class Drill:
             for model, of_model in results.items()
             for prompt, each in of_model.items()
         }
+        return arrays, without_times(read.summary)
 
     def wrong(self, run: Path) -> int:
-        """Results that differ from the undisturbed run's, or are not there."""
-        read = self.contents(run)
-        return sum(read.get(name) != arrays for name, arrays in self.reference.items())
+        """Results that differ from the undisturbed run's, or are not there; the summary counts as one."""
+        read, summary = self.contents(run)
+        return sum(read.get(name) != arrays for name, arrays in self.reference.items()) + (summary != self.summary)
+
+
+def without_times(numbers: object) -> object:
+    """Numbers of a summary that are the same in two runs."""
+    if isinstance(numbers, dict):
+        return {name: without_times(each) for name, each in numbers.items() if name not in TIMES}
+    return [without_times(each) for each in numbers] if isinstance(numbers, list) else numbers
 
 
 Identity = tuple[int, int, bytes]

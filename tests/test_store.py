@@ -522,7 +522,9 @@ def test_what_is_in_the_way_of_a_folder_or_a_file_is_named(run, name):
         (run / name).mkdir(parents=True)
     else:
         (run / name).touch()
-    with pytest.raises(OSError, match=rf"{name} could not be written: .*same command again"):
+    with pytest.raises(
+        OSError, match=rf"{name} could not be written: .*move away what is in its place.*same command again"
+    ):
         resume.claim(run, store.values_path(run, MODELS[0], "a"))
         store.save_skipped(run, store.Skipped("a", MODELS[0], "why"))
         resume.save_process(run, {"started": "now", "host": "here", "pid": 1})
