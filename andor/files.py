@@ -231,12 +231,19 @@ def set_aside(path: Path) -> Path:
 
     Returns:
       its new path; another name where that one is taken.
+
+    Raises:
+      OSError: as `replace`.
     """
     aside = path.with_name(f"{path.name}.damaged")
     if os.path.lexists(aside):
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.damaged")
-    with contextlib.suppress(FileNotFoundError):  # another process was faster
+    try:
         os.replace(path, aside)
+    except FileNotFoundError:  # another process was faster
+        pass
+    except OSError as error:
+        raise not_written(aside, error) from error
     return aside
 
 

@@ -477,6 +477,15 @@ def test_a_folder_where_a_file_should_be_is_damage_and_can_be_set_aside(run, nam
     assert path.with_name(f"{path.name}.damaged").is_file(), "what was set aside before is kept too"
 
 
+def test_what_cannot_be_set_aside_is_named(tmp_path, monkeypatch):
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.os, "replace", read_only)
+    with pytest.raises(OSError, match=r"x\.npz\.damaged could not be written: Read-only.*same command again"):
+        files.set_aside(tmp_path / "x.npz")
+
+
 def test_compressed_arrays_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", v=np.zeros(1_000_000))
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked"))
