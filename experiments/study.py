@@ -12,6 +12,7 @@ A study is a module of this package with these functions:
 ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -150,7 +151,8 @@ def comparison(
     digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
     folder = settings.work / "runs" / f"{'-'.join(store.model_labels(models))[:60]}-{digest}"
     if (folder / "summary.json").exists():
-        return store.read_run(folder)
+        with contextlib.suppress(ValueError):  # damaged, or of an earlier version: `compare` mends it or says so
+            return store.read_run(folder)
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     # What runs beside this one have evaluated already is not evaluated again.
     return andor.compare(models, prompts, out=folder, mesh=mesh, command="python -m experiments", **options)
