@@ -74,7 +74,7 @@ def _table(ax, changes: list[dict], by_name: dict) -> None:
     """One line a change; bold where it has a sign."""
     ax.set_axis_off()
     heads = ("", "change of score", "by seed", "of mean order", "of cancellation", "accuracy", "gap")
-    places = (0.0, 0.2, 0.345, 0.545, 0.69, 0.83, 0.92)
+    places = (0.0, 0.185, 0.325, 0.545, 0.685, 0.835, 0.925)
     lines = len(changes) + 2
     for place, head in zip(places, heads, strict=True):
         ax.text(place, 1, head, va="top", fontsize=6.5, color=style.MUTED)
@@ -84,9 +84,9 @@ def _table(ax, changes: list[dict], by_name: dict) -> None:
         for place, number in zip((places[1], *places[3:5]), NUMBERS, strict=True):
             weight = "normal" if sign(change, number) == "0" else "bold"
             value, low, high = map(style.number, np.array(change["certified"][number], float))
-            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=6, weight=weight)
+            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=5.5, weight=weight)
         by_seed = map(style.number, np.array(change["certified"]["score_by_seed"], float))
-        ax.text(places[2], y, "  ".join(by_seed), va="top", fontsize=6)
+        ax.text(places[2], y, " ".join(by_seed), va="top", fontsize=5.5)
         for place, key in zip(places[5:], ("accuracy", "gap"), strict=True):
             ends = (style.number(by_name[change[end]][key]) for end in ("before", "after"))
-            ax.text(place, y, " → ".join(ends), va="top", fontsize=6)
+            ax.text(place, y, " → ".join(ends), va="top", fontsize=5.5)
