@@ -140,4 +140,4 @@ def _draw_groups(figure, groups: dict) -> None:
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.grid(axis="x")
-    axes["matched"].set_xlabel("distinctive − shared (◇ by chance)")
+    axes["matched"].set_xlabel("distinctive − shared\n◇ by chance")
