@@ -103,7 +103,14 @@ def table(folder: Path) -> str:
     """Markdown: the rows of every study that has a saved result; figure, command and minutes stand in the first."""
     from experiments import study
 
-    lines = ["| figure | command | minutes | claim | published | ours |", "|" + "---|" * 6]
+    lines = [
+        "# Every number of the studies",
+        "",
+        "What `python -m experiments table` prints, from the JSON files beside the pictures.",
+        "",
+        "| figure | command | minutes | claim | published | ours |",
+        "|" + "---|" * 6,
+    ]
     for entry in entries().values():
         if entry.is_study and study.result_file(entry.name, folder).exists():
             result = study.load(entry.name, folder)

@@ -6,7 +6,7 @@ Reproduces: no published table. Baseline token, noise bound, salient threshold, 
             the given target, float32, certified optimum. Differences are paired by prompt.
 Command:    python -m experiments ablations [--models A B] [--quick] [--smoke]
 Hardware:   2 CPU cores
-Minutes:    12 (--quick: 4)
+Minutes:    15
 Published:  none of these changes; usual are thresholds 0.05 (2401.16318) and 0.1 (IPS), bounds 2 to 5% (2302.13080)
 """
 

@@ -5,7 +5,7 @@ Reproduces:  the article's last section, as an experiment: one cause is varied a
 Command:     python -m experiments causes --corpus DATA      (DATA holds sst2/train.tsv and sst2/dev.tsv)
              It trains its own models, so --models is refused.
 Hardware:    1 CPU core
-Minutes:     30, quick 5
+Minutes:     55
 Published:   no numbers; claimed: what does not generalise shows as higher orders that cancel (arXiv 2502.10162).
 
 Base: 5% of the phrases, 800 steps. Length: the base runs at earlier steps. Data: a quarter and four times as many

@@ -10,7 +10,7 @@ Command:    python -m experiments convergence [--corpus DATA] [--models A B] [--
             Without the corpus (sst2, tinystories), pairs of models that are trained on it and are not in WORK are left
             out: the two seeds, and two models of the zoo, which know sentiment alone.
 Hardware:   2 CPU cores
-Minutes:    8, and 20 for training another seed (--quick: 5)
+Minutes:    9, and 20 for training another seed
 Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
 """
 

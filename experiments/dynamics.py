@@ -6,7 +6,7 @@ Reproduces:  arXiv 2407.19198 (NeurIPS 2024), two phases: first the effects of m
              (no dropout, no weight decay, constant rate), watched at 14 log-spaced steps, from three seeds.
 Command:     python -m experiments dynamics --corpus DATA      (DATA holds sst2/train.tsv and sst2/dev.tsv)
 Hardware:    1 CPU core
-Minutes:     10, quick 2
+Minutes:     18
 Published:   two phases, and the gap opens where the second begins (2407.19198; vision and language classifiers, effects
              without certificate).
 

@@ -7,7 +7,7 @@ Reproduces:  arXiv 2502.10162: effects that do not generalise form a spindle; so
              is known without any effect: certainty (1 bit less the entropy of the label) and loss of the same prompts.
 Command:     python -m experiments generalisation --corpus DATA
 Hardware:    2 CPU cores
-Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `spindle`; quick 4
+Minutes:     7 once the zoo and its effects are there (`spindle`), else 60
 Published:   no correlation is published
 Intervals:   95%, over prompts and models at once: every replicate takes one draw of n prompts, with replacement (also
              where n is all of them), and resamples the models. Models of one kind share their data (`zoo`: 7 kinds, 3

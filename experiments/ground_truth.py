@@ -8,7 +8,7 @@ Reproduces:  the question behind every figure of the papers: are the effects tha
 Command:     python -m experiments ground_truth            (takes no prompts or corpus)
              It trains its own models, so --models is refused.
 Hardware:    1 CPU core
-Minutes:     10, quick 3
+Minutes:     12
 Published:   no number known to us for noisy functions or trained models.
 
 Recovered are the salient effects, above 5% of the largest. A recovered effect is a hit when a rule is of the same kind

@@ -5,7 +5,7 @@ Reproduces: arXiv 2401.16318, figure 6, and 2305.01939 (universal matching): v o
             optimum, with AND effects alone and with the published solver, each given the same number of effects.
 Command:    python -m experiments matching [--models A B] [--quick] [--smoke]
 Hardware:   2 CPU cores
-Minutes:    3 (--quick: 1)
+Minutes:    4
 Published:  the top 3 to 5% of effects suffice; about 100 of 2 * 2^10
 """
 

@@ -7,7 +7,7 @@ Reproduces: arXiv 2401.16318, figure 4 (strength of all and of shared effects pe
             is as likely: a balanced spindle). A spindle that a method shows for games that decay is the method's.
 Command:    python -m experiments orders [--models A B] [--quick] [--smoke]
 Hardware:   2 CPU cores
-Minutes:    6 (--quick: 2)
+Minutes:    10
 Published:  strength decays with order for what generalises, a spindle of middle orders for what does not (2502.10162)
 """
 

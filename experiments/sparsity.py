@@ -6,7 +6,7 @@ Reproduces: arXiv 2401.16318, figure 2, and 2305.01939 ("around 100" salient eff
             solver.
 Command:    python -m experiments sparsity [--models A B] [--quick] [--smoke]
 Hardware:   2 CPU cores
-Minutes:    3 (--quick: 1)
+Minutes:    4, or 1 after `matching`, which makes the same runs
 Published:  around 100 of 2 * 2^10 effects are salient and give v
 """
 

@@ -16,7 +16,7 @@ Command:     python -m experiments spindle --corpus DATA
              With --models (two or more, not the default pair) it explains these on --prompts instead, each labelled by
              most of the others; no corpus, and no planted mixtures.
 Hardware:    2 CPU cores
-Minutes:     30 of one core with the zoo (20) and its effects (5), both shared with `generalisation`; quick 4
+Minutes:     55 with the zoo (20) and its effects (20), both shared with `generalisation`
 Published:   a decay for effects that generalise, a balanced spindle for the others; no estimator of the split
 """
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,21 @@ def test_results_of_other_models_do_not_lie_among_the_committed_ones():
     assert study.Settings(models=("tiny-qwen2",), quick=True).folder == study.Settings.work / "quick"
     command = study.command_of("orders", study.Settings(models=("a/b",), dtype="bfloat16", chat=True))
     assert command == "python -m experiments orders --models b --dtype bfloat16 --chat"
+
+
+def test_the_table_is_that_of_the_saved_results():
+    main, study = experiment("__main__"), experiment("study")
+    assert (study.FIGURES / "README.md").read_text(encoding="utf-8") == main.table(study.FIGURES) + "\n"
+
+
+def test_every_number_of_the_readme_is_a_saved_one():
+    study = experiment("study")
+    readme = (study.ROOT / "README.md").read_text(encoding="utf-8")
+    claims = readme.split("## Which claims hold")[1].split("\n## ")[0].split("The models are described in")[0]
+    numbers = re.findall(r"\d+\.\d+", re.sub(r"\(https?://\S+\)|\d{4}\.\d{5}", "", claims))
+    tables = "".join(path.read_text(encoding="utf-8") for path in study.FIGURES.glob("*.md"))
+    saved = set(re.findall(r"\d+\.\d+", tables))
+    assert len(numbers) > 50 and not set(numbers) - saved
 
 
 def test_prompts_of_every_scale():
