@@ -19,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 
 from andor import metrics, results, store
 from andor.figures import style
-from andor.metrics import SALIENT, OrderStrength, Pair
-from andor.spindle import spindle_split
+from andor.metrics import SALIENT, Pair
+from experiments.methods import mean_split
 from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 from experiments.variants import BASE, Variant, variants
 
@@ -128,9 +128,8 @@ def _resampled(numbers: Numbers, chosen: Int[np.ndarray, "resamples p"]) -> dict
 
 def _spindle_share(numbers: Numbers, chosen: Int[np.ndarray, "p"]) -> float:
     """Of the mean profile of the prompts, mean of the models."""
-    players = tuple(numbers.players[chosen].tolist())
-    means = numbers.profiles[:, chosen].mean(axis=1)
-    return float(np.mean([spindle_split(OrderStrength(*mean, players)).spindle_share for mean in means]))
+    players = numbers.players[chosen]
+    return float(np.mean([mean_split(of_model[chosen], players).spindle_share for of_model in numbers.profiles]))
 
 
 def _summary(variant: dict, base: dict, numbers: Numbers) -> dict:

@@ -25,8 +25,7 @@ from andor import metrics, results
 from andor.figures import style
 from andor.metrics import OrderStrength, Pair
 from andor.results import FAINT
-from andor.spindle import spindle_split
-from experiments.methods import LABELS, by_method, effects, look, published_solvers
+from experiments.methods import LABELS, by_method, effects, look, mean_split, published_solvers
 from experiments.planted import planted
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
 
@@ -116,7 +115,7 @@ def _profile(strengths: Sequence[OrderStrength], units: Sequence[float], seed: i
 
 
 def _spindle_share(stacked: Float[np.ndarray, "p 2 orders"], players) -> float:
-    return spindle_split(OrderStrength(*stacked.mean(axis=0), tuple(players.tolist()))).spindle_share
+    return mean_split(stacked, players).spindle_share
 
 
 def _cancellation(stacked: Float[np.ndarray, "p 2 orders"], _, order: int) -> float:

@@ -27,10 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from andor import lattice, metrics, results
-from andor.metrics import OrderStrength
-from andor.spindle import spindle_split
 from experiments import methods
-from experiments.methods import LABELS
+from experiments.methods import LABELS, mean_split
 from experiments.planted import NOISES, validate
 from experiments.spindle_figure import NAMES, SETS
 from experiments.spindle_figure import draw as draw
@@ -204,14 +202,12 @@ def _band(samples: np.ndarray, quantile: float, seed: int) -> np.ndarray:
 def _shape(strengths: np.ndarray, players: tuple[int, ...], settings: Settings) -> dict:
     """Shape of the order profile of some effects, `[prompts, 2, orders]`, with intervals over prompts."""
     order = np.arange(1, 1 + strengths.shape[2])
-    highest = max(players)
     if not strengths.any():
         undefined = dict.fromkeys(("spindle_share", "mean_order", "low_orders", "positive", "balance"), (np.nan,) * 3)
         return undefined | {"misfit": np.nan, "peak": None}
 
     def split(chosen):
-        positive, negative = strengths[chosen].mean(axis=0)[:, :highest]
-        return spindle_split(OrderStrength(positive, negative, tuple(players[i] for i in chosen)))
+        return mean_split(strengths[chosen], [players[i] for i in chosen])
 
     def over_prompts(statistic):
         def of_rows(rows):

@@ -8,6 +8,7 @@ import pytest
 
 import andor
 from andor import lattice, metrics
+from andor.spindle import spindle_split
 from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
 from experiments.planted import planted
 
@@ -49,19 +50,18 @@ def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
     assert table.count("\n") == 2 + 1 + len(varied)
 
 
-def test_table_and_draw_read_saved_results(work, monkeypatch, capsys):
-    main = importlib.import_module("experiments.__main__")
-    monkeypatch.setattr(study, "FIGURES", work / "smoke")
-    assert main.main(["table"]) == 0
+def test_table_and_draw_read_saved_results(work, capsys):
+    main, out = importlib.import_module("experiments.__main__"), ["--out", str(work / "smoke")]
+    assert main.main(["table", *out]) == 0
     printed = capsys.readouterr().out
     for name in SMOKE:
-        assert f"| [{name}](figures/{name}.png) | `python -m experiments {name} --smoke` |" in printed
+        assert f"| [{name}]({name}.png) | `python -m experiments {name} --smoke` |" in printed
         for row in study.study(name).rows(study.load(name, work / "smoke")):
             assert row.ours in printed
     picture = work / "smoke" / "sparsity.png"
     drawn = picture.read_bytes()
     picture.unlink()
-    assert main.main(["draw", "sparsity"]) == 0
+    assert main.main(["draw", "sparsity", *out]) == 0
     assert picture.read_bytes() == drawn
     assert main.main(["draw", "nothing"]) == 2
 
@@ -185,6 +185,15 @@ def test_planted_controls_decay_or_are_a_spindle():
         stacked = np.array([np.stack([each.positive, each.negative]) for each in strengths])
         shares[family] = orders._spindle_share(stacked / stacked.sum(axis=(1, 2), keepdims=True), np.full(30, 10))
     assert shares["decaying"] < 0.1 and shares["flat"] > 0.9
+
+
+def test_a_mean_profile_ends_at_the_most_players_that_were_drawn():
+    strengths = np.zeros((3, 2, 10))
+    strengths[:, :, :8] = np.random.default_rng(0).uniform(size=(3, 2, 8))
+    few = methods.mean_split(strengths[:2], np.array([8, 8]))
+    cut = spindle_split(metrics.OrderStrength(*strengths[:2, :, :8].mean(axis=0), (8, 8)))
+    assert few.spindle_share == cut.spindle_share and few.misfit == cut.misfit
+    assert np.isfinite(methods.mean_split(strengths, np.array([8, 8, 10])).spindle_share)
 
 
 def test_the_published_answer_is_the_weaker_one():
