@@ -23,11 +23,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from andor import metrics, results
-from andor.metrics import OrderStrength
-from andor.spindle import spindle_split
 from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
 from experiments.generalisation_figure import draw as draw
-from experiments.methods import LABELS
+from experiments.methods import LABELS, mean_split
 from experiments.study import Row, Settings, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
@@ -142,7 +140,7 @@ def _scores(per_prompt: list[dict], players: tuple[int, ...], draws: list[np.nda
         order = np.arange(1, strengths[0].shape[2] + 1)
         found[f"{method} {SPLIT}"] = np.array(
             [
-                [_share(profile, tuple(players[i] for i in chosen)) for profile in row]
+                [mean_split(profile[None], [players[i] for i in chosen]).spindle_share for profile in row]
                 for row, chosen in zip(profiles, draws, strict=True)
             ]
         )
@@ -166,11 +164,6 @@ def _profile(strengths: np.ndarray, totals: np.ndarray, chosen: np.ndarray) -> n
     """Mean over the chosen prompts, each in units of its strength at the optimum (as `andor.results.profile`)."""
     kept = chosen[totals[chosen] > 0]
     return (strengths[kept] / totals[kept, None, None]).sum(axis=0) / max(len(kept), 1)
-
-
-def _share(profile: np.ndarray, players: tuple[int, ...]) -> float:
-    highest = max(players)
-    return spindle_split(OrderStrength(*profile[:, :highest], players)).spindle_share
 
 
 def _rho(values: np.ndarray, truth: np.ndarray) -> float:

@@ -32,6 +32,9 @@ RATES = (1e-5, 1e-6)
 SPREAD = 10.0
 """Nats over which v spreads in large language models, about; small models' v is scaled to it."""
 
+FEW_STEPS = 20_000
+"""Of the published solver, of which 20,000 to 50,000 steps are published: for studies of many models."""
+
 SMOKE_STEPS = 200
 
 
@@ -58,10 +61,6 @@ class Effects:
         if method == "certified":
             return results.optimum(self.run, model, prompt_id)
         return weaker([results.optimum(run, model, prompt_id) for run in self.published])
-
-
-FEW_STEPS = 20_000
-"""Of the published solver, of which 20,000 to 50,000 steps are published: for studies of many models."""
 
 
 def published_solvers(settings: Settings, steps: int = 50_000) -> tuple[Published, ...]:

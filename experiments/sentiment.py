@@ -20,7 +20,6 @@ import andor
 from andor import lattice, metrics
 from andor.models import EMBEDDED, LanguageModel
 from andor.solvers import Published
-from andor.spindle import spindle_split
 from experiments import corpus, methods, training
 from experiments.corpus import LABELS, TEMPLATE, Document, Phrase
 from experiments.study import Settings, interval
@@ -235,9 +234,7 @@ class Orders:
     def _share_of(self, prompts: np.ndarray) -> float:
         """Spindle share of the mean over these prompts, given by place."""
         index = prompts.astype(int)
-        players = self.players[index]
-        positive, negative = self.strengths[index, :, : players.max()].mean(axis=0)
-        return spindle_split(metrics.OrderStrength(positive, negative, tuple(players.tolist()))).spindle_share
+        return methods.mean_split(self.strengths[index], self.players[index]).spindle_share
 
 
 def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Published]) -> dict[str, Orders]:

@@ -7,7 +7,6 @@ points where the whole prompt points, to the sign of v(N) - v(∅): so that prai
 
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from andor.metrics import Pair
 from andor.prompts import Prompt
 from andor.store import Run
 from experiments import methods, zoo
-from experiments.corpus import LABELS, TEMPLATE, read_sst2
+from experiments.corpus import LABELS, TEMPLATE, read_sst2, require
 from experiments.study import Settings, described
 
 LONGEST = 22  # words
@@ -63,18 +62,10 @@ class ZooRun(ModelEffects):
     positive: np.ndarray
 
 
-def corpus_of(settings: Settings) -> Path:
-    if settings.corpus is None:
-        raise ValueError(
-            "this study trains models on SST-2: give --corpus DATA, a folder with sst2/train.tsv and sst2/dev.tsv."
-        )
-    return settings.corpus
-
-
 def dev_prompts(settings: Settings) -> list[tuple[Prompt, int]]:
     """Prompts with their label, spread over the dev file."""
     by_players = defaultdict(list)
-    for place, (text, label) in enumerate(read_sst2(corpus_of(settings) / "sst2" / "dev.tsv")):
+    for place, (text, label) in enumerate(read_sst2(require(settings.corpus) / "sst2" / "dev.tsv")):
         prompt = Prompt(text + TEMPLATE, target=LABELS[1], id=f"dev-{place:03d}")
         if len(text.split()) <= LONGEST:
             by_players[prompt.n_players].append((prompt, label))
@@ -89,7 +80,7 @@ def dev_prompts(settings: Settings) -> list[tuple[Prompt, int]]:
 
 def zoo_config(settings: Settings) -> zoo.Config:
     return zoo.Config(
-        corpus=corpus_of(settings),
+        corpus=require(settings.corpus),
         work=settings.work,
         quick=settings.quick,
         smoke=settings.smoke,
