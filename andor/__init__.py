@@ -25,30 +25,30 @@ _EXPORTS = {
     "LanguageModel": "andor.models",
     "Prompt": "andor.prompts",
     "read_prompts": "andor.prompts",
-    "Values": "andor.values",
+    "Values": "andor.core.values",
     "evaluate": "andor.evaluation",
     "evaluate_all": "andor.evaluation",
     "predict_target": "andor.evaluation",
-    "Solution": "andor.interactions",
-    "extract": "andor.interactions",
-    "extract_joint": "andor.joint",
-    "stability": "andor.remeasurement",
+    "Solution": "andor.core.problem",
+    "extract": "andor.solvers",
+    "extract_joint": "andor.solvers",
+    "stability": "andor.solvers",
     "optimal_strength": "andor.solvers",
     "optimal_effects": "andor.solvers",
-    "compare": "andor.comparison",
+    "compare": "andor.runs.compare",
 }
-_MODULES = (
-    "figures",
-    "hosts",
-    "interactions",
-    "lattice",
-    "mesh",
-    "metrics",
-    "penalties",
-    "solvers",
-    "spindle",
-    "store",
-)
+_MODULES = {
+    "figures": "andor.figures",
+    "hosts": "andor.devices.processes",
+    "lattice": "andor.core.lattice",
+    "mesh": "andor.devices.mesh",
+    "metrics": "andor.measures.metrics",
+    "penalties": "andor.core.penalties",
+    "solvers": "andor.solvers",
+    "spindle": "andor.measures.spindle",
+    "store": "andor.runs.store",
+}
+"""Short names of modules that users work with."""
 
 __all__ = sorted([*_EXPORTS, *_MODULES])
 
@@ -58,7 +58,7 @@ def __getattr__(name: str):
     if name in _EXPORTS:
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"andor.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'andor' has no attribute {name!r}")
 
 

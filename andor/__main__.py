@@ -1,14 +1,14 @@
-"""The program `andor`, also `python -m andor`: `andor.cli`, which Ctrl-C ends with one line from its first import."""
+"""The program `andor`, also `python -m andor`: what Ctrl-C ends with one line from the first import on."""
 
 import sys
 
-from andor.signals import end_when_interrupted
+from andor.show.signals import end_when_interrupted
 
 
 def main() -> int:
-    """Run the command line of this process; returns the exit code, as `andor.cli.main`."""
+    """Run the command line of this process; returns the exit code, as `andor.show.cli.main`."""
     end_when_interrupted()
-    from andor import cli
+    from andor.show import cli
 
     return cli.main()
 

@@ -17,9 +17,10 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from andor import metrics, results, store
 from andor.figures import style
-from andor.metrics import SALIENT, Pair
+from andor.measures import metrics
+from andor.measures.metrics import SALIENT, Pair
+from andor.runs import results, store
 from experiments.methods import mean_split
 from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 from experiments.variants import BASE, Variant, variants

@@ -20,10 +20,12 @@ from collections.abc import Callable
 import numpy as np
 
 import andor
-from andor import lattice, metrics, results, store
+from andor.core import lattice
 from andor.figures.convergence import compared
 from andor.figures.effects import effect_name
-from andor.metrics import Pair
+from andor.measures import metrics
+from andor.measures.metrics import Pair
+from andor.runs import results, store
 from experiments import seeds, sharing, zoo
 from experiments.convergence_figure import draw as draw
 from experiments.corpus import TEMPLATE

@@ -33,14 +33,15 @@ from flax import nnx
 from jaxtyping import Float
 
 import andor
+from andor.devices.memory import available_bytes
 from andor.evaluation import MATMUL_PRECISION
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, plan, plan_tree
 from andor.evaluation.tree import TreeEvaluation
-from andor.memory import available_bytes
 from andor.models import FAMILIES, embedded_models
+from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder
-from andor.models.loading import abstract_decoder, hf_tensors, read_config, read_json
+from andor.models.weights import abstract_decoder, hf_tensors
 from andor.prompts import TokenizedPrompt
 
 Method = Literal["tree", "naive", "torch"]
@@ -147,7 +148,7 @@ def torch_evaluation(decoder: Decoder, settings: dict, prompt: TokenizedPrompt):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from andor.lattice import masks
+    from andor.core.lattice import masks
 
     family = FAMILIES[settings["model_type"]]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32).eval()

@@ -35,8 +35,9 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from andor import comparison, files, store
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
+from andor.runs import compare as comparison
+from andor.runs import files, store
 
 MODELS = ("tiny-llama", "tiny-qwen2")
 TIMES = ("seconds", "made_by")
@@ -109,7 +110,16 @@ class Drill:
 
     def start(self, out: Path) -> subprocess.Popen:
         """`andor compare` in a process."""
-        command = [sys.executable, "-m", "andor.cli", "compare", "--models", *self.models, "--prompts", str(self.file)]
+        command = [
+            sys.executable,
+            "-m",
+            "andor",
+            "compare",
+            "--models",
+            *self.models,
+            "--prompts",
+            str(self.file),
+        ]
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),

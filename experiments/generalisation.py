@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from andor import metrics, results
+from andor.measures import metrics
+from andor.runs import results
 from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
 from experiments.generalisation_figure import draw as draw
 from experiments.methods import LABELS, mean_split
@@ -161,7 +162,7 @@ def _scores(per_prompt: list[dict], players: tuple[int, ...], draws: list[np.nda
 
 
 def _profile(strengths: np.ndarray, totals: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Mean over the chosen prompts, each in units of its strength at the optimum (as `andor.results.profile`)."""
+    """Mean over the chosen prompts, each in units of its strength at the optimum (as `andor.runs.results.profile`)."""
     kept = chosen[totals[chosen] > 0]
     return (strengths[kept] / totals[kept, None, None]).sum(axis=0) / max(len(kept), 1)
 

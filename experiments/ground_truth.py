@@ -37,8 +37,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import andor
-from andor import lattice, metrics
-from andor.results import mean_of_defined
+from andor.core import lattice
+from andor.measures import metrics
+from andor.runs.results import mean_of_defined
 from andor.solvers import InteriorPoint
 from experiments.ground_truth_figure import SOLVERS, cell_of
 from experiments.ground_truth_figure import draw as draw

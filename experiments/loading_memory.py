@@ -25,7 +25,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from andor.models import EMBEDDED, FAMILIES, embedded_models
-from andor.models.loading import count_parameters, read_config, weight_table
+from andor.models.config import read_config
+from andor.models.weights import count_parameters, weight_table
 
 SETTINGS = {
     "model_type": "qwen2",

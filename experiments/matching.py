@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from andor import metrics, results
 from andor.figures import style
-from andor.results import SHARES, TOP_K
+from andor.measures import metrics
+from andor.runs import results
+from andor.runs.results import SHARES, TOP_K
 from experiments.methods import LABELS, effects, look
 from experiments.study import Row, Settings, described, interval, with_interval
 

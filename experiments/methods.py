@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 import andor
-from andor import lattice, metrics, results, store
+from andor.core import lattice
 from andor.figures import style
+from andor.measures import metrics
+from andor.measures.spindle import SpindleSplit, spindle_split
+from andor.runs import results, store
 from andor.solvers import InteriorPoint, Published
-from andor.spindle import SpindleSplit, spindle_split
 from experiments.study import Settings, comparison
 
 LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "published": "published solver"}

@@ -24,7 +24,8 @@ import matplotlib
 import numpy as np
 
 import andor
-from andor import evaluation, lattice
+from andor import evaluation
+from andor.core import lattice
 from andor.evaluation import noise_floor
 from andor.figures.style import TWO_COLUMNS, new_figure, style, title
 from andor.prompts import DEFAULT_PROMPTS, tokenize

@@ -21,10 +21,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from andor import metrics, results
 from andor.figures import style
-from andor.metrics import OrderStrength, Pair
-from andor.results import FAINT
+from andor.measures import metrics
+from andor.measures.metrics import OrderStrength, Pair
+from andor.runs import results
+from andor.runs.results import FAINT
 from experiments.methods import LABELS, by_method, effects, look, mean_split, published_solvers
 from experiments.planted import planted
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval

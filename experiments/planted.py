@@ -7,8 +7,9 @@ from math import comb
 
 import numpy as np
 
-from andor import lattice, metrics
-from andor.spindle import spindle_split
+from andor.core import lattice
+from andor.measures import metrics
+from andor.measures.spindle import spindle_split
 from experiments.methods import FEW_STEPS, by_method, published_solvers
 from experiments.study import Settings, interval
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from andor import store
 from andor.models import EMBEDDED
+from andor.runs import store
 from experiments.loading_memory import write_checkpoint
 
 TEXT = "The film is not good, but it is never dull and its cast is quietly wonderful. In one word, the review is"
@@ -70,7 +70,7 @@ def cut(source: Path, folder: Path, layers: int) -> None:
 
 def andor_command(*arguments: str) -> str:
     """Run the command line in a process of its own and print what it prints."""
-    done = subprocess.run([sys.executable, "-m", "andor.cli", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "andor", *arguments], capture_output=True, text=True, check=False)
     print(done.stdout, flush=True)
     if done.returncode:
         raise RuntimeError(f"andor {' '.join(arguments)} failed:\n{done.stderr}")

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 import andor
-from andor import lattice, metrics
+from andor.core import lattice
+from andor.measures import metrics
 from andor.solvers import InteriorPoint, Published
 from experiments.methods import NOISE, by_method, unbatched
 

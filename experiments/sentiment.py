@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import andor
-from andor import lattice, metrics
+from andor.core import lattice
+from andor.measures import metrics
 from andor.models import EMBEDDED, LanguageModel
 from andor.solvers import Published
 from experiments import corpus, methods, training

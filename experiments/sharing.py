@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from andor import lattice, metrics
-from andor.metrics import Pair
+from andor.core import lattice
+from andor.measures import metrics
+from andor.measures.metrics import Pair
 
 TRANSFER_K = (5, 10, 20, 50, 100, 200)
 """k at which transfer is measured; 50 is published."""

@@ -33,11 +33,11 @@ import scipy.optimize
 import scipy.sparse
 
 import andor
-from andor import lattice
-from andor.interactions import Solution
-from andor.joint import extract_joint
-from andor.remeasurement import DUST
+from andor.core import lattice
+from andor.core.problem import Solution
 from andor.solvers import FirstOrder, InteriorPoint, Published
+from andor.solvers.extract import extract_joint
+from andor.solvers.stability import DUST
 
 Solver = Literal["highs", "published-20k", "published-50k", "first-order", "exact", "exact-batch", "joint"]
 

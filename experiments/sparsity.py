@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from andor import metrics
 from andor.figures import style
-from andor.metrics import SALIENT
+from andor.measures import metrics
+from andor.measures.metrics import SALIENT
 from experiments.methods import LABELS, effects, look
 from experiments.study import Row, Settings, described, interval, with_interval
 

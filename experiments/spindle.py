@@ -26,7 +26,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from andor import lattice, metrics, results
+from andor.core import lattice
+from andor.measures import metrics
+from andor.runs import results
 from experiments import methods
 from experiments.methods import LABELS, mean_split
 from experiments.planted import NOISES, validate

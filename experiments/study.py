@@ -29,12 +29,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import andor
-from andor import provenance, store
+from andor.devices.mesh import read_mesh
 from andor.figures import save as save_figure
 from andor.figures.style import style
-from andor.mesh import read_mesh
 from andor.models import EMBEDDED, embedded_models, find
 from andor.prompts import Prompt, read_prompts
+from andor.runs import provenance, store
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = Path(__file__).parent / "prompts.jsonl"

@@ -33,7 +33,7 @@ from tokenizers import Tokenizer
 
 from andor.models import FAMILIES
 from andor.models.decoder import Decoder, DecoderConfig, attend_before, rotation
-from andor.models.loading import hf_tensors, load_decoder
+from andor.models.weights import hf_tensors, load_decoder
 from experiments import corpus
 from experiments.corpus import BOS, EOS, MASK, PAD, Document
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from andor.metrics import SALIENT
+from andor.measures.metrics import SALIENT
 from andor.prompts import Prompt
 from andor.solvers import FirstOrder, Published
 from experiments.methods import published_solvers

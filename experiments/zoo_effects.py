@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from andor.metrics import Pair
+from andor.measures.metrics import Pair
 from andor.prompts import Prompt
-from andor.store import Run
+from andor.runs.store import Run
 from experiments import methods, zoo
 from experiments.corpus import LABELS, TEMPLATE, read_sst2, require
 from experiments.study import Settings, described

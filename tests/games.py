@@ -4,7 +4,7 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from andor import lattice
+from andor.core import lattice
 
 
 def planted(n_players: int, seed: int, *, n_and: int = 8, n_or: int = 5, sigma: float = 0.01) -> np.ndarray:

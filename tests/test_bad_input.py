@@ -15,11 +15,12 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from andor import files, lattice, resume, store
-from andor.cli import main
-from andor.interactions import Solution
+from andor.core import lattice
+from andor.core.problem import Solution
+from andor.core.values import Values
 from andor.prompts import Prompt, read_prompts, tokenize
-from andor.values import Values
+from andor.runs import files, resume, store
+from andor.show.cli import main
 
 TEXT = "the film is not good , but it is never dull ."
 LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCD")

@@ -15,10 +15,11 @@ import warnings
 import numpy as np
 import pytest
 
-from andor import comparison, files, session, store
-from andor.cli import main
-from andor.interactions import reconstruct
+from andor.core.certificate import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
+from andor.runs import compare as comparison
+from andor.runs import files, session, store
+from andor.show.cli import main
 
 TEXT = "the film is not good , but it is never [dull] ."
 
@@ -97,7 +98,7 @@ def test_default_run_directories_of_one_second_differ(models, tmp_path, monkeypa
         seen.append(out)
         raise ValueError("enough")
 
-    monkeypatch.setattr("andor.comparison.compare", note)
+    monkeypatch.setattr("andor.runs.compare.compare", note)
     for _ in range(2):
         assert main(["compare", "--models", models[0]]) == 2
     assert len(set(seen)) == 2 and all(out.parent.name == "runs" for out in seen)
@@ -315,8 +316,8 @@ def program(code, *arguments, **options):
 def test_a_second_signal_ends_at_once_and_says_what_is_finished(models, tmp_path, number, word):
     code = """
         import os, signal, sys, time
-        from andor import session
-        from andor.cli import main
+        from andor.runs import session
+        from andor.show.cli import main
 
         def endless(*arguments, **options):
             for _ in range(2):
@@ -339,7 +340,7 @@ def test_a_signal_before_anything_is_begun_ends_at_once(models, tmp_path):
     code = """
         import signal, sys, time
         import andor.models
-        from andor.cli import main
+        from andor.show.cli import main
 
         def download(name, **options):
             signal.raise_signal(signal.SIGINT)
@@ -353,7 +354,7 @@ def test_a_signal_before_anything_is_begun_ends_at_once(models, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["tyro", "andor.cli", "jax", "numpy.linalg", "andor.prompts"])
+@pytest.mark.parametrize("module", ["tyro", "andor.show.cli", "jax", "numpy.linalg", "andor.prompts"])
 def test_an_interrupt_while_importing_is_one_line(module):
     code = """
         import signal, sys
@@ -373,7 +374,7 @@ def test_an_interrupt_while_importing_is_one_line(module):
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "andor: interrupted.\n")
 
 
-@pytest.mark.parametrize("name", ["andor", "andor.cli"])
+@pytest.mark.parametrize("name", ["andor", "andor.show.cli"])
 def test_both_modules_are_the_program(name):
     done = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True)
     assert "compare" in done.stdout and not done.stderr
@@ -461,7 +462,7 @@ def test_changed_settings_are_told_before_what_follows_from_them(models, tmp_pat
 def test_new_ways_to_evaluate_are_told(models, tmp_path, monkeypatch, capsys):
     command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
-    monkeypatch.setattr("andor.resume.EVALUATION", -1)
+    monkeypatch.setattr("andor.runs.resume.EVALUATION", -1)
     assert main([*command, "--out", str(tmp_path / "run")]) == 2
     assert "other settings: models[llama-gqa]: what is evaluated for 1 of 1 prompts. Give" in capsys.readouterr().err
 
@@ -488,7 +489,7 @@ def test_a_bug_is_called_unexpected(monkeypatch, capsys):
 
 def test_help_is_fast_and_light():
     code = (
-        "import sys; from andor.cli import main; assert main(['--help']) == 0; "
+        "import sys; from andor.show.cli import main; assert main(['--help']) == 0; "
         "assert not {'jax', 'transformers', 'matplotlib', 'numpy'} & set(sys.modules)"
     )
     start = time.perf_counter()

@@ -14,15 +14,17 @@ import pytest
 from rich.console import Console
 
 import andor.models
-from andor import comparison, files, resume, session, store, tables
-from andor.comparison import compare
-from andor.interactions import extract
-from andor.lattice import or_sums, zeta
-from andor.memory import Insufficient
+from andor.core.lattice import or_sums, zeta
+from andor.core.values import Values
+from andor.devices.memory import Insufficient
 from andor.prompts import Prompt
+from andor.runs import compare as comparison
+from andor.runs import files, resume, session, store
+from andor.runs.compare import compare
+from andor.runs.summary import summarise
+from andor.show import tables
 from andor.solvers import FirstOrder, InteriorPoint
-from andor.summary import summarise
-from andor.values import Values
+from andor.solvers.extract import extract
 
 PROMPTS = (
     Prompt("the film is not good , but never dull .", players=["not", "good", "dull"], target="good"),
@@ -326,7 +328,7 @@ def test_clocks_that_jump_change_nothing(models, tmp_path, monkeypatch):
         def now(cls, tz=None):
             return datetime.datetime(next(cls.years), 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr("andor.provenance.datetime", Jumping)
+    monkeypatch.setattr("andor.runs.provenance.datetime", Jumping)
     monkeypatch.setattr(time, "time", lambda: -1e9)
     out = tmp_path / "run"
     with pytest.raises(resume.Stopped):

@@ -7,7 +7,7 @@ import pytest
 from games import planted
 
 import andor
-from andor import lattice
+from andor.core import lattice
 from andor.solvers import FirstOrder, InteriorPoint, differentiable, optimal_effects, optimal_strength
 
 N_PLAYERS = 3

@@ -10,7 +10,7 @@ from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_ch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import andor
-from andor import lattice
+from andor.core import lattice
 from andor.evaluation import evaluate_all
 from andor.evaluation import tree as tree_module
 from andor.evaluation.log_odds import log_odds, target_and_others

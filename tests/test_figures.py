@@ -9,11 +9,13 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor import figures, files, lattice, results, store
+from andor import figures
+from andor.core import lattice
+from andor.core.problem import Solution
+from andor.core.values import Values
 from andor.figures import FIGURES, convergence, draw, effects, matching, orders, save, sparsity
 from andor.figures.style import missing_glyphs_in_one_line, style
-from andor.interactions import Solution
-from andor.values import Values
+from andor.runs import files, results, store
 
 WORDS = ("not", "good", "never", "dull", "film", "cast")
 NASTY = ("$x_1$", "a_b^{c", "100%", "<b>&amp;", "\\alpha\n", "日本")

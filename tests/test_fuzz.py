@@ -17,12 +17,13 @@ from test_bad_input import a_run
 from tiny_models import LLAMA3_ROPE, SETTINGS, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from andor import files, store
 from andor.models import FAMILIES
-from andor.models.loading import check_weights, read_config, weight_files, weight_table
+from andor.models.config import read_config
 from andor.models.tensors import stored_tensors
-from andor.players import player_spans
+from andor.models.weights import check_weights, weight_files, weight_table
 from andor.prompts import Prompt, read_prompts, tokenize
+from andor.prompts.players import player_spans
+from andor.runs import files, store
 
 few = functools.partial(settings, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

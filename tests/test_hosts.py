@@ -12,14 +12,15 @@ import pytest
 from tiny_models import assert_close
 
 import andor
-from andor import hosts
+from andor.devices import processes as hosts
 
 SCRIPT = """
 import dataclasses, json, sys
 import numpy as np, andor, jax
-from andor import hosts, session
+from andor.devices import processes as hosts
+from andor.runs import session
 from andor.evaluation import evaluate_all
-from andor.mesh import make_mesh, read_mesh
+from andor.devices.mesh import make_mesh, read_mesh
 from andor.models.tensors import StoredTensor
 
 coordinator, process, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import certificate, interactions, lattice
-from andor.penalties import L1
+from andor.core import certificate, lattice
+from andor.core.penalties import L1
 from andor.solvers import InteriorPoint
+from andor.solvers import extract as interactions
 from andor.solvers.central_path import advice
 
 N_PLAYERS = 4

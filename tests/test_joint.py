@@ -5,10 +5,10 @@ import pytest
 from games import highs_joint_optimum, planted
 
 import andor
-from andor import certificate, lattice
-from andor.joint import extract_joint, shared_and_own
-from andor.penalties import L1, RowMax
+from andor.core import certificate, lattice
+from andor.core.penalties import L1, RowMax
 from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint
+from andor.solvers.extract import extract_joint, shared_and_own
 
 PENALTIES = [RowMax(), RowMax(weighting="released"), RowMax(alpha=0.0), RowMax(alpha=1.0)]
 

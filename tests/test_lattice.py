@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from andor import lattice
+from andor.core import lattice
 
 N_PLAYERS = 5
 SUBSETS = range(2**N_PLAYERS)

@@ -17,7 +17,8 @@ from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_ch
 
 import andor
 from andor.models import FAMILIES, tensors
-from andor.models.loading import load_decoder, read_config, weight_table
+from andor.models.config import read_config
+from andor.models.weights import load_decoder, weight_table
 
 
 def load(folder, dtype=jnp.float32):
@@ -114,7 +115,7 @@ def test_a_slice_of_a_parameter_is_a_slice_of_rows_or_columns(name):
 SHARDED = """
 import sys, jax, numpy as np, andor
 from flax import nnx
-from andor.mesh import make_mesh
+from andor.devices.mesh import make_mesh
 from andor.models import tensors
 
 read, ranges_read = tensors.StoredTensor.read, []

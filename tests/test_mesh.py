@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from andor.mesh import check_divides, make_mesh, read_mesh, read_sizes
+from andor.devices.mesh import check_divides, make_mesh, read_mesh, read_sizes
 
 SCRIPT = """
 import json, re, andor
 from andor.evaluation import tree
-from andor.mesh import make_mesh
+from andor.devices.mesh import make_mesh
 
 prompt = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "dull"], "never again")
 long = andor.Prompt("the film is good . " * 12 + prompt.text, ["is not", "good ,", "it", "dull"], target="good")

@@ -8,8 +8,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from andor.lattice import moebius, or_sums, subset_of, zeta
-from andor.metrics import (
+from andor.core.lattice import moebius, or_sums, subset_of, zeta
+from andor.measures.metrics import (
     OrderStrength,
     cancellation,
     ips,

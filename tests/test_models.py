@@ -8,8 +8,9 @@ from tiny_models import BASE, LLAMA3_ROPE, SETTINGS, assert_close, forward, rand
 
 import andor
 from andor.models import FAMILIES
+from andor.models.config import read_config
 from andor.models.decoder import Decoder, Llama3RopeScaling
-from andor.models.loading import count_parameters, read_config
+from andor.models.weights import count_parameters
 
 
 def parameters(settings):

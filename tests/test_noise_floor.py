@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 import andor
-from andor import store
-from andor.comparison import compare
 from andor.evaluation import noise_floor
 from andor.prompts import tokenize
+from andor.runs import store
+from andor.runs.compare import compare
 
 PROMPT = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "never"], "never again")
 

@@ -8,7 +8,7 @@ from ladder import first_difference, outputs, torch_outputs
 from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_checkpoint, tokens
 
 import andor
-from andor import lattice
+from andor.core import lattice
 from andor.prompts import tokenize
 
 torch = pytest.importorskip("torch")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import certificate, lattice
-from andor.penalties import L1, Huber, OrderWeightedL1, Penalty, RowMax
+from andor.core import certificate, lattice
+from andor.core.penalties import L1, Huber, OrderWeightedL1, Penalty, RowMax
 from andor.solvers import FirstOrder, InteriorPoint, JointInteriorPoint, Published
 
 PENALTIES = [

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from tiny_models import SETTINGS, random_decoder
 
+from andor.devices.mesh import ALONG
 from andor.evaluation import planning
 from andor.evaluation.tree import TreeEvaluation
-from andor.mesh import ALONG
 from andor.models import FAMILIES
-from andor.models.loading import read_config, weight_table
+from andor.models.config import read_config
+from andor.models.weights import weight_table
 from andor.prompts import TokenizedPrompt
 
 CONFIG = read_config(SETTINGS["llama-gqa"], FAMILIES["llama"])

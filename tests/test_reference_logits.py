@@ -7,7 +7,8 @@ import reference_logits
 from tiny_models import assert_close, forward
 
 from andor.models import FAMILIES
-from andor.models.loading import load_decoder, read_config
+from andor.models.config import read_config
+from andor.models.weights import load_decoder
 
 STORED = reference_logits.read()
 

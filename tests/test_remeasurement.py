@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from games import planted
 
-from andor import lattice
-from andor.remeasurement import stability
+from andor.core import lattice
 from andor.solvers import InteriorPoint
+from andor.solvers.stability import stability
 
 
 def test_without_error_everything_is_pinned_down():

@@ -17,9 +17,11 @@ from tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import andor
-from andor import figures, files, store, tables
+from andor import figures
 from andor.figures import effects, style
 from andor.prompts import PlayerRow, Prompt, chat_template
+from andor.runs import files, store
+from andor.show import tables
 
 
 class Attack:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import andor
-from andor import interactions, lattice
-from andor.penalties import Huber, OrderWeightedL1, RowMax
+from andor.core import lattice
+from andor.core.penalties import Huber, OrderWeightedL1, RowMax
 from andor.solvers import (
     FirstOrder,
     InteriorPoint,
@@ -22,9 +22,9 @@ from andor.solvers import (
     interior_point,
     placement,
 )
+from andor.solvers import extract as interactions
 from andor.solvers.cholesky import cholesky_solver
-from andor.solvers.frame import least_norm_pair
-from andor.solvers.harsanyi import harsanyi_sum, without_empty
+from andor.solvers.coordinates import harsanyi_sum, least_norm_pair, without_empty
 from andor.solvers.interior_point import active_pairs, effects_of, solve_one, tie_breaking
 
 

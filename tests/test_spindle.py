@@ -7,9 +7,9 @@ from math import comb, isnan
 import numpy as np
 import pytest
 
-from andor.lattice import moebius
-from andor.metrics import OrderStrength, order_strength, pool
-from andor.spindle import spindle_split
+from andor.core.lattice import moebius
+from andor.measures.metrics import OrderStrength, order_strength, pool
+from andor.measures.spindle import spindle_split
 
 
 @dataclass(frozen=True)

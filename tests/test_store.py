@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andor import claims, files, resume, store
-from andor.interactions import Solution
-from andor.lattice import moebius
+from andor.core.lattice import moebius
+from andor.core.problem import Solution
+from andor.core.values import Values
 from andor.prompts import Prompt
+from andor.runs import claims, files, resume, store
 from andor.solvers import FirstOrder
-from andor.values import Values
 
 MODELS = ("tiny-llama", "Qwen/Qwen2.5-7B")
 PROMPTS = (
@@ -594,5 +594,5 @@ def test_labels_are_short_where_they_can_be():
 
 def test_importing_and_reading_needs_no_jax():
     heavy = "{'jax', 'transformers', 'flax', 'matplotlib'}"
-    code = f"import sys, andor.store, andor.summary; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, andor.runs.store, andor.runs.summary; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

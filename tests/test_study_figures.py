@@ -6,9 +6,10 @@ import types
 import numpy as np
 import pytest
 
-import andor
-from andor import lattice, metrics
-from andor.spindle import spindle_split
+from andor.core import lattice
+from andor.core.certificate import reconstruct
+from andor.measures import metrics
+from andor.measures.spindle import spindle_split
 from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
 from experiments.planted import planted
 
@@ -170,10 +171,10 @@ def test_players_permuted_move_v_and_nothing_else():
     first, second = convergence._joint(run, ("a", "b"), "p", lambda n: turned)
     same = convergence._joint(run, ("a", "b"), "p", np.arange)
     np.testing.assert_allclose(same[0][0], same[1][0], atol=1e-6)
-    rebuilt = andor.interactions.reconstruct(*second)
+    rebuilt = reconstruct(*second)
     assert rebuilt[0b0001] == pytest.approx(v[0b0010], abs=1e-6)  # player 0 is player 1 of its prompt
     assert rebuilt[0b1001] == pytest.approx(v[0b0011], abs=1e-6)
-    assert andor.interactions.reconstruct(*first)[0b1001] == pytest.approx(v[0b1001], abs=1e-6)
+    assert reconstruct(*first)[0b1001] == pytest.approx(v[0b1001], abs=1e-6)
 
 
 def test_planted_controls_decay_or_are_a_spindle():
@@ -202,7 +203,7 @@ def test_the_published_answer_is_the_weaker_one():
     v = np.stack([np.arange(8.0), np.ones(8)])
     found = methods.by_method(v, methods.published_solvers(study.Settings(smoke=True)))
     assert set(found) == set(methods.LABELS) and all(len(each) == 2 for each in found.values())
-    np.testing.assert_allclose(andor.interactions.reconstruct(*found["and_only"][0]), v[0])
+    np.testing.assert_allclose(reconstruct(*found["and_only"][0]), v[0])
 
 
 def test_planted_games_come_back_in_units_of_what_was_planted(work):

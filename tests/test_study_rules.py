@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from andor import lattice
+from andor.core import lattice
 from experiments import cause_numbers, ground_truth, phases, study
 from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
 from experiments.rule_recovery import canonical, hits, optima, score

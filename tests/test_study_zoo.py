@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import andor
-from andor import lattice
+from andor.core import lattice
 from experiments import generalisation, planted, spindle, study, zoo
 from experiments.corpus import choose, folds_by_parent
 from experiments.study import Settings

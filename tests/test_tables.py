@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from andor import files, store, tables
-from andor.interactions import Solution
-from andor.lattice import or_sums, zeta
-from andor.summary import summarise
-from andor.values import Values
+from andor.core.lattice import or_sums, zeta
+from andor.core.problem import Solution
+from andor.core.values import Values
+from andor.runs import files, store
+from andor.runs.summary import summarise
+from andor.show import tables
 
 
 def planted_run(names, prompt_ids=("one", "[bold]two"), target=" [red]not"):

@@ -11,8 +11,9 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from andor.models import FAMILIES
+from andor.models.config import read_config
 from andor.models.decoder import Decoder
-from andor.models.loading import abstract_decoder, hf_tensors, read_config
+from andor.models.weights import abstract_decoder, hf_tensors
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",

@@ -14,11 +14,11 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from andor.devices.mesh import place
+from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
-from andor.evaluation.work import Step
-from andor.hosts import gather
-from andor.mesh import place
+from andor.evaluation.schedule import Step
 from andor.models.decoder import Decoder
 from andor.prompts import TokenizedPrompt
 

@@ -14,10 +14,10 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens
 from andor.evaluation.planning import default_tokens_per_batch
-from andor.hosts import gather
 from andor.models.decoder import Decoder, attend_before, rotation
 from andor.prompts import TokenizedPrompt
 

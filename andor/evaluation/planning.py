@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from andor.devices.memory import Insufficient
+from andor.devices.mesh import ALONG, check_divides, check_sizes
 from andor.evaluation.log_odds import VOCABULARY_PIECE
 from andor.evaluation.prefix_tree import PrefixTree
-from andor.memory import Insufficient
-from andor.mesh import ALONG, check_divides, check_sizes
 from andor.models.decoder import DecoderConfig
-from andor.models.loading import count_parameters
+from andor.models.weights import count_parameters
 from andor.prompts import TokenizedPrompt
 
 TOKENS_PER_BATCH_CPU = 1024

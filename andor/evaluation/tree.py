@@ -15,11 +15,11 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
+from andor.devices.mesh import place, sharding
+from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import PrefixTree
-from andor.evaluation.work import Step
-from andor.hosts import gather
-from andor.mesh import place, sharding
+from andor.evaluation.schedule import Step
 from andor.models.decoder import Decoder, mixing_weights, rotation
 
 Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]

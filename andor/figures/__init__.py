@@ -17,8 +17,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from andor.figures import convergence, effects, matching, orders, sparsity, style
-from andor.files import make_folder, replace
-from andor.store import Run, read_run
+from andor.runs.files import make_folder, replace
+from andor.runs.store import Run, read_run
 
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
 
@@ -37,7 +37,7 @@ def draw(run: str | Path | Run, top: int = 12) -> list[Path]:
       The files written: first .png and .pdf of each figure, then captions.md.
 
     Raises:
-      FileNotFoundError, ValueError: as `andor.store.read_run`.
+      FileNotFoundError, ValueError: as `andor.runs.store.read_run`.
       OSError: a file could not be written.
     """
     run = run if isinstance(run, Run) else read_run(run)

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
-from andor import metrics, results
 from andor.figures import style
 from andor.figures.effects import effect_name
-from andor.store import Run
+from andor.measures import metrics
+from andor.runs import results
+from andor.runs.store import Run
 
 TOP = 15
 """Effects drawn per prompt, at most."""

@@ -8,8 +8,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from andor import metrics
 from andor.figures import style
+from andor.measures import metrics
 
 LONGEST = 44
 """Characters of an effect's name in a figure; a longer one loses words in its middle."""

@@ -10,10 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from andor import metrics, results
 from andor.figures import style
-from andor.results import SHARES, TOP_K
-from andor.store import Run
+from andor.measures import metrics
+from andor.runs import results
+from andor.runs.results import SHARES, TOP_K
+from andor.runs.store import Run
 
 _PER_ROW = 3  # panels of sorted values side by side
 

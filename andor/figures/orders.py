@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from andor import metrics, results
 from andor.figures import style
-from andor.spindle import spindle_split
-from andor.store import Run
+from andor.measures import metrics
+from andor.measures.spindle import spindle_split
+from andor.runs import results
+from andor.runs.store import Run
 
 METHODS: dict[str, results.PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
 

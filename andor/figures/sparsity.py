@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from andor import metrics, results
 from andor.figures import style
-from andor.store import Run
+from andor.measures import metrics
+from andor.runs import results
+from andor.runs.store import Run
 
 FLOOR = 1e-4
 """Lowest strength drawn, a share of the strongest effect. Solvers leave dust below it where an effect is zero."""

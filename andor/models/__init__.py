@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from andor.memory import available_bytes
+from andor.devices.memory import available_bytes
 from andor.models import llama, qwen2
+from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
-from andor.models.loading import check_weights, count_parameters, load_decoder, read_config, read_json, weight_files
+from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -73,3 +73,14 @@ class Family:
 
 
 HEAD = WeightRow("lm_head.weight", "v d")
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+)
+"""Config keys that are sizes of a decoder; every family has them."""

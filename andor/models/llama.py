@@ -1,6 +1,6 @@
 """Llama 2, 3, 3.1, 3.2 and what is distilled into their shape (DeepSeek-R1-Distill-Llama-8B)."""
 
-from andor.models.checks import SIZES
+from andor.models.config import SIZES
 from andor.models.family import Family, WeightRow
 
 WEIGHTS = (

@@ -12,35 +12,14 @@ is the first-order solver in float32.
 derivatives.
 """
 
-from andor.penalties import L1, Penalty, RowMax
 from andor.solvers.differentiable import optimal_effects as optimal_effects
 from andor.solvers.differentiable import optimal_strength as optimal_strength
+from andor.solvers.extract import default_solver as default_solver
+from andor.solvers.extract import extract as extract
+from andor.solvers.extract import extract_joint as extract_joint
+from andor.solvers.extract import shared_and_own as shared_and_own
 from andor.solvers.first_order import FirstOrder as FirstOrder
 from andor.solvers.interior_point import InteriorPoint as InteriorPoint
 from andor.solvers.joint import JointInteriorPoint as JointInteriorPoint
-from andor.solvers.placement import has_fast_float64
 from andor.solvers.published import Published as Published
-
-# A minute on a CPU, or some seconds on a GPU.
-_MOST_PLAYERS_EXACT = 13
-
-# Seconds on the CPU of a host, whose accelerator could do something better with a minute.
-_MOST_PLAYERS_ON_HOST = 10
-
-
-def default_solver(
-    n_players: int, penalty: Penalty | None = None, n_models: int = 1
-) -> InteriorPoint | JointInteriorPoint | FirstOrder:
-    """The solver used when none is given: exact where there is one for the penalty and it takes minutes, not hours.
-
-    Args:
-      n_players: number of players.
-      penalty: by default `L1()`.
-      n_models: models extracted together.
-    """
-    most = _MOST_PLAYERS_EXACT if has_fast_float64() else _MOST_PLAYERS_ON_HOST
-    if isinstance(L1() if penalty is None else penalty, L1) and n_players <= most:
-        return InteriorPoint()
-    if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**most:
-        return JointInteriorPoint()
-    return FirstOrder(precision="float64" if has_fast_float64() else "float32")
+from andor.solvers.stability import stability as stability

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from andor import lattice
+from andor.core import lattice
 from andor.solvers.central_path import Iterate
-from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import (
     Barrier,
     InteriorPoint,

@@ -23,12 +23,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from andor import lattice
-from andor.interactions import Problem, RawSolution
-from andor.memory import available_bytes, require_memory
-from andor.penalties import Penalty
-from andor.solvers.frame import cancelling_pair, least_norm_pair, nearest_multipliers
-from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.core import lattice
+from andor.core.penalties import Penalty
+from andor.core.problem import Problem, RawSolution
+from andor.devices.memory import available_bytes, require_memory
+from andor.solvers.coordinates import (
+    cancelling_pair,
+    correlations,
+    harsanyi_sum,
+    least_norm_pair,
+    nearest_multipliers,
+    without_empty,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +274,7 @@ def _candidate(unknowns, multipliers, given, penalty) -> Candidate:
     primal = jnp.sum(penalty.price(and_effects, weights) + penalty.price(or_effects, weights))
 
     def with_dual(u):
-        # As `andor.interactions.feasible_dual`, whose verdict counts.
+        # As `andor.core.certificate.feasible_dual`, whose verdict counts.
         t_and, t_or, y = correlations(u)
         t_or = _several(t_or, 0.0)
         excess = jnp.max(jnp.maximum(penalty.excess(t_and, weights), penalty.excess(t_or, weights)))

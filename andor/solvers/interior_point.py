@@ -1,6 +1,6 @@
 """Exact solver: a primal-dual interior point method whose normal equations need no matrix product.
 
-Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992) on the linear programme of `andor.interactions`, in the
+Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992) on the linear programme of `andor.core.problem`, in the
 coordinates of `andor.solvers.harsanyi`. With the barrier's diagonal matrices D_and, D_or, D_noise, the normal matrix
 of a Newton step is there, up to the signs (-1)^(|S| + |S'|),
 
@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from andor import lattice
-from andor.interactions import Problem, RawSolution
-from andor.memory import require_memory
-from andor.penalties import L1
+from andor.core import lattice
+from andor.core.penalties import L1
+from andor.core.problem import Problem, RawSolution
+from andor.devices.memory import require_memory
 from andor.solvers.central_path import (
     START,
     Iterate,
@@ -34,7 +34,7 @@ from andor.solvers.central_path import (
     predictor_corrector,
 )
 from andor.solvers.cholesky import cholesky_solver
-from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
 from andor.solvers.placement import exact_bytes, exact_platform, on_exact_device
 
 
@@ -181,7 +181,7 @@ def solve_one(
     target = without_empty(lattice.moebius(v))
 
     def bounds(iterate):
-        # Of the effects as `andor.interactions` makes them feasible: what they miss is added to the AND effects.
+        # Of the effects as `andor.core.problem` makes them feasible: what they miss is added to the AND effects.
         and_effects, or_effects, noise = effects_of(iterate)
         missing = target - harsanyi_sum(and_effects, or_effects, noise)
         primal = jnp.sum(weights * (jnp.abs(and_effects + missing) + jnp.abs(or_effects)))

@@ -1,4 +1,4 @@
-"""Exact solver of the joint problem of `andor.joint`: the interior point of one model, with a block per model.
+"""Exact solver of the joint problem of `extract_joint`: the interior point of one model, with a block per model.
 
 At each subset and kind of effect, max_i |x_i| is bounded by one t: with x_i = plus_i - minus_i,
 
@@ -21,13 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from andor import lattice
-from andor.interactions import Problem, RawSolution
-from andor.memory import require_memory
-from andor.penalties import RowMax
+from andor.core import lattice
+from andor.core.penalties import RowMax
+from andor.core.problem import Problem, RawSolution
+from andor.devices.memory import require_memory
 from andor.solvers.central_path import START, Iterate, advice, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
-from andor.solvers.harsanyi import correlations, harsanyi_sum, without_empty
+from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import in_groups, problems_at_once, tie_breaking
 from andor.solvers.placement import exact_bytes, on_exact_device
 

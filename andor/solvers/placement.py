@@ -7,7 +7,7 @@ import contextlib
 
 import jax
 
-from andor.memory import available_bytes, host_bytes
+from andor.devices.memory import available_bytes, host_bytes
 
 _FAST_FLOAT64 = ("cpu", "gpu", "cuda", "rocm")
 

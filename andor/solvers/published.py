@@ -23,12 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from andor import lattice
-from andor.interactions import Problem, RawSolution
-from andor.memory import available_bytes, require_memory
-from andor.penalties import L1
-from andor.solvers.frame import nearest_multipliers
-from andor.solvers.harsanyi import correlations, without_empty
+from andor.core import lattice
+from andor.core.penalties import L1
+from andor.core.problem import Problem, RawSolution
+from andor.devices.memory import available_bytes, require_memory
+from andor.solvers.coordinates import correlations, nearest_multipliers, without_empty
 
 
 @dataclasses.dataclass(frozen=True)

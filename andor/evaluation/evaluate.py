@@ -1,0 +1,279 @@
+"""v(T) for all 2**n_players masks of a prompt: the log-odds of the target under every masked prompt."""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from andor.core.values import Values
+from andor.devices import processes as hosts
+from andor.devices.memory import available_bytes
+from andor.evaluation import noise_floor, schedule
+from andor.evaluation.naive import NaiveEvaluation
+from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
+from andor.evaluation.prefix_tree import bucket
+from andor.evaluation.schedule import MATMUL_PRECISION, Evaluation, Taken, UnderWay
+from andor.evaluation.tree import TreeEvaluation
+from andor.models import LanguageModel
+from andor.models.decoder import DecoderConfig
+from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, tokenize
+
+Method = Literal["tree", "naive"]
+
+
+def evaluate(
+    model: LanguageModel,
+    prompt: Prompt,
+    *,
+    target: str | None = None,
+    baseline: str = "auto",
+    method: Method = "tree",
+    tokens_per_batch: int | None = None,
+    measure_noise: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Values:
+    """Evaluate a prompt under all 2**n_players masks.
+
+    Args:
+      model: from `andor.load`.
+      prompt: the text, its players and perhaps its target.
+      target: exact continuation to explain, leading space included; overrides the prompt's. Without either it is the
+        model's most probable next token on the full prompt.
+      baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
+        token), "mean" or "zero" (embeddings), or a token of the vocabulary.
+      method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which gives
+        the same values up to rounding and takes about n_players / 2 times as long where players are spread over the
+        text. Its memory is not planned.
+      tokens_per_batch: tokens in one forward pass; by default what suits the device. When the device runs out of
+        memory all the same, a warning says so and the prompt is begun again with half as many.
+      measure_noise: evaluate a sample of masks again, in another batch shape and order and in float32, and keep how
+        far they are off as `Values.forward_noise`, for `andor.extract(values, noise="measured")`.
+      progress: called with the number of masks done after every batch.
+
+    Raises:
+      ValueError: the method or the number of tokens is none, the prompt cannot be tokenised for this model or does not
+        fit in memory, or the model gave a value that is not finite; or the device ran out of memory even in the
+        smallest batches.
+      RuntimeError: something is wrong with a device or another process; or a device ran out of memory where the mesh
+        spans processes, as only those that fail would know that they must begin again.
+    """
+    report = None if progress is None else lambda _, masks: progress(masks)
+    options = {"baseline": baseline, "method": method, "tokens_per_batch": tokens_per_batch}
+    return next(
+        evaluate_all(model, [prompt], targets=[target], measure_noise=measure_noise, progress=report, **options)
+    )
+
+
+def evaluate_all(
+    model: LanguageModel,
+    prompts: Iterable[Prompt],
+    *,
+    targets: Iterable[str | None] | None = None,
+    baseline: str = "auto",
+    method: Method = "tree",
+    tokens_per_batch: int | None = None,
+    measure_noise: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Values]:
+    """Values of one prompt after the other, each while the next one is already under way.
+
+    Args:
+      model, baseline, method, tokens_per_batch, measure_noise: as for `evaluate`.
+      prompts: any number; each is taken when it is begun, one or two before its values come.
+      targets: one per prompt, as for `evaluate`, taken with it; by default each prompt's own.
+      progress: called as progress(index of the prompt, masks of it that are done) after every batch.
+
+    Raises:
+      ValueError, RuntimeError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
+    """
+    if method not in ("tree", "naive"):
+        raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
+    if tokens_per_batch is not None and (type(tokens_per_batch) is not int or not 1 <= tokens_per_batch <= 1 << 20):
+        raise ValueError(
+            f"evaluate(tokens_per_batch=...) must be a whole number from 1 to {1 << 20:,}; got {tokens_per_batch!r}."
+        )
+    prompts = prompts if isinstance(prompts, Iterable) else [prompts]
+    _check_kinds(model, *(prompts if isinstance(prompts, Sized) else ()))
+    n_prompts = len(prompts) if isinstance(prompts, Sized) else None
+    if isinstance(targets, str) or (n_prompts is not None and isinstance(targets, Sized) and len(targets) != n_prompts):
+        raise ValueError(f"evaluate_all(targets=...) must be one for each of {n_prompts} prompts; got {targets!r}.")
+
+    def begin(taken: Taken, limit: int | None) -> UnderWay:
+        return _begin(model, taken, baseline, method, tokens_per_batch, limit, in_flight=1 if n_prompts == 1 else 2)
+
+    def finish(done: UnderWay, start: float) -> Values:
+        return _values(model, done, measure_noise, start)
+
+    taken = _taken(model, prompts, targets)
+    again = not hosts.spans(model.mesh)
+    return schedule.run(taken, begin, finish, progress or (lambda index, masks: None), again=again)
+
+
+def _check_kinds(model: object, *prompts: object) -> None:
+    if not isinstance(model, LanguageModel) or not all(isinstance(prompt, Prompt) for prompt in prompts):
+        raise ValueError(
+            "evaluate(model, prompt) takes a model of andor.load and an andor.Prompt; got "
+            f"{', '.join(sorted({type(each).__name__ for each in (model, *prompts)}))}."
+        )
+
+
+def _taken(model: LanguageModel, prompts: Iterable[Prompt], targets: Iterable[str | None] | None) -> Iterator[Taken]:
+    targets = None if targets is None else iter(targets)
+    for index, prompt in enumerate(prompts):
+        _check_kinds(model, prompt)
+        try:
+            target = None if targets is None else next(targets)
+        except StopIteration:
+            raise ValueError(
+                f"evaluate_all(targets=...) must be one for each prompt; got {index}, and there are more prompts."
+            ) from None
+        yield Taken(index, prompt, target)
+
+
+def _begin(
+    model: LanguageModel,
+    taken: Taken,
+    baseline: str,
+    method: Method,
+    tokens_per_batch: int | None,
+    limit: int | None,
+    in_flight: int,
+) -> UnderWay:
+    start = time.perf_counter()
+    prompt, target = taken.prompt, taken.target
+    if target is None:
+        target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
+    tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
+    check_fits(model.name, model.decoder.config, prompt, tokenized)
+    embedding = None
+    if tokenized.baseline_id == NO_TOKEN:
+        embedding = _baseline_embedding(*nnx.split(model.decoder), baseline)
+    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, limit, in_flight)
+    return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _baseline_embedding(graphdef, state, baseline: str):
+    embeddings = nnx.merge(graphdef, state).model.embed_tokens.weight[...]
+    mean = jnp.mean(embeddings, axis=0, dtype=jnp.float32).astype(embeddings.dtype)
+    return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
+
+
+def _values(model: LanguageModel, done: UnderWay, measure_noise: bool, start: float) -> Values:
+    v, forward_noise = done.evaluation.values(), math.nan
+    seconds = time.perf_counter() - start
+    _check_finite(model, done.taken.prompt, v)
+    if measure_noise:
+        again = done.tokenized, v, model.mesh, done.baseline
+        floor = noise_floor.measure(model.decoder, *again, tokens_per_batch=done.limit)
+        forward_noise = floor.size
+    return Values(
+        v=v,
+        players=done.taken.prompt.words,
+        target=done.target,
+        target_probability=float(1 / (1 + np.exp(-v[-1]))),
+        tokens_evaluated=done.evaluation.tokens,
+        seconds=seconds,
+        forward_noise=forward_noise,
+    )
+
+
+def _evaluation(
+    model: LanguageModel,
+    prompt: Prompt,
+    tokenized: TokenizedPrompt,
+    baseline: jax.Array | None,
+    method: Method,
+    tokens_per_batch: int | None,
+    limit: int | None,
+    in_flight: int,
+) -> Evaluation:
+    mesh, config = model.mesh, model.decoder.config
+    data, shards = (1, 1) if mesh is None else (mesh.shape["data"], mesh.shape["model"])
+    groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
+    if method == "naive":
+        tokens = limit or tokens_per_batch or default_tokens_per_batch()
+        return NaiveEvaluation(model.decoder, tokenized, tokens, mesh, baseline=baseline)
+    tree = plan_tree(
+        config,
+        model.dtype.itemsize,
+        tokenized,
+        None if limit else tokens_per_batch,
+        groups_players=groups,
+        shards=shards,
+        in_flight=in_flight,
+        default_tokens=limit,
+        available=available_bytes(mesh),
+    )
+    return TreeEvaluation(model.decoder, tree, mesh, baseline)
+
+
+def _check_finite(model: LanguageModel, prompt: Prompt, v: np.ndarray) -> None:
+    if not np.all(np.isfinite(v)):
+        bad = int(np.flatnonzero(~np.isfinite(v))[0])
+        raise ValueError(
+            f"model {model.name!r} gave v = {v[bad]} on mask {bad} of prompt {prompt.id or prompt.text[:40]!r}: its "
+            f"logits overflow or hold NaN in {model.dtype}. Try dtype='float32', and check the weights."
+        )
+
+
+def predict_target(model: LanguageModel, prompt: Prompt) -> str:
+    """Exact text of the model's most probable next token on the full prompt, leading space included.
+
+    Special tokens (an end of text), pieces of a character, NUL, and tokens whose text this tokenizer writes with other
+    tokens are no text that can be explained, so the most probable of all other tokens is taken.
+    """
+    # Nothing is masked here, so any baseline will do.
+    tokenized = tokenize(prompt, model.tokenizer, baseline="zero")
+    check_fits(model.name, model.decoder.config, prompt, tokenized)
+    length = len(tokenized.token_ids)
+    padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
+    with jax.default_matmul_precision(MATMUL_PRECISION):
+        logits = hosts.gather(_last_logits(*nnx.split(model.decoder), padded, np.int32(length - 1)))
+    special = set(model.tokenizer.all_special_ids)
+    # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
+    before = model.tokenizer.decode(tokenized.token_ids, clean_up_tokenization_spaces=False)
+    for token in np.argsort(-logits, kind="stable"):
+        if token in special or token >= len(model.tokenizer):
+            continue
+        after = model.tokenizer.decode([*tokenized.token_ids, token], clean_up_tokenization_spaces=False)
+        text = after[len(before) :]
+        if not after.startswith(before) or not text or {"\ufffd", "\0"} & set(text):
+            continue
+        if tokenize(prompt, model.tokenizer, text, baseline="zero").target_ids.tolist() == [token]:
+            return text
+    raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _last_logits(graphdef, state, token_ids, read_from):
+    decoder = nnx.merge(graphdef, state)
+    hidden = decoder.hidden(decoder.embed(token_ids[None, :]))
+    return decoder.logits(jax.lax.dynamic_index_in_dim(hidden[0], read_from, keepdims=False))
+
+
+def check_fits(name: str, config: DecoderConfig, prompt: Prompt, tokenized: TokenizedPrompt) -> None:
+    """Whether a model with this config can read a prompt.
+
+    Raises:
+      ValueError: it has more tokens than the model was made for, or a token that the model does not know.
+    """
+    length = len(tokenized.token_ids) + max(len(tokenized.target_ids) - 1, 0)
+    if length > config.max_positions:
+        raise ValueError(
+            f"prompt {prompt.id or prompt.text[:40]!r} has {length} tokens, but {name!r} was made for at most "
+            f"{config.max_positions} (max_position_embeddings). Shorten the text."
+        )
+    # A gather beyond the embedding table would be clamped silently.
+    highest = int(max(tokenized.token_ids.max(), tokenized.baseline_id, *tokenized.target_ids))
+    if highest >= config.vocab_size:
+        raise ValueError(
+            f"the tokenizer of {name!r} gave token id {highest}, but its vocab_size is {config.vocab_size}: tokenizer "
+            "and weights do not belong together."
+        )

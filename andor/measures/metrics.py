@@ -1,0 +1,335 @@
+"""What to measure on the AND-OR effects of one model, or of two models on the same prompt.
+
+Pure NumPy on host arrays, no JAX. Effects come as two float arrays `[2**n_players]` indexed by subset (see
+`andor.lattice`): `and_effects`, whose entry ∅ is the constant v(∅) and never counts as an effect, and `or_effects`.
+An OR of one player is the same function as its AND; wherever one turns up it is counted as that AND effect. Functions
+of two models take two such pairs, `(and_effects, or_effects)`, for example
+`transfer((a.and_effects, a.or_effects), (b.and_effects, b.or_effects), k=50)`.
+
+A ratio of nothing to nothing (no effects at all, v(N) = v(∅)) is undefined and comes back as nan, never as 0 or 1, so
+that a mean over prompts has to say what it does with it.
+
+Sources: Ren et al., ICLR 2024 (arXiv 2305.01939), matching and sparsity; Chen et al., ICLR 2024 (arXiv 2401.16318),
+transfer and order strength; Qin et al., ICML 2026, "Evaluating and Explaining Prompt Sensitivity of LLMs Using
+Interactions", IPS. The decay / spindle split of order strengths is in `andor.spindle`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from andor.core.lattice import n_players_of, or_sums, orders, zeta
+
+Pair = tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]
+
+# Salient: |I| above this share of the largest |I| (arXiv 2401.16318, section 3). IPS uses 0.1.
+SALIENT = 0.05
+# A solver leaves dust where an effect is zero. Below this share of the largest |I| an entry is dust: two models do not
+# share it, and cannot fill up their top k with it.
+NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Non-zero effects of one model, strongest first; ties by lower order, then AND before OR, then lower subset index.
+
+    Attributes:
+      is_or: `[effects]`, True for an OR effect.
+      subset: `[effects]`, subset index.
+      effect: `[effects]`, float64, signed, in the unit of v.
+    """
+
+    is_or: Bool[np.ndarray, "effects"]
+    subset: Int[np.ndarray, "effects"]
+    effect: Float[np.ndarray, "effects"]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How well the strongest effects alone give v on all 2**n_players masks.
+
+    Attributes:
+      k: effects used; fewer than asked for when the model has fewer.
+      r2: 1 - residual / total sum of squares over all masks; nan when v is constant.
+      max_error: largest |error| over masks / |v(N) - v(∅)|; nan when v(N) = v(∅).
+      mean_error: mean |error| over masks / |v(N) - v(∅)|; nan when v(N) = v(∅).
+    """
+
+    k: int
+    r2: float
+    max_error: float
+    mean_error: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Shares of the k strongest effects that two models have in common, AND and OR apart. nan: neither has any."""
+
+    k: int
+    s_and: float
+    s_or: float
+
+
+@dataclass(frozen=True)
+class OrderStrength:
+    """Total strength of positive and of negative effects per order, AND and OR together.
+
+    Attributes:
+      positive: `[orders]`, float64; entry o - 1 is the sum of the positive effects of order o.
+      negative: `[orders]`, float64 and >= 0; entry o - 1 is the sum of |effect| over the negative effects of order o.
+      players: number of players of each prompt pooled here, one entry for a single prompt. orders = max(players).
+    """
+
+    positive: Float[np.ndarray, "orders"]
+    negative: Float[np.ndarray, "orders"]
+    players: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """1 - |sum of effects| / sum of |effects|: 0 when all have one sign, 1 when they cancel. nan: no effects.
+
+    Attributes:
+      per_order: `[orders]`, entry o - 1 for order o.
+      overall: over the effects of all orders together.
+    """
+
+    per_order: Float[np.ndarray, "orders"]
+    overall: float
+
+
+def output_range(v: Float[np.ndarray, "s"]) -> float:
+    """|v(N) - v(∅)|, the unit that errors and effects of different models are divided by."""
+    n_players_of(v, "output_range(v)")
+    return float(abs(v[-1] - v[0]))
+
+
+def ranking(and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"]) -> Ranking:
+    """Every non-zero effect, strongest first, in an order that does not depend on the sorting algorithm."""
+    effects = _stack(and_effects, or_effects)
+    flat = effects.ravel()
+    size = effects.shape[1]
+    index = np.arange(2 * size)
+    by_rank = np.lexsort((index, np.tile(orders(n_players_of(effects)), 2), -np.abs(flat)))
+    by_rank = by_rank[flat[by_rank] != 0]
+    return Ranking(is_or=by_rank >= size, subset=by_rank % size, effect=flat[by_rank])
+
+
+def logic_model(
+    and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"], k: int | None = None
+) -> Float[np.ndarray, "s"]:
+    """v on every mask as the constant and the k strongest effects give it; all effects when k is None. `[2**n]`.
+
+    The logical model h of arXiv 2305.01939 (theorem on universal matching), with OR effects as in arXiv 2302.13080.
+    """
+    effects = _stack(and_effects, or_effects)
+    if k is not None:
+        _check_k("logic_model", k, least=0)
+        top = ranking(and_effects, or_effects)
+        effects = np.zeros_like(effects)
+        effects[top.is_or[:k].astype(int), top.subset[:k]] = top.effect[:k]
+    return and_effects[0] + zeta(effects[0]) + or_sums(effects[1])
+
+
+def matching(
+    v: Float[np.ndarray, "s"], and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"], k: int
+) -> Matching:
+    """v on all masks against the logic model of the k strongest effects (arXiv 2305.01939; 2401.16318, figure 6).
+
+    The constant v(∅) is always included and is not one of the k. The bounded noise of a solution is not included, so
+    that even all effects together leave an error of up to the noise bound.
+    """
+    if v.shape != and_effects.shape:
+        raise ValueError(
+            f"matching(v=..., and_effects=...) must have one shape; got {v.shape} and {and_effects.shape}. "
+            "Give the values that the effects were extracted from."
+        )
+    error = np.abs(v - logic_model(and_effects, or_effects, k))
+    scale = output_range(v)
+    total = float(np.sum((v - v.mean()) ** 2))
+    return Matching(
+        k=min(k, ranking(and_effects, or_effects).effect.size),
+        r2=1 - _ratio(float(np.sum(error**2)), total),
+        max_error=_ratio(float(error.max()), scale),
+        mean_error=_ratio(float(error.mean()), scale),
+    )
+
+
+def sparsity_curve(
+    and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"]
+) -> Float[np.ndarray, "effects"]:
+    """|I| of every AND and OR effect in descending order, zeros included: `[2**(n+1) - n - 2]` for n players.
+
+    That is 2**n - 1 AND effects and 2**n - 1 - n OR effects of two players or more (arXiv 2401.16318, figure 2).
+    """
+    effects = _stack(and_effects, or_effects)
+    order = orders(n_players_of(effects))
+    return np.sort(np.abs(np.concatenate([effects[0, order >= 1], effects[1, order >= 2]])))[::-1]
+
+
+def salient(
+    and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"], tau: float = SALIENT
+) -> tuple[Bool[np.ndarray, "s"], Bool[np.ndarray, "s"]]:
+    """Which AND and which OR effects have |I| > tau * max |I|, the maximum over both (arXiv 2401.16318, section 3)."""
+    chosen = _salient(_stack(and_effects, or_effects), tau)
+    return chosen[0], chosen[1]
+
+
+def salient_count(and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"], tau: float = SALIENT) -> int:
+    """Number of salient effects, AND and OR together; 0 for a model without effects."""
+    return int(_salient(_stack(and_effects, or_effects), tau).sum())
+
+
+def transfer(first: Pair, second: Pair, k: int = 50) -> Transfer:
+    """s_and, s_or = |top-k of one model ∩ top-k of the other| / k (arXiv 2401.16318, definition 1).
+
+    Sign is ignored, as in the definition. Where neither model has k effects above the dust (`NEGLIGIBLE`), the divisor
+    is the larger of their two counts, so that a model always transfers fully to itself and an effect that only one of
+    them has counts as not shared. Chance level of two random choices: about k / 2**n_players.
+    """
+    _check_k("transfer", k, least=1)
+    _check_same(first, second, "transfer")
+    tops = []
+    for pair in (first, second):
+        top = ranking(*pair)
+        real = np.abs(top.effect) > NEGLIGIBLE * np.abs(top.effect).max(initial=0)
+        tops.append([top.subset[real & (top.is_or == kind)][:k] for kind in (False, True)])
+    shares = [_ratio(np.intersect1d(a, b).size, max(a.size, b.size)) for a, b in zip(*tops, strict=True)]
+    return Transfer(k=k, s_and=shares[0], s_or=shares[1])
+
+
+def weighted_overlap(first: Pair, second: Pair, ranges: tuple[float, float]) -> float:
+    """sum min(|I1|, |I2|) over effects of one sign / sum max(|I1|, |I2|) over all effects, AND and OR. In [0, 1].
+
+    A weighted Jaccard index: 1 for equal effects, 0 for disjoint or opposite ones. `ranges` are the two models'
+    |v(N) - v(∅)| (`output_range`); each model's effects are divided by its own. nan when a range is 0 or neither
+    model has an effect.
+    """
+    _check_same(first, second, "weighted_overlap")
+    if min(ranges) == 0:
+        return float("nan")
+    one, two = (_stack(*pair) / scale for pair, scale in zip((first, second), ranges, strict=True))
+    smaller, larger = np.minimum(np.abs(one), np.abs(two)), np.maximum(np.abs(one), np.abs(two))
+    return _ratio(float(smaller[one * two > 0].sum()), float(larger.sum()))
+
+
+def order_strength(
+    and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"], tau: float = 0.0
+) -> OrderStrength:
+    """All+(o) and All-(o): strength of the positive and the negative effects of each order (arXiv 2401.16318, sec. 3).
+
+    tau = 0 takes every effect. The paper takes the salient ones, tau = 0.05, which hides a spindle made of many weak
+    effects.
+    """
+    effects = _stack(and_effects, or_effects)
+    return _order_strength(effects, _salient(effects, tau))
+
+
+def shared_order_strength(first: Pair, second: Pair, tau: float = SALIENT) -> tuple[OrderStrength, OrderStrength]:
+    """Shared+(o) and Shared-(o) of both models, over the effects salient in both (arXiv 2401.16318, section 3).
+
+    Each model's own signed values are summed; as in the paper, a shared effect may differ in sign.
+    """
+    _check_same(first, second, "shared_order_strength")
+    one, two = _stack(*first), _stack(*second)
+    shared = _salient(one, tau) & _salient(two, tau)
+    return _order_strength(one, shared), _order_strength(two, shared)
+
+
+def pool(strengths: Sequence[OrderStrength], ranges: Sequence[float]) -> OrderStrength:
+    """Mean order strength of one model over several prompts, each divided by its prompt's |v(N) - v(∅)|.
+
+    Prompts may differ in their number of players: a prompt adds nothing above its own highest order, and `players`
+    remembers which prompts went in. Raises ValueError when a range is not above 0: such a prompt has no unit.
+    """
+    if not strengths or len(strengths) != len(ranges):
+        raise ValueError(
+            f"pool(strengths=..., ranges=...) must have one range per strength, and at least one; got "
+            f"{len(strengths)} and {len(ranges)}."
+        )
+    if not min(ranges) > 0:
+        raise ValueError(
+            f"pool(ranges=...) must be above 0; got {min(ranges)} for prompt {int(np.argmin(ranges))}. "
+            "Leave out prompts whose output does not change between all players masked and none."
+        )
+    highest = max(strength.positive.size for strength in strengths)
+    total = np.zeros((2, highest))
+    for strength, scale in zip(strengths, ranges, strict=True):
+        total[:, : strength.positive.size] += np.stack([strength.positive, strength.negative]) / scale
+    positive, negative = total / len(strengths)
+    return OrderStrength(positive, negative, tuple(n for strength in strengths for n in strength.players))
+
+
+def cancellation(strength: OrderStrength) -> Cancellation:
+    """1 - |sum I| / sum |I| at each order and overall, from order strengths of any kind (all, shared, pooled)."""
+    positive, negative = strength.positive, strength.negative
+    pairs = zip([*positive, positive.sum()], [*negative, negative.sum()], strict=True)
+    *per_order, overall = (1 - _ratio(abs(up - down), up + down) for up, down in pairs)
+    return Cancellation(per_order=np.array(per_order, dtype=np.float64), overall=overall)
+
+
+def ips(first: Pair, second: Pair, tau: float = 0.1) -> float:
+    """Interaction-based prompt sensitivity: mean |I1 - I2| / (|I1| + |I2|) over the union of the two salient sets.
+
+    Between two phrasings of one prompt, their players matched one to one by the caller; each phrasing's effects are
+    first divided by their largest |I| (Qin et al., ICML 2026). 0: the same effects; 1: none in common or opposite
+    signs. nan when neither phrasing has an effect. The paper uses AND effects only: give zeros for OR.
+    """
+    _check_same(first, second, "ips")
+    one, two = (_stack(*pair) for pair in (first, second))
+    union = _salient(one, tau) | _salient(two, tau)
+    if not union.any():
+        return float("nan")
+    one, two = (effects[union] / (np.abs(effects).max() or 1.0) for effects in (one, two))
+    return float(np.mean(np.abs(one - two) / (np.abs(one) + np.abs(two))))
+
+
+def _stack(and_effects, or_effects) -> np.ndarray:
+    """AND and OR effects, float64 `[2, 2**n]`, without the constant and with one-player ORs counted as ANDs."""
+    effects = [np.asarray(and_effects, dtype=np.float64), np.asarray(or_effects, dtype=np.float64)]
+    if effects[0].ndim != 1 or effects[0].shape != effects[1].shape:
+        raise ValueError(
+            f"and_effects and or_effects must both be [2**n_players]; got {effects[0].shape} and {effects[1].shape}. "
+            "Give the effects of one prompt at a time."
+        )
+    single = orders(n_players_of(effects[0], "and_effects")) == 1
+    stacked = np.stack(effects)
+    if not np.isfinite(stacked).all():
+        raise ValueError("and_effects and or_effects must be finite; got nan or inf. Check the values extracted from.")
+    stacked[:, 0] = 0
+    stacked[0, single] += stacked[1, single]
+    stacked[1, single] = 0
+    return stacked
+
+
+def _salient(effects: np.ndarray, tau: float) -> np.ndarray:
+    return np.abs(effects) > tau * np.abs(effects).max()
+
+
+def _order_strength(effects: np.ndarray, chosen: np.ndarray) -> OrderStrength:
+    n_players = n_players_of(effects)
+    order = np.tile(orders(n_players), 2)
+    values = np.where(chosen, effects, 0).ravel()
+    positive, negative = (
+        np.bincount(order, weights=np.maximum(side, 0), minlength=n_players + 1)[1:] for side in (values, -values)
+    )
+    return OrderStrength(positive, negative, (n_players,))
+
+
+def _ratio(part: int | float, whole: int | float) -> float:
+    return float(part / whole) if whole > 0 else float("nan")
+
+
+def _check_k(call: str, k: int, least: int) -> None:
+    if k < least:
+        raise ValueError(f"{call}(k=...) must be at least {least}; got {k}.")
+
+
+def _check_same(first: Pair, second: Pair, call: str) -> None:
+    if np.shape(first[0]) != np.shape(second[0]):
+        raise ValueError(
+            f"{call}(first, second) must have the same players; got effects of shape {np.shape(first[0])} and "
+            f"{np.shape(second[0])}. Compare models on one prompt, with one choice of players."
+        )

@@ -1,0 +1,186 @@
+"""Weights in safetensors files on disk <-> a `Decoder`, checked both ways.
+
+A family module (`llama.py`, `qwen2.py`) is data: the config keys it handles, and its weight table. The work is here and
+in `andor.models.config`.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from andor.devices.mesh import sharding
+from andor.models.config import read_json
+from andor.models.decoder import Decoder, DecoderConfig
+from andor.models.family import HEAD, Family, WeightRow
+from andor.models.tensors import StoredTensor, misfits, stored_tensors
+
+BUFFERS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+"""What old checkpoints store although it follows from the config."""
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
+
+
+def weight_table(config: DecoderConfig, family: Family) -> dict[str, WeightRow]:
+    """Every tensor that the checkpoint must hold: HF name -> row. The head is absent when it is tied."""
+    rows = [*family.weights] if config.tied_head else [*family.weights, HEAD]
+    return {
+        row.name.format(layer=layer): row
+        for row in rows
+        for layer in (range(config.num_layers) if "{layer}" in row.name else [0])
+    }
+
+
+def abstract_decoder(config: DecoderConfig, dtype) -> tuple[nnx.GraphDef, nnx.State]:
+    """Graph and shapes of a decoder without allocating its weights."""
+    return nnx.split(nnx.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0))))
+
+
+def count_parameters(config: DecoderConfig) -> int:
+    """Number of weights of a decoder, without allocating them."""
+    return sum(leaf.size for leaf in jax.tree.leaves(abstract_decoder(config, jnp.bfloat16)[1]))
+
+
+def load_decoder(
+    folder: Path, config: DecoderConfig, family: Family, dtype, mesh: jax.sharding.Mesh | None = None
+) -> Decoder:
+    """Fill a decoder from the safetensors files of `folder`, slice by slice, each onto its device of the mesh.
+
+    Beside what is on the devices, the host holds one tensor at a time: of it, what its own devices need.
+
+    Raises:
+      ValueError: tensors are unknown, missing, duplicated, mis-shaped, not floating point, or not where the index says;
+        one error lists them all. Or the checkpoint is pickled, or the mesh does not divide an axis.
+      FileNotFoundError: there is no safetensors file, or a shard that the index names is missing.
+    """
+    table = weight_table(config, family)
+    sizes = config.axis_sizes()
+    graphdef, abstract = abstract_decoder(config, dtype)
+    leaves = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(abstract)}
+    assert leaves.keys() == table.keys(), leaves.keys() ^ table.keys()
+    places = {name: sharding(mesh, row.letters(), sizes) for name, row in table.items()}
+    by_name = check_weights(folder, config, family)
+    if config.tied_head and HEAD.name in by_name:
+        if not by_name[HEAD.name].equals(by_name["model.embed_tokens.weight"], dtype):
+            problem = f"tie_word_embeddings is true, but {HEAD.name} differs from model.embed_tokens.weight"
+            raise ValueError(_misfit(folder, [problem]))
+
+    # Each is waited for: transfers that are still under way would keep their host copies alive beside the next.
+    filled = {
+        name: jax.block_until_ready(_to_devices(by_name[name], row, sizes, dtype, places[name]))
+        for name, row in table.items()
+    }
+    state = nnx.from_flat_state([(path, leaf.replace(filled[name])) for name, (path, leaf) in leaves.items()])
+    return nnx.merge(graphdef, state)
+
+
+def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[str, StoredTensor]:
+    """Whether the files of a checkpoint hold the tensors that its config asks for; reads their headers alone.
+
+    Returns:
+      HF name -> tensor, unread.
+
+    Raises:
+      As `load_decoder`, but for a head that should equal the embeddings.
+    """
+    table = weight_table(config, family)
+    sizes = config.axis_sizes()
+    stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
+    by_name = {each.name: each for each in stored}
+    allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
+    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
+    problems += [f"missing tensor {name}" for name in table if name not in by_name]
+    if problems:
+        raise ValueError(_misfit(folder, problems))
+    return by_name
+
+
+def _misfit(folder: Path, problems: list[str]) -> str:
+    shown = "\n  ".join(problems[:20])
+    more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+    return f"the weights in {folder} do not fit its config.json:\n  {shown}{more}"
+
+
+def _to_devices(
+    tensor: StoredTensor, row: WeightRow, sizes: Mapping[str, int], dtype, place: jax.sharding.Sharding | None
+) -> jax.Array:
+    """A parameter from its file; every device of this host gets its slice, and no slice is read twice."""
+    read = functools.cache(lambda ranges: tensor.read(ranges, dtype))
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        lengths = [len(range(size)[each]) for size, each in zip(shape, index, strict=True)]
+        return read(row.hf_ranges(sizes, index)).reshape(lengths)
+
+    shape = row.our_shape(sizes)
+    if place is None:
+        return jax.device_put(part((slice(None),) * len(shape)))
+    return jax.make_array_from_callback(shape, place, part)
+
+
+def hf_tensors(decoder: Decoder, family: Family, dtype) -> dict[str, np.ndarray]:
+    """The decoder's weights by HF name, in HF's shapes: the inverse of `load_decoder`."""
+    table = weight_table(decoder.config, family)
+    sizes = decoder.config.axis_sizes()
+    leaves = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(decoder))}
+    return {
+        name: np.asarray(leaves[name][...]).reshape(row.hf_shape(sizes)).astype(dtype) for name, row in table.items()
+    }
+
+
+def weight_map(folder: Path) -> dict[str, Path] | None:
+    """Tensor name -> file, as the index of a checkpoint in several files says; None where there is no index."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return None
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise ValueError(f"{index} has no weight_map from tensors to files. Download it again.")
+    strange = sorted({file for file in files.values() if not re.fullmatch(r"[\w .+-]+\.safetensors", file)})
+    if strange:
+        raise ValueError(
+            f"{index} names what is no safetensors file of its own directory: {', '.join(map(repr, strange[:8]))}. "
+            "Download it again."
+        )
+    return {name: folder / file for name, file in files.items() if not BUFFERS.fullmatch(name)}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: those that its index names, else all there are."""
+    named = weight_map(folder)
+    files = sorted(set(named.values()) if named is not None else folder.glob("*.safetensors"))
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"the index in {folder} names files that are not there: {', '.join(missing)}. Download them again."
+        )
+    if files:
+        return files
+    pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    reason = (
+        "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
+        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(_source(folder))}"
+    )
+    if pickled:
+        raise ValueError(f"the weights in {folder} are pickled ({', '.join(pickled)}). {reason}")
+    raise FileNotFoundError(f"no *.safetensors file in {folder}. {reason}")
+
+
+def conversion(source: str) -> str:
+    """The shell command that turns a pickled checkpoint into a directory that `load` reads."""
+    target = f"{source.rstrip('/').rsplit('/', 1)[-1]}-safetensors"
+    return (
+        'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+        f"[each.from_pretrained('{source}', **options).save_pretrained('{target}') "
+        "for each, options in ((M, {'dtype': 'auto'}), (T, {}))]\""
+    )
+
+
+def _source(folder: Path) -> str:
+    """What transformers calls a checkpoint: its hub id if the folder is in the hub's cache, else the folder."""
+    repository = re.fullmatch(r"models--([^-].*?)--(.+)", folder.parent.parent.name)
+    return "/".join(repository.groups()) if repository and folder.parent.name == "snapshots" else str(folder)

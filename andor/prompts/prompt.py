@@ -1,0 +1,118 @@
+"""A text, its players and its target.
+
+Players are character spans of the text, so that models with different tokenizers share them.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from andor.prompts.players import player_spans, short
+
+# Scripts written without spaces between words, by the beginning of their characters' Unicode names.
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text whose players are masked in all 2**n_players ways, and the target text that is scored after it.
+
+    Attributes:
+      text: kept as given, character by character.
+      players: given as strings in order of appearance, as `(start, stop)` character spans in any order, or None;
+        always a tuple of spans in text order afterwards. A string is its first occurrence after the player before it,
+        so a repeated word is its next occurrence; whole words come before parts of words. None: the last 10 content
+        words, those nearest the target (every word not in `STOP_WORDS`; negations and contrasts are content words; a
+        last word followed by a colon is an answer label, "sentiment:", and stays background).
+      target: text to explain, or None for the model's own prediction. See `continuation` for the space before it.
+      id: name of the prompt in a run, usable as a file name; None for a prompt that stands alone.
+      chat: whether the text is a user's message, to be wrapped with each model's own chat template. What the template
+        adds is background, and the target is the beginning of the answer, taken exactly.
+
+    Raises:
+      ValueError: a text, target or id that is no string, or a chat that is no bool; empty text, player or target; a
+        player not in the text after the one before it; overlapping spans or spans outside the text; no player, or more
+        than `MAX_PLAYERS`; an id that is no file name.
+    """
+
+    text: str
+    players: Sequence | None = None
+    target: str | None = None
+    id: str | None = None
+    chat: bool = False
+
+    def __post_init__(self):
+        for name in ("text", "target", "id"):
+            given = getattr(self, name)
+            if not isinstance(given, str) and (given is not None or name == "text"):
+                raise ValueError(f"Prompt({name}=...) must be a string; got {short(given)}.")
+        if not self.text.strip():
+            raise ValueError(
+                f"Prompt(text=...) must hold some text; got {short(self.text)}. Give the words to explain."
+            )
+        _check_unicode("text", self.text)
+        if self.target is not None:
+            if not self.target:
+                raise ValueError(
+                    "Prompt(target=...) must hold some text; got ''. "
+                    "Leave the target out to explain the model's own prediction."
+                )
+            _check_unicode("target", self.target)
+        if self.id is not None:
+            _check_id(self.id)
+        if not isinstance(self.chat, bool):
+            raise ValueError(f"Prompt(chat=...) must be true or false; got {short(self.chat)}.")
+        object.__setattr__(self, "players", player_spans(self.text, self.players))
+
+    @property
+    def continuation(self) -> str | None:
+        """The exact text of the target as it follows the prompt, if there is a target."""
+        return self.target if self.target is None or self.chat else continuation(self.text, self.target)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The text of each player."""
+        return tuple(self.text[start:stop] for start, stop in self.players)
+
+    @property
+    def n_players(self) -> int:
+        return len(self.players)
+
+
+def continuation(text: str, target: str) -> str:
+    """The exact text that follows `text` when a person names `target` as what comes next.
+
+    A target that starts with a letter or digit is the next *word*, so a space comes before it: "sentiment:" and
+    "positive" give " positive". No space where there is one already, after an opening bracket or quote, and in scripts
+    without spaces; none before punctuation. A target that starts with whitespace is taken exactly. To go on inside a
+    word ("play" + "ing"), pass the exact text to `tokenize(target=...)` instead.
+    """
+    first, last = target[:1], text[-1:] or " "
+    opens = unicodedata.category(last) in ("Ps", "Pi") or (last in "\"'" and (len(text) == 1 or text[-2].isspace()))
+    spaced = first.isalnum() and not unicodedata.name(first, "").startswith(_UNSPACED)
+    return f" {target}" if spaced and not last.isspace() and not opens else target
+
+
+def _check_unicode(name: str, text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # How Python passes on bytes of a command line that are no UTF-8.
+        bad_byte = 0xDC80 <= ord(text[error.start]) <= 0xDCFF
+        what = "a byte that is no UTF-8" if bad_byte else "half of a surrogate pair"
+        raise ValueError(
+            f"Prompt({name}=...) must be valid Unicode; character {error.start} is {what}. "
+            "Write the character out, or leave it out."
+        ) from error
+
+
+def _check_id(prompt_id: str) -> None:
+    bad = [c for c in prompt_id if c in '/\\:*?"<>|' or not c.isprintable()]
+    outer = prompt_id != prompt_id.strip() or prompt_id.startswith(".") or prompt_id.endswith(".")
+    # File names have at most 255 bytes, and NAME.npz.damaged and temporary files are longer than the id.
+    if not prompt_id or outer or bad or len(prompt_id) > 100 or len(prompt_id.encode()) > 200:
+        raise ValueError(
+            f"Prompt(id=...) names files, so it must be 1 to 100 printable characters (200 bytes) with no leading or "
+            f"last dot, no outer space and none of / \\ : * ? \" < > |; got {short(prompt_id)}. Letters, digits, '-' "
+            "and '_' are safe."
+        )

@@ -1,0 +1,256 @@
+"""A prompt under one model's tokenizer: which tokens a player has, what masks them, and the tokens of the target.
+
+A tokenizer maps players to tokens by offsets: a token with any character of a player belongs to that player, every
+other token is background and is never masked. A masked player keeps its positions: each of its tokens is replaced by
+one baseline token (`baseline_id`), or by an embedding that is no token's.
+
+NumPy only: importing this module imports neither jax nor transformers. Tokenizers are Hugging Face fast tokenizers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int32
+
+from andor.prompts.prompt import Prompt
+
+EMBEDDING_BASELINES = ("mean", "zero")
+"""Baselines that are no token: the mean of all input embeddings, and the embedding 0."""
+
+NO_TOKEN = -1
+"""`TokenizedPrompt.baseline_id` of such a baseline."""
+
+_PLACE = "\N{SYMBOL FOR UNIT SEPARATOR}text\N{SYMBOL FOR UNIT SEPARATOR}"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedPrompt:
+    """A prompt under one tokenizer.
+
+    Attributes:
+      token_ids: the whole prompt, with what the tokenizer (BOS) or the chat template put around it. int32 `[t]`.
+      player_of_token: player of each token, -1 for background. int32 `[t]`.
+      target_ids: the target as the continuation of the prompt; empty while no target is known. int32 `[k]`.
+      baseline_id: token that replaces every token of a masked player; `NO_TOKEN` for an embedding.
+    """
+
+    token_ids: Int32[np.ndarray, "t"]
+    player_of_token: Int32[np.ndarray, "t"]
+    target_ids: Int32[np.ndarray, "k"]
+    baseline_id: int
+
+    def read(self) -> tuple[Int32[np.ndarray, "t"], Int32[np.ndarray, "t"]]:
+        """(token ids, player of each) of what a model reads: the prompt, and the target but for its last token."""
+        background = np.full(max(len(self.target_ids) - 1, 0), -1, np.int32)
+        token_ids = np.concatenate([self.token_ids, self.target_ids[:-1]])
+        return token_ids, np.concatenate([self.player_of_token, background])
+
+
+@dataclass(frozen=True)
+class PlayerRow:
+    """One player, as each model sees it: a row of the table shown before anything is evaluated.
+
+    Attributes:
+      word: text of the player.
+      span: its characters, `(start, stop)`.
+      token_ids: model name -> ids of its tokens.
+      replaced_by: model name -> the baseline token, as text, or the name of an embedding.
+    """
+
+    word: str
+    span: tuple[int, int]
+    token_ids: Mapping[str, tuple[int, ...]]
+    replaced_by: Mapping[str, str]
+
+
+def player_table(prompt: Prompt, tokenizers: Mapping[str, object], baseline: str = "auto") -> list[PlayerRow]:
+    """What masking each player does in each model: `tokenizers` maps a model's name to its tokenizer."""
+    tokenized = {name: tokenize(prompt, tokenizer, baseline=baseline) for name, tokenizer in tokenizers.items()}
+    baselines = {name: baseline_name(tokenizer, baseline) for name, tokenizer in tokenizers.items()}
+    return [
+        PlayerRow(
+            word=word,
+            span=span,
+            token_ids={
+                name: tuple(each.token_ids[each.player_of_token == player].tolist()) for name, each in tokenized.items()
+            },
+            replaced_by=baselines,
+        )
+        for player, (word, span) in enumerate(zip(prompt.words, prompt.players, strict=True))
+    ]
+
+
+def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: str = "auto") -> TokenizedPrompt:
+    """Map a prompt's players to a model's tokens, by character offsets.
+
+    Byte-level pieces inside one character all belong to that character's player; a token that holds characters of a
+    player and of the background (a leading space, a merge over the word's border) belongs to the player. What the
+    tokenizer adds before the text (BOS) is background; what it adds after it (EOS) is left out, since the target comes
+    next.
+
+    Args:
+      prompt: text and players; its target, when it has one, is placed by `Prompt.continuation`.
+      tokenizer: Hugging Face fast tokenizer.
+      target: exact text that follows the prompt, leading space included (" Lily", "ing", "!"), as a model predicts it.
+        Overrides the prompt's target.
+      baseline: what replaces masked tokens: "auto" (`baseline_id`), "mean" or "zero" (embeddings), or a token of the
+        vocabulary, as it stands there ("<unk>", "Ġthe").
+
+    Returns:
+      The tokens, their players and the target's tokens. The target is tokenised together with the text; when the two
+      would merge into one token ("play" + "ing") it is tokenised by itself, so that the prompt's tokens never change.
+
+    Raises:
+      ValueError: a token shared by two players, a player without tokens, an empty target, a slow tokenizer, a
+        tokenizer with no token to mask with or no such token, or, for a chat, without a template that keeps the text.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"tokenize(tokenizer=...) must be a Hugging Face fast tokenizer, which knows character offsets; "
+            f"got {type(tokenizer).__name__}. Load it from a directory with a tokenizer.json."
+        )
+    before, after = chat_template(tokenizer, prompt.text) if prompt.chat else ("", "")
+    text = before + prompt.text + after
+    token_ids, offsets = _encode(tokenizer, text, whole=prompt.chat)
+    offsets = [(start - len(before), stop - len(before)) for start, stop in offsets]
+    player_of_token = _players_of_tokens(prompt, tokenizer, token_ids, offsets)
+    target = prompt.continuation if target is None else target
+    target_ids = [] if target is None else _target_ids(tokenizer, text, token_ids, target, whole=prompt.chat)
+    return TokenizedPrompt(
+        token_ids=np.asarray(token_ids, np.int32),
+        player_of_token=player_of_token,
+        target_ids=np.asarray(target_ids, np.int32),
+        baseline_id=_baseline(tokenizer, baseline),
+    )
+
+
+def chat_template(tokenizer, text: str) -> tuple[str, str]:
+    """What a tokenizer's chat template puts before and after a user's message, up to where the answer begins.
+
+    A template that opens the model's thoughts ("<think>", DeepSeek-R1 and its distillations) is closed again, so that
+    the target is the beginning of the answer and not of the thoughts.
+
+    Raises:
+      ValueError: there is no template, or it changes the text.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(
+            f"Prompt(chat=True) needs a chat template, and tokenizer {tokenizer.name_or_path!r} has none. Leave chat "
+            "out, or write the template's text into the prompt."
+        )
+
+    def rendered(content: str) -> str:
+        message = [{"role": "user", "content": content}]
+        try:
+            return tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # what a template raises, and what jinja2's sandbox refuses it
+            raise ValueError(
+                f"Prompt(chat=True): the chat template of {tokenizer.name_or_path!r} fails: {type(error).__name__}: "
+                f"{error}. Leave chat out, or write the template's text into the prompt."
+            ) from error
+
+    before, *rest = rendered(_PLACE).split(_PLACE)
+    if len(rest) != 1 or before + text + rest[0] != rendered(text):
+        raise ValueError(
+            f"Prompt(chat=True): the chat template of {tokenizer.name_or_path!r} does not keep the text {text[:40]!r} "
+            "as it is (many strip the space around it). Strip it, or leave chat out."
+        )
+    after = rest[0]
+    return before, f"{after.rstrip()}\n\n</think>\n\n" if after.rstrip().endswith("<think>") else after
+
+
+def baseline_id(tokenizer) -> int:
+    """Id of the token that replaces a masked word: the tokenizer's mask, else unk, else pad, else eos token."""
+    for name in ("mask_token_id", "unk_token_id", "pad_token_id", "eos_token_id"):
+        token_id = getattr(tokenizer, name, None)
+        if token_id is not None:
+            return int(token_id)
+    raise ValueError(
+        "baseline_id(tokenizer=...) must have a mask, unk, pad or eos token to mask words with; got none of them. "
+        "Set one, for example tokenizer.pad_token = '<pad>' for a token of its vocabulary."
+    )
+
+
+def baseline_name(tokenizer, baseline: str = "auto") -> str:
+    """The token that replaces masked words, as text, or the name of an embedding ("mean embedding")."""
+    token = _baseline(tokenizer, baseline)
+    return f"{baseline} embedding" if token == NO_TOKEN else tokenizer.convert_ids_to_tokens(token)
+
+
+def _baseline(tokenizer, baseline: str) -> int:
+    if baseline == "auto":
+        return baseline_id(tokenizer)
+    if baseline in EMBEDDING_BASELINES:
+        return NO_TOKEN
+    vocabulary = tokenizer.get_vocab()
+    if baseline not in vocabulary:
+        raise ValueError(
+            f"baseline={baseline!r} must be auto, {', '.join(EMBEDDING_BASELINES)} or one token of "
+            f"{tokenizer.name_or_path!r} as its vocabulary writes it; it has no such token."
+        )
+    return int(vocabulary[baseline])
+
+
+def _encode(tokenizer, text: str, *, whole: bool = False) -> tuple[list[int], list[tuple[int, int]]]:
+    """Tokens of a text; `whole` if it has its special tokens written out already."""
+    options = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "add_special_tokens": not whole}
+    encoding = tokenizer(text, **options)
+    ids, offsets, special = (list(encoding[k]) for k in ("input_ids", "offset_mapping", "special_tokens_mask"))
+    if whole:
+        return ids, [tuple(offset) for offset in offsets]
+    # The mask marks what the tokenizer adds, not a special token that is written out in the text.
+    while ids and special[-1]:
+        ids, offsets, special = ids[:-1], offsets[:-1], special[:-1]
+    return ids, [tuple(offset) for offset in offsets]
+
+
+def _players_of_tokens(prompt: Prompt, tokenizer, token_ids, offsets) -> Int32[np.ndarray, "t"]:
+    player_of_character = np.full(len(prompt.text), -1, np.int32)
+    for player, (start, stop) in enumerate(prompt.players):
+        player_of_character[start:stop] = player
+    player_of_token = np.full(len(token_ids), -1, np.int32)
+    for token, (start, stop) in enumerate(offsets):
+        players = sorted(set(player_of_character[max(start, 0) : max(stop, 0)].tolist()) - {-1})
+        if len(players) > 1:
+            names = " and ".join(repr(prompt.words[player]) for player in players)
+            raise ValueError(
+                f"tokenize(prompt=...): the players {names} share the token {prompt.text[max(start, 0) : stop]!r} "
+                f"(characters {start} to {stop}) of tokenizer {tokenizer.name_or_path!r}. Make them one player, or "
+                "choose others."
+            )
+        if players:
+            player_of_token[token] = players[0]
+    for player, (start, stop) in enumerate(prompt.players):
+        if not np.any(player_of_token == player):
+            raise ValueError(
+                f"tokenize(prompt=...): player {prompt.words[player]!r} (characters {start} to {stop}) has no token "
+                f"under tokenizer {tokenizer.name_or_path!r}, so it cannot be masked. Widen it, or choose another."
+            )
+    return player_of_token
+
+
+def _encode_inside(tokenizer, text: str) -> list[int]:
+    """Tokens of a text that does not begin anything: without BOS, and without the space that SentencePiece-like
+    tokenizers put before a text's first word, so it is read behind a newline."""
+    ids, offsets = _encode(tokenizer, f"\n{text}")
+    first = next((token for token, (_, stop) in enumerate(offsets) if stop > 1), len(ids))
+    if first < len(ids) and offsets[first][0] < 1:  # the newline merged with the text
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids[first:]
+
+
+def _target_ids(tokenizer, text: str, token_ids: list[int], target: str, *, whole: bool) -> list[int]:
+    if not target:
+        raise ValueError("tokenize(target=...) must hold some text; got ''. Leave it out while no target is known.")
+    joint, _ = _encode(tokenizer, text + target, whole=whole)
+    if joint[: len(token_ids)] == token_ids:
+        target_ids = joint[len(token_ids) :]
+    else:
+        target_ids = _encode_inside(tokenizer, target)
+    if not target_ids:
+        raise ValueError(
+            f"tokenize(target=...) must hold at least one token; got {target!r}, which has none under tokenizer "
+            f"{tokenizer.name_or_path!r}. Choose another target."
+        )
+    return target_ids

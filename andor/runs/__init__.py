@@ -1,0 +1,1 @@
+"""A run: models on prompts, on disk."""

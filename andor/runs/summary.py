@@ -1,0 +1,181 @@
+"""The numbers of a run: per model, per pair of models, per prompt. A pure function of the saved arrays.
+
+Every number that depends on effects is given twice: for the certified optimum, and for the AND-only (Harsanyi) effects
+of the same v, since part of what AND-only effects show is cancellation that the optimum does without.
+
+Means are over prompts. A prompt whose v(N) = v(∅) has no unit to divide by: it is left out of every mean that needs
+one, and counted in `without_unit`. A number that is undefined for a prompt (nan) is left out of its mean.
+
+Order profiles are in units of the prompt's strength (sum of |effects|) at the certified optimum, so that every prompt
+weighs the same. In units of |v(N) - v(∅)| the mean would be that of the one prompt whose v(N) happens to be next to
+v(∅). Prompts on which a model of the run has no effect at all are left out of all profiles, and counted.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from andor.core.certificate import reconstruct
+from andor.core.lattice import n_players_of
+from andor.measures import metrics
+from andor.measures.spindle import spindle_split
+from andor.runs import results
+from andor.runs.results import SHARES, TOP_K, TRANSFER_K, mean_of_defined
+from andor.runs.store import Run
+
+KINDS: dict[str, results.PairOf] = {"certified": results.optimum, "and_only": results.and_only}
+"""Name in the summary -> where the effects come from."""
+
+
+def summarise(run: Run) -> dict:
+    """Summary of a run, as summary.json holds it (there nan is null).
+
+    Returns:
+      models      model name -> numbers of `_model_numbers`
+      pairs       one object per pair of models: models (two names), overlap, and s_and, s_or for each k of TRANSFER_K
+      prompts     prompt id -> target, n_players, models (name -> numbers of `_prompt_numbers`), pairs (as above)
+      worst       gap and identity_error over all prompts and models, with the model and prompt where they occur;
+                  not_converged: number of solutions that missed their tolerance
+    """
+    prompts = {
+        record["id"]: {
+            "target": run.target(record["id"]),
+            "n_players": len(record["players"]),
+            "models": {name: _prompt_numbers(run, name, record["id"]) for name in run.models},
+            "pairs": [_pair_numbers(run, pair, record["id"]) for pair in itertools.combinations(run.models, 2)],
+        }
+        for record in run.records
+    }
+    return {
+        "models": {name: _model_numbers(run, name, prompts) for name in run.models},
+        "pairs": [
+            {"models": list(pair), **_means([record["pairs"][index] for record in prompts.values()], skip="models")}
+            for index, pair in enumerate(itertools.combinations(run.models, 2))
+        ],
+        "prompts": prompts,
+        "worst": {
+            "gap": _worst(prompts, "gap"),
+            "identity_error": _worst(prompts, "identity_error"),
+            "not_converged": sum(
+                numbers["status"] != "converged" for record in prompts.values() for numbers in record["models"].values()
+            ),
+        },
+    }
+
+
+def table(summary: Mapping) -> list[dict]:
+    """The numbers of every prompt under every model as flat rows of one table: prompt, model, and what
+    `_prompt_numbers` gives, with names like "certified_salient"."""
+    rows = []
+    for prompt, record in summary["prompts"].items():
+        for model, numbers in record["models"].items():
+            row = {"prompt": prompt, "model": model, "n_players": record["n_players"]}
+            for name, value in numbers.items():
+                nested = {f"{name}_{key}": x for key, x in value.items()} if isinstance(value, dict) else {name: value}
+                row |= nested
+            rows.append(row)
+    return rows
+
+
+def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
+    """Numbers of one prompt under one model.
+
+    target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
+    the range of v), status, steps, tokens, seconds (of the evaluation), certified and and_only (`_effect_numbers`).
+    """
+    values, solution = run.values[name][prompt_id], run.effects[name][prompt_id]
+    rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
+    error, spread = float(np.abs(values.v - rebuilt).max()), float(np.ptp(values.v))
+    return {
+        "target_probability": values.target_probability,
+        "rise": float(values.v[-1] - values.v[0]),
+        "gap": float(solution.gap),
+        "identity_error": error / spread if spread > 0 else error,
+        "status": solution.status,
+        "steps": int(solution.steps),
+        "tokens": values.tokens_evaluated,
+        "seconds": values.seconds,
+        **{
+            kind: _effect_numbers(values.v, pair_of(run, name, prompt_id), run.settings["tau"])
+            for kind, pair_of in KINDS.items()
+        },
+    }
+
+
+def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
+    """salient (number), strength (sum of |effects|, nats), r2_top_1%, _3%, _5%, _10%, r2_top_100, cancellation (over
+    the effects of all orders together)."""
+    *counts, top = results.top_counts(n_players_of(v))
+    return {
+        "salient": metrics.salient_count(*pair, tau),
+        "strength": float(metrics.sparsity_curve(*pair).sum()),
+        f"r2_top_{TOP_K}": metrics.matching(v, *pair, k=top).r2,
+        **{f"r2_top_{share:.0%}": metrics.matching(v, *pair, k=k).r2 for share, k in zip(SHARES, counts, strict=True)},
+        "cancellation": metrics.cancellation(metrics.order_strength(*pair)).overall,
+    }
+
+
+def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
+    """overlap, and s_and and s_or at each k, of two models on one prompt."""
+    first, second = (results.optimum(run, name, prompt_id) for name in pair)
+    ranges = tuple(results.value_range(run, name, prompt_id) for name in pair)
+    transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]
+    return {
+        "models": list(pair),
+        "overlap": metrics.weighted_overlap(first, second, ranges),
+        **{f"s_and_{each.k}": each.s_and for each in transfers},
+        **{f"s_or_{each.k}": each.s_or for each in transfers},
+    }
+
+
+def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
+    """Numbers of one model over all prompts.
+
+    prompts, without_unit, without_effects (numbers of prompts), target_probability, rise (means), worst_gap,
+    worst_identity_error, tokens, seconds (sums), and for certified and and_only: means of `_effect_numbers`; and the
+    order profile (see above): positive, negative (entry o - 1 is order o), relative_strength (their sum, 1 for
+    certified), spindle_share and spindle_misfit.
+    """
+    numbers = [record["models"][name] for record in prompts.values()]
+    summary = {
+        "prompts": len(numbers),
+        "without_effects": len(numbers) - len(results.prompts_with_effects(run)),
+        "without_unit": sum(each["rise"] == 0 for each in numbers),
+        "target_probability": mean_of_defined(each["target_probability"] for each in numbers),
+        "rise": mean_of_defined(each["rise"] for each in numbers),
+        "worst_gap": max(each["gap"] for each in numbers),
+        "worst_identity_error": max(each["identity_error"] for each in numbers),
+        "tokens": sum(each["tokens"] for each in numbers),
+        "seconds": sum(each["seconds"] for each in numbers),
+    }
+    for kind, pair_of in KINDS.items():
+        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(results.profile(run, name, pair_of))
+    return summary
+
+
+def _order_numbers(profile: results.Profile) -> dict:
+    if not profile.players:
+        nan = float("nan")
+        return {"positive": [], "negative": [], "relative_strength": nan, "spindle_share": nan, "spindle_misfit": nan}
+    split = spindle_split(profile.mean)
+    return {
+        "positive": profile.mean.positive.tolist(),
+        "negative": profile.mean.negative.tolist(),
+        "relative_strength": profile.total,
+        "spindle_share": split.spindle_share,
+        "spindle_misfit": split.misfit,
+    }
+
+
+def _worst(prompts: dict, what: str) -> dict:
+    value, model, prompt = max(
+        (numbers[what], model, prompt)
+        for prompt, record in prompts.items()
+        for model, numbers in record["models"].items()
+    )
+    return {"value": value, "model": model, "prompt": prompt}
+
+
+def _means(records: list[dict], skip: str | None = None) -> dict:
+    return {key: mean_of_defined(record[key] for record in records) for key in records[0] if key != skip}

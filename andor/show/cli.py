@@ -1,0 +1,552 @@
+"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`.
+
+Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
+Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
+code 2. Ctrl-C and SIGTERM end a run after the prompt it is at; the same command goes on with it.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from andor.show.signals import end_when_interrupted, stop_when_asked
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+SolverName = Literal["auto", "exact", "first-order", "published"]
+
+
+def _optional(metavar: str):
+    """An argument whose default is told in its help text, not as "(default: None)"."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Words = Annotated[tuple[str, ...], _optional("WORD ...")]
+Text = Annotated[str | None, _optional("TEXT")]
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+Folder = Annotated[Path | None, _optional("DIR")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compare models on the same prompts: effects, certificate, closing tables, figures."""
+
+    models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ("tiny-llama", "tiny-qwen2")
+    """Embedded models, directories in HF format, or hub ids."""
+    prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
+    """Prompts, one JSON object per line: text, and optionally id, players, target. Default: the 20 of the package."""
+    prompt: Text = None
+    """One prompt, instead of a file."""
+    players: Words = ()
+    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after --prompt. Default: what the first model predicts."""
+    own_targets: Flag = False
+    """Where no target is given, explain each model's own prediction, not the first model's."""
+    limit: Annotated[int | None, _optional("N")] = None
+    """Only the first N prompts."""
+    noise: float | Literal["measured"] = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
+    baseline: str = "auto"
+    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
+    token of the vocabulary."""
+    solver: SolverName = "auto"
+    """auto: exact up to 13 players, then first-order. published: that of the papers, not certified."""
+    tau: float = 0.05
+    """An effect is salient above tau times the largest."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
+    distributed: Annotated[str | None, _optional("auto | HOST:PORT,N,I")] = None
+    """Join other processes: as Slurm, a TPU pod or Kubernetes say, or as process I of N, with process 0 at HOST:PORT. A
+    --mesh of all devices is then one model over all processes; without one each takes prompts of its own."""
+    strict: Flag = False
+    """End at the first prompt that fails. Default: leave it out, and say so."""
+    out: Folder = None
+    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        start = time.perf_counter()
+        left_out: list[str] = []
+        prompts = _prompts(self, None if self.strict else left_out)
+        if self.distributed is not None:
+            if self.out is None:
+                raise ValueError("--distributed needs --out: one run directory that all processes see.")
+            _join(self.distributed)
+        more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
+        run = _compare(self, self.models, prompts, command, left_out=left_out, **more)
+
+        from andor import figures
+        from andor.devices import processes as hosts
+        from andor.show import tables
+
+        hosts.agree(0)  # who ends early would end the others
+        if not hosts.is_first():
+            return
+
+        console = _console()
+        console.print(tables.comparison(run))
+        console.print(tables.certificate(run))
+        _print_files(console, run.path, figures.draw(run), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extract:
+    """The strongest AND and OR effects of one model on one prompt, in words and as figures."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """An embedded model, a directory in HF format, or a hub id."""
+    prompt: Annotated[str, tyro.conf.arg(metavar="TEXT")]
+    """The text."""
+    players: Words = ()
+    """Words of the text to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after the text. Default: what the model predicts."""
+    top: int = 12
+    """Effects to show."""
+    noise: float | Literal["measured"] = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
+    baseline: str = "auto"
+    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
+    token of the vocabulary."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
+    out: Folder = None
+    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        start = time.perf_counter()
+        if self.top < 1:
+            raise ValueError(f"--top must be at least 1; got {self.top}.")
+        prompt = _one_prompt(self)
+        run = _compare(self, (self.model,), [prompt], command, strict=True)
+
+        from andor import figures
+        from andor.figures import effects
+        from andor.runs.results import TOP_K
+        from andor.show import tables
+
+        values = run.values[self.model][prompt.id]
+        console = _console()
+        console.print(tables.effects(run, self.model, prompt.id, self.top, effects.effect_name))
+        console.print()
+        numbers = run.summary["prompts"][prompt.id]["models"][self.model]
+        certified = numbers["certified"]
+        console.print(
+            f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
+            f"{values.target_probability:.3g}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
+            f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
+            f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
+        )
+        if self.noise == "measured":
+            console.print(tables.noise_floor(values))
+        console.print(tables.certificate(run))
+        _print_files(console, run.path, figures.draw(run, top=self.top), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Draw the figures of a finished run again, from its saved arrays alone."""
+
+    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run directory."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        del command
+        start = time.perf_counter()
+        from andor import figures
+
+        _print_files(_console(), self.directory, figures.draw(self.directory), start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What evaluating prompts under a model will take: tokens, operations, memory, time. Reads no weights."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """An embedded model, a directory in HF format, or a hub id."""
+    prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
+    """Prompts, as for andor compare. Default: the 20 of the package."""
+    prompt: Text = None
+    """One prompt, instead of a file."""
+    players: Words = ()
+    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after --prompt. Default: one token."""
+    chat: Flag = False
+    """Wrap each prompt with the model's own chat template."""
+    limit: Annotated[int | None, _optional("N")] = None
+    """Only the first N prompts."""
+    dtype: Dtype = "auto"
+    """Of weights and activations. auto: what the run would choose on the device."""
+    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
+    """Devices, as for andor compare. Default: one."""
+    memory: Annotated[float | None, _optional("GB")] = None
+    """Memory of an accelerator to plan for (of each of several). Default: what is free on the device here."""
+    tflops: Annotated[float | None, _optional("RATE")] = None
+    """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
+    tokens_per_batch: Annotated[int | None, _optional("N")] = None
+    """Tokens in one forward pass. Default: what suits the device."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        if (self.memory is None) != (self.tflops is None):
+            raise ValueError("--memory and --tflops describe a device together; got one of them. Give both or neither.")
+        if self.memory is not None and not (0 < self.memory < 1e9 and 0 < self.tflops < 1e9):
+            raise ValueError(f"--memory and --tflops must be positive; got {self.memory} and {self.tflops}.")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            raise ValueError(f"--tokens-per-batch must be at least 1; got {self.tokens_per_batch}.")
+        from andor.devices.memory import available_bytes
+        from andor.devices.mesh import read_sizes
+        from andor.evaluation import check_fits, planning
+        from andor.models import find, load_config, load_tokenizer
+        from andor.prompts import tokenize
+        from andor.show import tables
+
+        prompts = _prompts(self)
+        sizes = {"data": 1, "model": 1} if self.mesh is None else read_sizes(self.mesh)
+        elsewhere = self.memory is not None
+        free = round(self.memory * 1e9) if elsewhere else available_bytes()
+        devices = sizes["data"] * sizes["model"]
+        backend = "gpu" if elsewhere else None
+        config, dtype = load_config(self.model, dtype=self.dtype, backend=backend, available=free * devices)
+        tokenizer = load_tokenizer(self.model)
+        default = planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None
+        shares = {}
+        for prompt in prompts:
+            tokenized = tokenize(prompt, tokenizer)
+            if not len(tokenized.target_ids):  # the model's prediction will be one token
+                tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
+            check_fits(self.model, config, prompt, tokenized)
+            shares[prompt.id] = planning.share(
+                config,
+                dtype.itemsize,
+                tokenized,
+                **sizes,
+                available=free,
+                tokens_per_batch=self.tokens_per_batch,
+                in_flight=min(len(prompts), 2),
+                default_tokens=default,
+            )
+        rate = self.tflops * 1e12 if elsewhere else planning.matrix_rate(dtype)
+        parameters = find(self.model, weights=False).parameters
+        _console().print(tables.plan(self.model, parameters, dtype, free, shares, rate))
+
+
+COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for bad input, 1 for a bug, 130 or 143 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        # An encoding without ∅ is no reason to fail. The streams of a notebook or of a test cannot be reconfigured.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    command = None
+    try:
+        command = _parse(arguments)
+        with _warnings_in_one_line():
+            # Bytes of the command line that are no UTF-8 cannot be recorded as they are.
+            command.run(shlex.join(["andor", *arguments]).encode(errors="backslashreplace").decode())
+    except SystemExit as done:
+        return int(done.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
+        if command is not None and command.debug:
+            raise
+        return _leave(_report(error))
+    return 0
+
+
+def _leave(code: int) -> int:
+    """An exit code; where there are other processes, exit with it: JAX would wait for them minutes, and then abort."""
+    from andor.devices import processes as hosts
+
+    if hosts.n_processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _parse(arguments: list[str]):
+    """The command, as one of the dataclasses above. Exits like tyro, but with one line for an error."""
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="andor",
+                description="AND-OR interactions of language models, exact and certified.",
+                args=arguments or ["--help"],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as done:
+        if done.code:
+            # tyro draws a box: a heading, then its message, perhaps the argument's help text, then where to find help.
+            lines = [line.strip("│╭╮╰╯─- ") for line in messages.getvalue().splitlines()[1:]]
+            message = " ".join(line for line in lines if line)
+            message = re.split("Argument helptext:|For full helptext", message)[0].strip().rstrip(".")
+            print(f"andor: error: {_one_line(message)}. See `andor {' '.join(arguments[:1])} --help`.", file=sys.stderr)
+        raise
+
+
+class _Ended(Exception):
+    """A run that stopped as a signal asked; `by` is the signal's number."""
+
+    def __init__(self, message: str, by: int):
+        super().__init__(message)
+        self.by = by
+
+
+def _report(error: BaseException) -> int:
+    """Say what went wrong in one line; the exit code."""
+    said, notes = str(error), getattr(error, "__notes__", ())
+    if isinstance(error, OSError) and error.filename is None:
+        said = error.strerror or said  # without "[Errno 28]": it is a sentence
+    if said and said[-1] not in ".!?" and notes:
+        said += "."
+    message = _one_line(" ".join([said, *notes]))
+    if isinstance(error, _Ended):
+        return _say(message, 128 + error.by)
+    if isinstance(error, KeyboardInterrupt):
+        return _say(f"interrupted. {message}".rstrip(), 128 + signal.SIGINT)
+    if isinstance(error, BrokenPipeError):  # `andor ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, ValueError | OSError | MemoryError):
+        return _say(f"error: {message or type(error).__name__}", 2)
+    if "RESOURCE_EXHAUSTED" in message:
+        return _say(
+            "error: the device has no memory left. Use a smaller --dtype or fewer players, or a larger device.", 2
+        )
+    return _say(f"error: {type(error).__name__}: {message} (unexpected; --debug shows where)", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"andor: {message}", file=sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """On stderr, each once: what is told of one batch is told of the next."""
+    said = set()
+
+    def say(message: Warning, *_) -> None:
+        line = _one_line(str(message))
+        if line not in said:
+            said.add(line)
+            print(f"andor: warning: {line}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = say
+        yield
+
+
+def _one_line(message: str) -> str:
+    """Without line breaks, and without the characters by which text could command a terminal."""
+    line = " ".join(message.split())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+def _join(how: str) -> None:
+    """Bring processes together as --distributed says."""
+    from andor.devices import processes as hosts
+
+    if how == "auto":
+        return hosts.initialise()
+    match = re.fullmatch(r"(.+),(\d+),(\d+)", how)
+    if not match:
+        raise ValueError(f"--distributed is auto, or HOST:PORT,N,I for process I of N; got {how!r}.")
+    hosts.initialise(match[1], int(match[2]), int(match[3]))
+
+
+def _solver(name: SolverName):
+    """The solver of that name; None for the default of each number of players."""
+    from andor.solvers import FirstOrder, InteriorPoint, Published
+
+    return {"auto": None, "exact": InteriorPoint(), "first-order": FirstOrder(), "published": Published()}[name]
+
+
+def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> list:
+    """The prompts asked for. Bad lines of a file are said, and added to a list where one is given; else the first is
+    raised."""
+    if settings.prompts is not None and settings.prompt is not None:
+        raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
+    if settings.prompt is None and (settings.players or settings.target is not None):
+        raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
+    if settings.prompt is not None and settings.limit is not None:
+        raise ValueError("--limit cuts a list of prompts; got it with the one --prompt. Leave --limit out.")
+    if settings.limit is not None and settings.limit < 1:
+        raise ValueError(f"--limit must be at least 1; got {settings.limit}.")
+    from andor.prompts import DEFAULT_PROMPTS, read_prompts
+
+    if settings.prompt is not None:
+        return [_one_prompt(settings)]
+
+    def leave_out(error: ValueError) -> None:
+        left_out.append(str(error))
+        warnings.warn(f"left out: {error}", stacklevel=1)
+
+    on_error = None if left_out is None else leave_out
+    prompts = read_prompts(settings.prompts or DEFAULT_PROMPTS, on_error=on_error)[: settings.limit]
+    return [dataclasses.replace(prompt, chat=True) for prompt in prompts] if settings.chat else prompts
+
+
+def _one_prompt(settings):
+    from andor.prompts import Prompt
+
+    players, target = settings.players or None, settings.target
+    return Prompt(settings.prompt, players=players, target=target, id="prompt", chat=settings.chat)
+
+
+def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
+    """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
+    from andor.devices import processes as hosts
+    from andor.devices.mesh import read_mesh
+    from andor.models import load_tokenizer
+    from andor.prompts import player_table
+    from andor.runs import store
+    from andor.runs.compare import compare
+    from andor.runs.resume import Stopped
+    from andor.show import tables
+
+    mesh = None if settings.mesh is None else read_mesh(settings.mesh)
+    if len(prompts) == 1:
+        labels = dict(zip(names, store.model_labels(tuple(names)), strict=True))
+        console = _console()
+        tokenizers = {name: load_tokenizer(name) for name in names}
+        console.print(tables.players(player_table(prompts[0], tokenizers, settings.baseline), labels))
+        console.print()
+    # To the microsecond: two runs that start in the same second do not want the same directory.
+    out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
+
+    def finished() -> str:
+        with_out = "" if settings.out else f" with --out {out}"
+        begun = (out / "settings.json").exists()
+        return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
+
+    try:
+        with stop_when_asked(finished) as asked, _progress_bars(names) as progress:
+            try:
+                run = compare(
+                    names,
+                    prompts,
+                    out=out,
+                    noise=settings.noise,
+                    baseline=settings.baseline,
+                    dtype=settings.dtype,
+                    mesh=mesh,
+                    command=command,
+                    progress=progress,
+                    stop=asked,
+                    **more,
+                )
+            except Stopped as error:
+                raise _Ended(str(error), asked.number) from error
+            if asked() and hosts.n_processes() == 1:  # who ends early would end the others
+                raise _Ended("stopped as asked, with all solved and no figures drawn.", asked.number)
+            return run
+    except (_Ended, KeyboardInterrupt, OSError, RuntimeError, MemoryError) as error:
+        if finished():
+            error.add_note(finished())
+        raise
+
+
+@contextlib.contextmanager
+def _progress_bars(names: Sequence[str]) -> Iterator:
+    """Bars on stderr, one per stage and model, with the time left of the stage."""
+    from rich import progress
+
+    from andor.runs.store import model_labels
+
+    class Rate(progress.ProgressColumn):
+        """Masks, or whatever the stage counts, per second."""
+
+        def render(self, task) -> str:
+            return "" if task.speed is None else f"{task.speed:.3g} {task.fields['unit']}/s"
+
+    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
+    units = {"load": "models", "evaluate": "masks", "extract": "prompts"}
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=30),
+        progress.TaskProgressColumn(),
+        Rate(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+    )
+    tasks = {}
+    bars = progress.Progress(*columns, console=_console(stderr=True))
+
+    def report(stage: str, model: str, done: int, total: int) -> None:
+        bars.start()  # not before there is a bar: bad input gets its one line and no more
+        if (stage, model) not in tasks:
+            tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total, unit=units[stage])
+        bars.update(tasks[stage, model], completed=done)
+
+    try:
+        yield report
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _console(stderr: bool = False):
+    from rich.console import Console
+
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = 100
+    return console
+
+
+def _print_files(console, run: Path, files: Sequence[Path], start: float) -> None:
+    console.print()
+    names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
+    console.print(f"Figures: {names} (.png, .pdf) in {run / 'figures'}", soft_wrap=True)
+    console.print(f"Run:     {run}", soft_wrap=True)
+    console.print(f"{time.perf_counter() - start:.1f} seconds in all.")
+
+
+def _quiet_libraries() -> None:
+    """transformers announces that there is no PyTorch, the hub that nobody is logged in: not this program's news."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if __name__ == "__main__":
+    end_when_interrupted()
+    sys.exit(main())

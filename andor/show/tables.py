@@ -1,0 +1,328 @@
+"""A run as tables for people: what the command line prints. Built from settings and summary, nothing is computed here.
+
+Text from prompts and models goes in as `Text`, so that brackets in it are never taken for markup.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from andor.core.values import Values
+from andor.evaluation.noise_floor import SAMPLE
+from andor.evaluation.planning import EFFICIENCY, Share
+from andor.measures import metrics
+from andor.prompts import PlayerRow
+from andor.runs.results import TOP_K, TRANSFER_K
+from andor.runs.store import Run
+
+MOST_ORDERS = 10
+MOST_PROMPTS = 40
+BAR = 8
+"""Cells of the longest bar in the table of effects, to either side."""
+
+
+def players(rows: Sequence[PlayerRow], labels: Mapping[str, str]) -> RenderableType:
+    """What masking each player does in each model, shown before any model runs."""
+    table = _table()
+    table.add_column("word", overflow="fold")
+    table.add_column("characters")
+    for label in labels.values():
+        table.add_column(_text(f"token ids in {label}"), overflow="fold")
+    for row in rows:
+        ids = (" ".join(map(str, row.token_ids[name])) for name in labels)
+        table.add_row(_text(row.word), f"{row.span[0]} to {row.span[1]}", *ids)
+    masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
+    return _titled("Players", table, f"Each token of a masked player is replaced by {masks}.")
+
+
+def plan(
+    model: str,
+    parameters: int,
+    dtype,
+    free: int,
+    shares: Mapping[str, Share],
+    rate: float,
+) -> RenderableType:
+    """What prompts will take under a model.
+
+    Args:
+      model: its name.
+      parameters, dtype: number and dtype of its weights.
+      free: bytes of memory of a device.
+      shares: by prompt.
+      rate: of large matrix products on a device, in operations per second.
+    """
+    table = _table()
+    table.add_column("prompt", no_wrap=True, max_width=20)
+    for title in ("n", "tokens", "evaluated", "from scratch", "ratio", "batches", "operations", "cache", "time"):
+        table.add_column(title, justify="right")
+    for name, share in list(shares.items())[:MOST_PROMPTS]:
+        each, tree = share.plan, share.plan.tree
+        table.add_row(
+            _text(name),
+            str(tree.n_players + tree.groups_players),
+            str(len(tree.started)),
+            f"{each.tokens:,}",
+            f"{each.naive_tokens:,}",
+            f"{each.naive_tokens / each.tokens:.1f}",
+            f"{tree.n_batches} x {tree.n_rows}",
+            f"{each.operations:.2g}",
+            _bytes(each.memory.cache),
+            _seconds(share.seconds(rate)),
+        )
+    plans, first = [share.plan for share in shares.values()], next(iter(shares.values()))
+    tokens, naive = (sum(getattr(each, name) for each in plans) for name in ("tokens", "naive_tokens"))
+    seconds, exchanged = (
+        sum(share.seconds(rate) for share in shares.values()),
+        sum(x.exchanged for x in shares.values()),
+    )
+    several = first.n_devices > 1
+    lines = [
+        f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
+        f"{_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s{' a device' * several}, compilation not "
+        "counted.",
+        f"Memory{f' of each of {first.n_devices} devices' * several}: {_bytes(first.weights)} of weights and at most "
+        f"{_bytes(max(share.beside for share in shares.values()))} beside them, of {_bytes(free)}.",
+    ]
+    if exchanged:
+        lines.append(
+            f"Devices that hold a copy together exchange {_bytes(exchanged)} each, for which time is to be added."
+        )
+    weights = parameters * dtype.itemsize
+    return Group(
+        _text(f"{model}: {parameters:,} parameters, {_bytes(weights)} in {dtype}"),
+        Text(),
+        table,
+        Text(),
+        *map(_text, lines),
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def comparison(run: Run) -> RenderableType:
+    """The closing tables of `andor compare`: prompts, models, orders, pairs."""
+    tables = [prompts(run), models(run), orders(run)]
+    return Group(*_spaced(tables + [pairs(run)] * (len(run.models) > 1)))
+
+
+def prompts(run: Run) -> RenderableType:
+    """One line per prompt: the target all models explain, and how sure each model is of it."""
+    table = _table()
+    table.add_column("prompt", no_wrap=True, max_width=20)
+    table.add_column("n", justify="right")
+    table.add_column("target", no_wrap=True, max_width=20)
+    for label in run.labels.values():
+        table.add_column(_text(label), justify="right", overflow="fold", max_width=18)
+    if len(run.models) > 1:
+        table.add_column("overlap", justify="right")
+    records = run.records
+    for record in records[:MOST_PROMPTS]:
+        numbers = run.summary["prompts"][record["id"]]
+        each = [numbers["models"][name] for name in run.models]
+        table.add_row(
+            _text(record["id"]),
+            str(numbers["n_players"]),
+            _text(_target(run, record)),
+            *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
+            *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
+        )
+    notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
+    predicted = {record["target_from"] for record in records} - {"given", "own"}
+    notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
+    if len(run.models) > 2:
+        notes.append("overlap: of the first two models.")
+    if len(records) > MOST_PROMPTS:
+        notes.append(
+            f"{len(records) - MOST_PROMPTS} of {len(records)} prompts are only in {run.path / 'summary.json'}."
+        )
+    return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
+
+
+def _target(run: Run, record: Mapping) -> str:
+    if record["target_from"] == "own":
+        return "each model's own"
+    return repr(run.target(record["id"])) + ("" if record["target_from"] == "given" else " *")
+
+
+def models(run: Run) -> RenderableType:
+    """One column per model; in parentheses the same number for AND effects alone."""
+    summaries = [run.summary["models"][name] for name in run.models]
+
+    def both(key: str, form: str) -> list[str]:
+        return [f"{_number(x['certified'][key], form)} ({_number(x['and_only'][key], form)})" for x in summaries]
+
+    table = _table()
+    table.add_column("mean over prompts")
+    for label in run.labels.values():
+        table.add_column(_text(label), justify="right")
+    table.add_row("confidence: probability of the target", *(_probability(x["target_probability"]) for x in summaries))
+    table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
+    table.add_row(f"salient effects, above {run.settings['tau']:.0%} of the largest", *both("salient", ".1f"))
+    table.add_row("strength of all effects, nats", *both("strength", ".2f"))
+    table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
+    table.add_row("R² of the top 3% of effects", *both("r2_top_3%", ".4f"))
+    table.add_row("R² of the top 5% of effects", *both("r2_top_5%", ".4f"))
+    table.add_row("cancellation of + and -, over all orders", *both("cancellation", ".3f"))
+    table.add_row("spindle share of the order profile", *both("spindle_share", ".3f"))
+    table.add_row("  misfit of the split into decay and spindle", *both("spindle_misfit", ".3f"))
+    table.add_section()
+    table.add_row("worst certified gap", *(_number(x["worst_gap"], ".1e") for x in summaries))
+    table.add_row("worst identity error / range of v", *(_number(x["worst_identity_error"], ".1e") for x in summaries))
+    table.add_row("tokens evaluated", *(f"{x['tokens']:,}" for x in summaries))
+    table.add_row("seconds of evaluation", *(_number(x["seconds"], ".1f") for x in summaries))
+    notes = "In parentheses: AND effects alone (Harsanyi dividends of the same v)."
+    for label, x in zip(run.labels.values(), summaries, strict=True):
+        if x["without_unit"]:
+            notes += (
+                f" {label}: v(N) = v(∅) in {x['without_unit']} of {x['prompts']} prompts, left out where it divides."
+            )
+    return _titled("Models", table, notes)
+
+
+def orders(run: Run) -> RenderableType:
+    """Order profile: positive and negative strength per order, certified optimum and AND-only."""
+    table = _table()
+    table.add_column("order", overflow="fold", max_width=20)
+    table.add_column("effects")
+    table.add_column("")
+    highest = max(len(run.summary["models"][name]["certified"]["positive"]) for name in run.models)
+    shown = highest if highest <= MOST_ORDERS else MOST_ORDERS - 1
+    for order in range(1, shown + 1):
+        table.add_column(str(order), justify="right")
+    if shown < highest:
+        table.add_column(f"{shown + 1}+", justify="right")
+    for name, label in run.labels.items():
+        for kind, title in (("certified", "AND-OR"), ("and_only", "AND only")):
+            for sign, mark in (("positive", "+"), ("negative", "-")):
+                profile = run.summary["models"][name][kind][sign]
+                cells = profile[:shown] + ([math.fsum(profile[shown:])] if shown < highest else [])
+                first = (_text(label) if kind == "certified" else "", title) if mark == "+" else ("", "")
+                table.add_row(*first, mark, *(_number(100 * x, ".1f") for x in cells))
+        table.add_section()
+    notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive, negative effects."
+    left_out = run.summary["models"][run.models[0]]["without_effects"]
+    if left_out:
+        notes += f" Left out, without effects: {left_out} of {len(run.prompts)} prompts."
+    return _titled(
+        "Order profile: strength per order, % of the strength at the optimum, mean over prompts", table, notes
+    )
+
+
+def pairs(run: Run) -> RenderableType:
+    """One line per pair of models."""
+    table = _table()
+    table.add_column("pair")
+    table.add_column("overlap", justify="right")
+    for k in TRANSFER_K:
+        table.add_column(f"AND top {k}", justify="right")
+        table.add_column(f"OR top {k}", justify="right")
+    for record in run.summary["pairs"]:
+        shares = (_number(record[f"s_{kind}_{k}"], ".0%") for k in TRANSFER_K for kind in ("and", "or"))
+        names = " | ".join(run.labels[name] for name in record["models"])
+        table.add_row(_text(names), _number(record["overlap"], ".3f"), *shares)
+    notes = (
+        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common.\n"
+        "top k: share of the k strongest that both models have."
+    )
+    return _titled("Pairs of models", table, notes)
+
+
+def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> RenderableType:
+    """The strongest effects of one prompt in words. `effect_name(words, subset, is_or, longest)` spells one out."""
+    values, solution = run.values[model][prompt_id], run.effects[model][prompt_id]
+    ranked = metrics.ranking(solution.and_effects, solution.or_effects)
+    scale, strongest = metrics.output_range(values.v), max(abs(ranked.effect), default=1.0)
+    top = min(top, int((abs(ranked.effect) > metrics.NEGLIGIBLE * strongest).sum()))
+    table = _table()
+    table.add_column("", justify="right")
+    table.add_column("kind")
+    table.add_column("order", justify="right")
+    table.add_column("words")
+    table.add_column("effect", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("-", justify="right")
+    table.add_column("+")
+    for rank, (is_or, subset, effect) in enumerate(
+        zip(ranked.is_or[:top], ranked.subset[:top].tolist(), ranked.effect[:top].tolist(), strict=True), start=1
+    ):
+        bar = "█" * round(BAR * abs(effect) / strongest)
+        table.add_row(
+            str(rank),
+            "OR" if is_or else "AND",
+            str(subset.bit_count()),
+            _text(effect_name(values.players, subset, bool(is_or), 40)),
+            f"{effect:+.3f}",
+            _number(abs(effect) / scale if scale else None, ".0%"),
+            *((bar, "") if effect < 0 else ("", bar)),
+        )
+    notes = "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of |v(N) - v(∅)|."
+    return _titled(f"Strongest effects on the log-odds of {values.target!r}", table, notes)
+
+
+def noise_floor(values: Values) -> RenderableType:
+    """What the measured noise of v means for the effects of each order."""
+    size = values.forward_noise
+    orders = ", ".join(f"{size * 2 ** (order / 2):.1e}" for order in range(1, len(values.players) + 1))
+    return _text(
+        f"Forward noise of v: {size:.1e} nats on {min(SAMPLE, len(values.v))} masks evaluated again, bound "
+        f"{values.measured_noise:.1e} on all. "
+        f"AND-only effects of order 1, 2, ... are known to within {orders}."
+    )
+
+
+def certificate(run: Run) -> Text:
+    """How far from exact and from optimal the worst solution is."""
+    worst = run.summary["worst"]
+    gap, error = worst["gap"], worst["identity_error"]
+    where = f" ({gap['prompt']}, {run.labels[gap['model']]})" if len(run.prompts) > 1 else ""
+    line = (
+        f"Worst certified gap {_number(gap['value'], '.1e')}{where}: every solution is within that of the least "
+        f"strength possible. Worst identity error {_number(error['value'], '.1e')} of the range of v."
+    )
+    if worst["not_converged"]:
+        line += (
+            f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path / 'effects'}."
+        )
+    return _text(line)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+
+
+def _titled(title: str, table: Table, notes: str) -> Group:
+    return Group(_text(title, "bold"), Text(), table, _text(notes, "dim"))
+
+
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) != "\n"} | {0x7F: 0x2421}
+_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+"""Control characters -> what shows them: text from prompts must not command the terminal."""
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(text.translate(_PICTURES), style=style)
+
+
+def _spaced(tables: Sequence[RenderableType]) -> list[RenderableType]:
+    return [part for table in tables for part in (table, Text())]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.0005 else f"{value:.0e}"
