@@ -36,6 +36,10 @@ _EXPORTS = {
     "optimal_strength": "andor.solvers",
     "optimal_effects": "andor.solvers",
     "compare": "andor.runs.compare",
+    "explain": "andor.runs.explain",
+    "Explanation": "andor.runs.explanation",
+    "Run": "andor.runs.run",
+    "read": "andor.runs.run",
 }
 _MODULES = {
     "figures": "andor.figures",
@@ -46,7 +50,6 @@ _MODULES = {
     "penalties": "andor.core.penalties",
     "solvers": "andor.solvers",
     "spindle": "andor.measures.spindle",
-    "store": "andor.runs.store",
 }
 """Short names of modules that users work with."""
 

@@ -2,12 +2,12 @@
 
 import sys
 
-from andor.show.signals import end_when_interrupted
+from andor.show.interrupts import end_at_once
 
 
 def main() -> int:
     """Run the command line of this process; returns the exit code, as `andor.show.cli.main`."""
-    end_when_interrupted()
+    end_at_once()
     from andor.show import cli
 
     return cli.main()

@@ -22,7 +22,7 @@ import numpy as np
 import andor
 from andor.core import lattice
 from andor.figures.convergence import compared
-from andor.figures.effects import effect_name
+from andor.core.effects import effect_name
 from andor.measures import metrics
 from andor.measures.metrics import Pair
 from andor.runs import results, store

@@ -83,9 +83,14 @@ def n_processes() -> int:
     return sys.modules["jax"].process_count() if _initialised() else 1
 
 
+def this_process() -> int:
+    """Which of them this is, from 0."""
+    return sys.modules["jax"].process_index() if _initialised() else 0
+
+
 def is_first() -> bool:
     """Whether this is process 0, the one that writes files and speaks to a person."""
-    return not _initialised() or sys.modules["jax"].process_index() == 0
+    return this_process() == 0
 
 
 def spans(mesh: Any) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float, Int
 
 from andor.core.values import Values
 from andor.devices import processes as hosts
@@ -115,6 +116,29 @@ def evaluate_all(
     return schedule.run(taken, begin, finish, progress or (lambda index, masks: None), again=again)
 
 
+def evaluate_masks(
+    model: LanguageModel, prompt: Prompt, subsets: Int[np.ndarray, "k"], *, target: str, baseline: str = "auto"
+) -> Float[np.ndarray, "k"]:
+    """v of some masks of a prompt, each evaluated from scratch.
+
+    Args:
+      model, prompt, baseline: as for `evaluate`.
+      subsets: which masks; index as in `andor.lattice`.
+      target: exact continuation to explain.
+
+    Raises:
+      ValueError: as `evaluate`.
+    """
+    tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
+    check_fits(model.name, model.decoder.config, prompt, tokenized)
+    embedding = _baseline_of(model, tokenized, baseline)
+    again = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
+    with jax.default_matmul_precision(MATMUL_PRECISION):
+        for step in again.steps():
+            step.done.block_until_ready()
+        return again.values()
+
+
 def _check_kinds(model: object, *prompts: object) -> None:
     if not isinstance(model, LanguageModel) or not all(isinstance(prompt, Prompt) for prompt in prompts):
         raise ValueError(
@@ -151,11 +175,16 @@ def _begin(
         target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
     tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
     check_fits(model.name, model.decoder.config, prompt, tokenized)
-    embedding = None
-    if tokenized.baseline_id == NO_TOKEN:
-        embedding = _baseline_embedding(*nnx.split(model.decoder), baseline)
+    embedding = _baseline_of(model, tokenized, baseline)
     evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, limit, in_flight)
     return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
+
+
+def _baseline_of(model: LanguageModel, tokenized: TokenizedPrompt, baseline: str) -> jax.Array | None:
+    """The embedding that masks, where it is no token's."""
+    if tokenized.baseline_id != NO_TOKEN:
+        return None
+    return _baseline_embedding(*nnx.split(model.decoder), baseline)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

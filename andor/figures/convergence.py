@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
+from andor.core.effects import effect_name
 from andor.figures import style
-from andor.figures.effects import effect_name
 from andor.measures import metrics
 from andor.runs import results
-from andor.runs.store import Run
+from andor.runs.results import Run
 
 TOP = 15
 """Effects drawn per prompt, at most."""
@@ -48,7 +48,7 @@ def compared(run: Run, prompt_id: str) -> list[Effect]:
     """Effects that are salient in a model of the first pair, strongest (in either model) first."""
     pairs = [results.optimum(run, model, prompt_id) for model in run.models[:2]]
     scales = [results.value_range(run, model, prompt_id) for model in run.models[:2]]
-    chosen = [metrics.salient(*pair, run.settings["tau"]) for pair in pairs]
+    chosen = [metrics.salient(*pair, run.tau) for pair in pairs]
     effects = [
         Effect(
             int(subset),
@@ -167,7 +167,7 @@ def _plot_heading(ax, text: str) -> None:
 
 
 def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:
-    values = run.values[run.models[0]][prompt_id]
+    values = run[run.models[0], prompt_id].values
     shared = sum(effect.shared for effect in effects)
     reach = max(abs(value) for effect in effects for value in effect.values)
     for side, (ax, model) in enumerate(zip(axes, run.models[:2], strict=True)):

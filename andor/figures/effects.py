@@ -8,47 +8,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from andor.core.effects import effect_name
 from andor.figures import style
 from andor.measures import metrics
 
 LONGEST = 44
 """Characters of an effect's name in a figure; a longer one loses words in its middle."""
-
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-
-
-def effect_name(
-    words: Sequence[str], subset: int | np.integer, is_or: bool | np.bool_, longest: int | None = None
-) -> str:
-    """An effect in words: its players joined by ∧ or ∨; a word that is two players is told apart by its number.
-
-    Args:
-      words: text of each player.
-      subset: subset index.
-      is_or: OR effect.
-      longest: characters allowed; words in the middle become one "…" with the number of players after it.
-    """
-    words = [" ".join(word.split()) for word in words]
-    chosen = [
-        word if words.count(word) == 1 else word + str(words[: player + 1].count(word)).translate(_SUBSCRIPTS)
-        for player, word in enumerate(words)
-        if subset >> player & 1
-    ]
-    sign = " ∨ " if is_or else " ∧ "
-    name = sign.join(chosen)
-    if longest is None or len(name) <= longest:
-        return name
-    for kept in range(len(chosen) - 1, 1, -1):
-        head = chosen[: (kept + 1) // 2]
-        name = sign.join([*head, "…", *chosen[len(chosen) - kept // 2 :]]) + f" ({len(chosen)} words)"
-        if len(name) <= longest:
-            return name
-    # Even two of the words are too long: cut each of them.
-    room = max(3, (longest - len(f" {sign} …{sign} (10 words)")) // min(2, len(chosen)))
-    cut = [word if len(word) <= room else word[: room - 1] + "…" for word in (chosen[0], chosen[-1])]
-    if len(chosen) == 1:
-        return chosen[0][: longest - 1] + "…"
-    return sign.join(cut) if len(chosen) == 2 else f"{cut[0]}{sign}…{sign}{cut[1]} ({len(chosen)} words)"
 
 
 def plot(

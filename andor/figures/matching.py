@@ -13,8 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from andor.figures import style
 from andor.measures import metrics
 from andor.runs import results
-from andor.runs.results import SHARES, TOP_K
-from andor.runs.store import Run
+from andor.runs.results import SHARES, TOP_K, Run
 
 _PER_ROW = 3  # panels of sorted values side by side
 
@@ -24,7 +23,7 @@ def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
     return {
         model: {
             p.id: [
-                metrics.matching(run.values[model][p.id].v, *results.optimum(run, model, p.id), k)
+                metrics.matching(run[model, p.id].values.v, *results.optimum(run, model, p.id), k)
                 for k in results.top_counts(p.n_players)
             ]
             for p in run.prompts
@@ -41,7 +40,7 @@ def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
     """
     found = {}
     for p in run.prompts:
-        v = run.values[model][p.id].v
+        v = run[model, p.id].values.v
         tops = [metrics.logic_model(*results.optimum(run, model, p.id), k) for k in results.top_counts(p.n_players)]
         spread = np.ptp(v) or np.nan
         found[p.id] = [float(np.abs(v - top).mean() / spread) for top in tops]
@@ -95,7 +94,7 @@ def caption(run: Run) -> str:
     found = matches(run)
     shown = representative(found)
     prompt = next(p for p in run.prompts if p.id == shown)
-    target = run.values[run.models[0]][shown].target
+    target = run[run.models[0], shown].target
     parts = []
     for model in run.models:
         medians = _medians(found[model])
@@ -121,8 +120,8 @@ def _claim(found) -> str:
 
 
 def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: float) -> None:
-    v = run.values[model][prompt_id].v
-    bound = run.effects[model][prompt_id].noise_bound
+    v = run[model, prompt_id].values.v
+    bound = run[model, prompt_id].solution.noise_bound
     by_value = np.argsort(v, kind="stable")
     rank = np.arange(1, v.size + 1)
     logic = metrics.logic_model(*results.optimum(run, model, prompt_id), TOP_K)

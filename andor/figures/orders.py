@@ -17,7 +17,7 @@ from andor.figures import style
 from andor.measures import metrics
 from andor.measures.spindle import spindle_split
 from andor.runs import results
-from andor.runs.store import Run
+from andor.runs.results import Run
 
 METHODS: dict[str, results.PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from andor.figures import style
 from andor.measures import metrics
 from andor.runs import results
-from andor.runs.store import Run
+from andor.runs.results import Run
 
 FLOOR = 1e-4
 """Lowest strength drawn, a share of the strongest effect. Solvers leave dust below it where an effect is zero."""
@@ -30,9 +30,7 @@ def curves(run: Run, model: str, pair_of) -> np.ndarray:
 
 def salient_counts(run: Run, model: str, pair_of) -> np.ndarray:
     """Number of salient effects of every prompt, at the run's tau."""
-    return np.array(
-        [metrics.salient_count(*pair_of(run, model, p), run.settings["tau"]) for p in results.prompt_ids(run)]
-    )
+    return np.array([metrics.salient_count(*pair_of(run, model, p), run.tau) for p in results.prompt_ids(run)])
 
 
 def plot(run: Run) -> Figure:
@@ -66,7 +64,7 @@ def caption(run: Run) -> str:
         f"Sparsity. Strength |I(S)| of all AND and OR effects in descending order, each prompt divided by its "
         f"strongest effect, both axes logarithmic: thin lines {len(run.prompts)} prompts, thick line their median; "
         f"dashed: AND effects only (Harsanyi dividends) in place of the certified optimum. Dotted: the threshold "
-        f"τ = {run.settings['tau']:g}. Circles: the median number of salient effects, with the smallest and largest "
+        f"τ = {run.tau:g}. Circles: the median number of salient effects, with the smallest and largest "
         f"in brackets: {'; '.join(parts)}."
     )
 
@@ -83,7 +81,7 @@ def _claim(run: Run) -> str:
 
 
 def _plot_model(ax, run: Run, model: str, colour: str) -> None:
-    tau = run.settings["tau"]
+    tau = run.tau
     ax.set_xscale("log")
     ax.set_yscale("log")
     for pair_of, shade, dashes in ((results.and_only, style.AND_ONLY, "--"), (results.optimum, colour, "-")):

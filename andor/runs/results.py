@@ -5,16 +5,14 @@ NumPy only: importing this module imports neither jax nor matplotlib.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from andor.core import lattice
 from andor.measures import metrics
 from andor.measures.metrics import Pair
-from andor.runs.store import Run
 
 TOP_K = 100
 """Effects of the logic model: "around 100" of 2 * 2**10 suffice (arXiv 2305.01939)."""
@@ -28,25 +26,25 @@ TRANSFER_K = (10, 50)
 FAINT = 0.005
 """Below this share of the total strength an order's cancellation is not drawn: it would be one of solver dust."""
 
+Run = Mapping
+
 PairOf = Callable[[Run, str, str], Pair]
 """`optimum` or `and_only`: called as pair_of(run, model, prompt_id)."""
 
 
 def optimum(run: Run, model: str, prompt_id: str) -> Pair:
     """(AND effects, OR effects) of the saved solution."""
-    solution = run.effects[model][prompt_id]
-    return solution.and_effects, solution.or_effects
+    return run[model, prompt_id].effects
 
 
 def and_only(run: Run, model: str, prompt_id: str) -> Pair:
     """Harsanyi dividends (arXiv 2305.01939): the one set of AND effects that adds up to v, noise and all; no OR."""
-    v = run.values[model][prompt_id].v
-    return lattice.moebius(v), np.zeros_like(v)
+    return run[model, prompt_id].and_only
 
 
 def value_range(run: Run, model: str, prompt_id: str) -> float:
     """|v(N) - v(∅)|, the unit in which models and prompts are compared."""
-    return metrics.output_range(run.values[model][prompt_id].v)
+    return run[model, prompt_id].range
 
 
 def prompt_ids(run: Run) -> tuple[str, ...]:

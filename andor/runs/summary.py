@@ -21,8 +21,7 @@ from andor.core.lattice import n_players_of
 from andor.measures import metrics
 from andor.measures.spindle import spindle_split
 from andor.runs import results
-from andor.runs.results import SHARES, TOP_K, TRANSFER_K, mean_of_defined
-from andor.runs.store import Run
+from andor.runs.results import SHARES, TOP_K, TRANSFER_K, Run, mean_of_defined
 
 KINDS: dict[str, results.PairOf] = {"certified": results.optimum, "and_only": results.and_only}
 """Name in the summary -> where the effects come from."""
@@ -39,13 +38,13 @@ def summarise(run: Run) -> dict:
                   not_converged: number of solutions that missed their tolerance
     """
     prompts = {
-        record["id"]: {
-            "target": run.target(record["id"]),
-            "n_players": len(record["players"]),
-            "models": {name: _prompt_numbers(run, name, record["id"]) for name in run.models},
-            "pairs": [_pair_numbers(run, pair, record["id"]) for pair in itertools.combinations(run.models, 2)],
+        prompt.id: {
+            "target": None if run.target_from(prompt) == "own" else run[run.models[0], prompt.id].target,
+            "n_players": prompt.n_players,
+            "models": {name: _prompt_numbers(run, name, prompt.id) for name in run.models},
+            "pairs": [_pair_numbers(run, pair, prompt.id) for pair in itertools.combinations(run.models, 2)],
         }
-        for record in run.records
+        for prompt in run.prompts
     }
     return {
         "models": {name: _model_numbers(run, name, prompts) for name in run.models},
@@ -84,7 +83,7 @@ def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
     the range of v), status, steps, tokens, seconds (of the evaluation), certified and and_only (`_effect_numbers`).
     """
-    values, solution = run.values[name][prompt_id], run.effects[name][prompt_id]
+    values, solution = run[name, prompt_id].values, run[name, prompt_id].solution
     rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     error, spread = float(np.abs(values.v - rebuilt).max()), float(np.ptp(values.v))
     return {
@@ -96,10 +95,7 @@ def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
         "steps": int(solution.steps),
         "tokens": values.tokens_evaluated,
         "seconds": values.seconds,
-        **{
-            kind: _effect_numbers(values.v, pair_of(run, name, prompt_id), run.settings["tau"])
-            for kind, pair_of in KINDS.items()
-        },
+        **{kind: _effect_numbers(values.v, pair_of(run, name, prompt_id), run.tau) for kind, pair_of in KINDS.items()},
     }
 
 

@@ -2,7 +2,7 @@
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
 Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
-code 2. Ctrl-C and SIGTERM end a run after the prompt it is at; the same command goes on with it.
+code 2. Ctrl-C and SIGTERM end the program at once; what a run has saved is whole, and the same command goes on with it.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import io
 import os
 import re
 import shlex
-import signal
 import sys
 import time
 import warnings
@@ -22,7 +21,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from andor.show.signals import end_when_interrupted, stop_when_asked
+from andor.show.interrupts import say_at_end
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 SolverName = Literal["auto", "exact", "first-order", "published"]
@@ -36,7 +35,7 @@ def _optional(metavar: str):
 Words = Annotated[tuple[str, ...], _optional("WORD ...")]
 Text = Annotated[str | None, _optional("TEXT")]
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
-Folder = Annotated[Path | None, _optional("DIR")]
+Root = Annotated[str | None, _optional("DIR | URL")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +73,17 @@ class Compare:
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
     distributed: Annotated[str | None, _optional("auto | HOST:PORT,N,I")] = None
     """Join other processes: as Slurm, a TPU pod or Kubernetes say, or as process I of N, with process 0 at HOST:PORT. A
-    --mesh of all devices is then one model over all processes; without one each takes prompts of its own."""
+    --mesh of all devices is then one model over all processes; without one each takes a shard of the prompts."""
+    shard: Annotated[str | None, _optional("I/N")] = None
+    """Work on the I-th of N parts of the prompts. Default: as a Slurm array, an indexed Kubernetes job or --distributed
+    says, else on all of them. N may change between starts; whoever comes last writes the summary."""
+    reuse: Root = None
+    """Another root whose values may be used, after a sample of masks was evaluated again and agrees."""
     strict: Flag = False
     """End at the first prompt that fails. Default: leave it out, and say so."""
-    out: Folder = None
-    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
+    out: Root = None
+    """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
+    Default: a new one under runs/."""
     debug: Flag = False
     """Show the traceback of an error."""
 
@@ -90,21 +95,23 @@ class Compare:
             if self.out is None:
                 raise ValueError("--distributed needs --out: one run directory that all processes see.")
             _join(self.distributed)
-        more = {"own_targets": self.own_targets, "solver": _solver(self.solver), "tau": self.tau, "strict": self.strict}
-        run = _compare(self, self.models, prompts, command, left_out=left_out, **more)
+        more = {name: getattr(self, name) for name in ("own_targets", "tau", "strict", "shard", "reuse")}
+        run = _compare(self, self.models, prompts, command, left_out=left_out, solver=_solver(self.solver), **more)
 
-        from andor import figures
-        from andor.devices import processes as hosts
+        from andor.devices import processes
         from andor.show import tables
 
-        hosts.agree(0)  # who ends early would end the others
-        if not hosts.is_first():
-            return
+        processes.agree(0)  # who ends early would end the others
+        from andor.runs.cache import explanation_path
 
-        console = _console()
-        console.print(tables.comparison(run))
-        console.print(tables.certificate(run))
-        _print_files(console, run.path, figures.draw(run), start)
+        if not run.summary:
+            left = sum(not explanation_path(run.path, *key).exists() for key in run)
+            print(f"This shard is done; {left} of {len(run)} explanations are left to others. Run: {run.path}")
+        elif processes.is_first():
+            console = _console()
+            console.print(tables.comparison(run))
+            console.print(tables.certificate(run))
+            _finish(console, run, start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +139,9 @@ class Extract:
     """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
-    out: Folder = None
-    """The run directory: new, empty, or of a run to go on with. Default: a new one under runs/."""
+    out: Root = None
+    """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
+    Default: a new one under runs/."""
     debug: Flag = False
     """Show the traceback of an error."""
 
@@ -144,17 +152,15 @@ class Extract:
         prompt = _one_prompt(self)
         run = _compare(self, (self.model,), [prompt], command, strict=True)
 
-        from andor import figures
-        from andor.figures import effects
         from andor.runs.results import TOP_K
         from andor.show import tables
 
-        values = run.values[self.model][prompt.id]
+        explanation = run[self.model, prompt.id]
+        values = explanation.values
         console = _console()
-        console.print(tables.effects(run, self.model, prompt.id, self.top, effects.effect_name))
+        console.print(tables.effects(explanation, self.top))
         console.print()
-        numbers = run.summary["prompts"][prompt.id]["models"][self.model]
-        certified = numbers["certified"]
+        certified = run.summary["prompts"][prompt.id]["models"][self.model]["certified"]
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
             f"{values.target_probability:.3g}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
@@ -164,24 +170,26 @@ class Extract:
         if self.noise == "measured":
             console.print(tables.noise_floor(values))
         console.print(tables.certificate(run))
-        _print_files(console, run.path, figures.draw(run, top=self.top), start)
+        _finish(console, run, start, top=self.top)
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
     """Draw the figures of a finished run again, from its saved arrays alone."""
 
-    directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """The run directory."""
+    directory: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The folder of a run, or the root that holds it."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         del command
         start = time.perf_counter()
-        from andor import figures
+        from andor.runs.run import read
+        from andor.show.draw import draw
 
-        _print_files(_console(), self.directory, figures.draw(self.directory), start)
+        run = read(self.directory)
+        _print_files(_console(), run.path, draw(run), start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.run(shlex.join(["andor", *arguments]).encode(errors="backslashreplace").decode())
     except SystemExit as done:
         return int(done.code or 0)
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         if command is not None and command.debug:
             raise
         return _leave(_report(error))
@@ -318,15 +326,7 @@ def _parse(arguments: list[str]):
         raise
 
 
-class _Ended(Exception):
-    """A run that stopped as a signal asked; `by` is the signal's number."""
-
-    def __init__(self, message: str, by: int):
-        super().__init__(message)
-        self.by = by
-
-
-def _report(error: BaseException) -> int:
+def _report(error: Exception) -> int:
     """Say what went wrong in one line; the exit code."""
     said, notes = str(error), getattr(error, "__notes__", ())
     if isinstance(error, OSError) and error.filename is None:
@@ -334,10 +334,6 @@ def _report(error: BaseException) -> int:
     if said and said[-1] not in ".!?" and notes:
         said += "."
     message = _one_line(" ".join([said, *notes]))
-    if isinstance(error, _Ended):
-        return _say(message, 128 + error.by)
-    if isinstance(error, KeyboardInterrupt):
-        return _say(f"interrupted. {message}".rstrip(), 128 + signal.SIGINT)
     if isinstance(error, BrokenPipeError):  # `andor ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -431,63 +427,60 @@ def _one_prompt(settings):
 
 def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
-    from andor.devices import processes as hosts
     from andor.devices.mesh import read_mesh
     from andor.models import load_tokenizer
     from andor.prompts import player_table
-    from andor.runs import store
     from andor.runs.compare import compare
-    from andor.runs.resume import Stopped
+    from andor.runs.recipe import model_labels
     from andor.show import tables
 
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     if len(prompts) == 1:
-        labels = dict(zip(names, store.model_labels(tuple(names)), strict=True))
+        labels = dict(zip(names, model_labels(tuple(names)), strict=True))
         console = _console()
         tokenizers = {name: load_tokenizer(name) for name in names}
         console.print(tables.players(player_table(prompts[0], tokenizers, settings.baseline), labels))
         console.print()
     # To the microsecond: two runs that start in the same second do not want the same directory.
-    out = settings.out or Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
+    out = settings.out or str(Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f"))
+    begun = []  # what has been computed, and is therefore there
+    with_out = "" if settings.out else f" with --out {out}"
 
-    def finished() -> str:
-        with_out = "" if settings.out else f" with --out {out}"
-        begun = (out / "settings.json").exists()
+    def what_is_left() -> str:
         return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
 
+    say_at_end(what_is_left)
     try:
-        with stop_when_asked(finished) as asked, _progress_bars(names) as progress:
-            try:
-                run = compare(
-                    names,
-                    prompts,
-                    out=out,
-                    noise=settings.noise,
-                    baseline=settings.baseline,
-                    dtype=settings.dtype,
-                    mesh=mesh,
-                    command=command,
-                    progress=progress,
-                    stop=asked,
-                    **more,
-                )
-            except Stopped as error:
-                raise _Ended(str(error), asked.number) from error
-            if asked() and hosts.n_processes() == 1:  # who ends early would end the others
-                raise _Ended("stopped as asked, with all solved and no figures drawn.", asked.number)
-            return run
-    except (_Ended, KeyboardInterrupt, OSError, RuntimeError, MemoryError) as error:
-        if finished():
-            error.add_note(finished())
+        with _progress_bars(names, begun) as progress:
+            run = compare(
+                names,
+                prompts,
+                out=out,
+                noise=settings.noise,
+                baseline=settings.baseline,
+                dtype=settings.dtype,
+                mesh=mesh,
+                command=command,
+                progress=progress,
+                **more,
+            )
+    except (OSError, RuntimeError, MemoryError) as error:
+        if what_is_left():
+            error.add_note(what_is_left())
         raise
+    say_at_end(lambda: f"All is computed, and no figures are drawn. Run: {run.path}")
+    made = run.counts
+    there, reused = sum(made.values()) - made["solved"], made["reused"] + made["kept"]
+    print(f"Values: evaluated {made['evaluated']}, reused {reused} of {there}. Effects: solved {made['solved']}.\n")
+    return run
 
 
 @contextlib.contextmanager
-def _progress_bars(names: Sequence[str]) -> Iterator:
-    """Bars on stderr, one per stage and model, with the time left of the stage."""
+def _progress_bars(names: Sequence[str], begun: list[str]) -> Iterator:
+    """Bars on stderr, one per stage and model, with the time left of the stage; `begun` gets the name of each."""
     from rich import progress
 
-    from andor.runs.store import model_labels
+    from andor.runs.recipe import model_labels
 
     class Rate(progress.ProgressColumn):
         """Masks, or whatever the stage counts, per second."""
@@ -510,6 +503,7 @@ def _progress_bars(names: Sequence[str]) -> Iterator:
     bars = progress.Progress(*columns, console=_console(stderr=True))
 
     def report(stage: str, model: str, done: int, total: int) -> None:
+        begun.append(stage)
         bars.start()  # not before there is a bar: bad input gets its one line and no more
         if (stage, model) not in tasks:
             tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total, unit=units[stage])
@@ -531,6 +525,13 @@ def _console(stderr: bool = False):
     return console
 
 
+def _finish(console, run, start: float, top: int = 12) -> None:
+    """Draw the figures of a run unless they are there, and say where all is."""
+    from andor.show.draw import draw, up_to_date
+
+    _print_files(console, run.path, up_to_date(run) or draw(run, top=top), start)
+
+
 def _print_files(console, run: Path, files: Sequence[Path], start: float) -> None:
     console.print()
     names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
@@ -545,8 +546,3 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-if __name__ == "__main__":
-    end_when_interrupted()
-    sys.exit(main())

@@ -11,13 +11,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from andor.core.effects import effect_name
+from andor.core.lattice import subset_of
 from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
-from andor.measures import metrics
-from andor.prompts import PlayerRow
+from andor.prompts import PlayerRow, Prompt
+from andor.runs.explanation import Explanation
 from andor.runs.results import TOP_K, TRANSFER_K
-from andor.runs.store import Run
+from andor.runs.run import Run
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
@@ -128,33 +130,31 @@ def prompts(run: Run) -> RenderableType:
         table.add_column(_text(label), justify="right", overflow="fold", max_width=18)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
-    records = run.records
-    for record in records[:MOST_PROMPTS]:
-        numbers = run.summary["prompts"][record["id"]]
+    for prompt in run.prompts[:MOST_PROMPTS]:
+        numbers = run.summary["prompts"][prompt.id]
         each = [numbers["models"][name] for name in run.models]
         table.add_row(
-            _text(record["id"]),
+            _text(prompt.id),
             str(numbers["n_players"]),
-            _text(_target(run, record)),
+            _text(_target(run, prompt, numbers)),
             *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
-    predicted = {record["target_from"] for record in records} - {"given", "own"}
+    predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
         notes.append("overlap: of the first two models.")
-    if len(records) > MOST_PROMPTS:
-        notes.append(
-            f"{len(records) - MOST_PROMPTS} of {len(records)} prompts are only in {run.path / 'summary.json'}."
-        )
+    if len(run.prompts) > MOST_PROMPTS:
+        hidden = len(run.prompts) - MOST_PROMPTS
+        notes.append(f"{hidden} of {len(run.prompts)} prompts are only in {run.path / 'prompts.csv'}.")
     return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
 
 
-def _target(run: Run, record: Mapping) -> str:
-    if record["target_from"] == "own":
+def _target(run: Run, prompt: Prompt, numbers: Mapping) -> str:
+    if numbers["target"] is None:
         return "each model's own"
-    return repr(run.target(record["id"])) + ("" if record["target_from"] == "given" else " *")
+    return repr(numbers["target"]) + ("" if prompt.target is not None else " *")
 
 
 def models(run: Run) -> RenderableType:
@@ -170,7 +170,7 @@ def models(run: Run) -> RenderableType:
         table.add_column(_text(label), justify="right")
     table.add_row("confidence: probability of the target", *(_probability(x["target_probability"]) for x in summaries))
     table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
-    table.add_row(f"salient effects, above {run.settings['tau']:.0%} of the largest", *both("salient", ".1f"))
+    table.add_row(f"salient effects, above {run.tau:.0%} of the largest", *both("salient", ".1f"))
     table.add_row("strength of all effects, nats", *both("strength", ".2f"))
     table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
     table.add_row("R² of the top 3% of effects", *both("r2_top_3%", ".4f"))
@@ -240,12 +240,8 @@ def pairs(run: Run) -> RenderableType:
     return _titled("Pairs of models", table, notes)
 
 
-def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> RenderableType:
-    """The strongest effects of one prompt in words. `effect_name(words, subset, is_or, longest)` spells one out."""
-    values, solution = run.values[model][prompt_id], run.effects[model][prompt_id]
-    ranked = metrics.ranking(solution.and_effects, solution.or_effects)
-    scale, strongest = metrics.output_range(values.v), max(abs(ranked.effect), default=1.0)
-    top = min(top, int((abs(ranked.effect) > metrics.NEGLIGIBLE * strongest).sum()))
+def effects(explanation: Explanation, top: int) -> RenderableType:
+    """The strongest effects of one prompt, in words."""
     table = _table()
     table.add_column("", justify="right")
     table.add_column("kind")
@@ -255,21 +251,24 @@ def effects(run: Run, model: str, prompt_id: str, top: int, effect_name) -> Rend
     table.add_column("share", justify="right")
     table.add_column("-", justify="right")
     table.add_column("+")
-    for rank, (is_or, subset, effect) in enumerate(
-        zip(ranked.is_or[:top], ranked.subset[:top].tolist(), ranked.effect[:top].tolist(), strict=True), start=1
-    ):
-        bar = "█" * round(BAR * abs(effect) / strongest)
+    shown = explanation.top(top)
+    for rank, each in enumerate(shown, start=1):
+        bar = "█" * round(BAR * abs(each.effect) / abs(shown[0].effect))
+        name = effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 40)
         table.add_row(
             str(rank),
-            "OR" if is_or else "AND",
-            str(subset.bit_count()),
-            _text(effect_name(values.players, subset, bool(is_or), 40)),
-            f"{effect:+.3f}",
-            _number(abs(effect) / scale if scale else None, ".0%"),
-            *((bar, "") if effect < 0 else ("", bar)),
+            each.kind,
+            str(each.order),
+            _text(name),
+            f"{each.effect:+.3f}",
+            f"{each.share:.0%}",
+            *((bar, "") if each.effect < 0 else ("", bar)),
         )
-    notes = "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of |v(N) - v(∅)|."
-    return _titled(f"Strongest effects on the log-odds of {values.target!r}", table, notes)
+    notes = (
+        "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of the strength of all "
+        "effects, the sum of their sizes."
+    )
+    return _titled(f"Strongest effects on the log-odds of {explanation.target!r}", table, notes)
 
 
 def noise_floor(values: Values) -> RenderableType:
@@ -293,9 +292,7 @@ def certificate(run: Run) -> Text:
         f"strength possible. Worst identity error {_number(error['value'], '.1e')} of the range of v."
     )
     if worst["not_converged"]:
-        line += (
-            f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path / 'effects'}."
-        )
+        line += f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path}."
     return _text(line)
 
 

@@ -1,0 +1,118 @@
+"""What a root holds: v under content keys, and the explanations of its runs. Get it, or compute it and put it there.
+
+    ROOT/
+      values/<folder>/<prompt id>.<key>.npz   v on all masks, as soon as it is evaluated; every run of the root uses it
+      unfinished.json                         the recipe that is under way (`andor.runs.recipe`)
+      <run>/                                  what `andor.runs.run` describes
+        <folder>/<prompt id>.npz              an explanation: v, effects, certificate, words
+
+A content key is the sha256 of all that decides a result, so that resume, reuse between runs, repair of damage and
+several processes are one thing: what is there under the key is taken, all else is made. Two processes that make the
+same at once waste time and nothing else, since files are written whole. What is damaged is set aside as NAME.damaged.
+"""
+
+import dataclasses
+import hashlib
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from andor.core.values import Values
+from andor.runs import files
+from andor.runs.explanation import ROUNDING, Explanation, check_probability, read_explanation
+from andor.runs.files import AnyPath, Damaged
+
+KEY_DIGITS = 12
+"""Of a content key in a file's name. The whole key is in the file."""
+
+Result = TypeVar("Result")
+
+
+def model_folder(name: str) -> str:
+    """Directory name of a model in a root: readable, safe on every file system, different for different names.
+
+    "tiny-llama" and hub ids ("Qwen/Qwen2.5-7B" -> "Qwen--Qwen2.5-7B") stay as they are; from any other name its last
+    part is kept and a digest of the whole added ("/data/my model" -> "my_model@5c0e68b3").
+    """
+    part = r"\w([\w.-]*\w)?"
+    if re.fullmatch(f"{part}(/{part})?", name, re.ASCII) and "--" not in name and len(name) <= 100:
+        return name.replace("/", "--")
+    last = re.sub(r"[^\w.-]", "_", Path(name).name, flags=re.ASCII).strip(".")[:60]
+    # "@" cannot come from the branch above.
+    return f"{last or 'model'}@{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def values_path(root: AnyPath, model: str, prompt_id: str, key: str) -> AnyPath:
+    """Where v of a prompt under a model lies."""
+    return root / "values" / model_folder(model) / f"{prompt_id}.{key[:KEY_DIGITS]}.npz"
+
+
+def explanation_path(run: AnyPath, model: str, prompt_id: str) -> AnyPath:
+    """Where the explanation of a prompt under a model lies."""
+    return run / model_folder(model) / f"{prompt_id}.npz"
+
+
+def get(path: AnyPath, read: Callable[..., Result], *arguments: object) -> Result | None:
+    """read(path, *arguments); None where there is no file. What is damaged is set aside, with a warning."""
+    try:
+        return read(path, *arguments)
+    except FileNotFoundError:
+        return None
+    except Damaged as error:
+        kept = files.set_aside(path)
+        warnings.warn(f"{error} It is made anew, and the old file kept as {kept.name}.", stacklevel=2)
+        return None
+
+
+def save_values(root: AnyPath, model: str, prompt_id: str, values: Values, *, key: str, made_by: str) -> None:
+    """Write v of one prompt under one model. Raises as `files.write_arrays`."""
+    content = {field.name: getattr(values, field.name) for field in dataclasses.fields(Values)}
+    files.write_arrays(values_path(root, model, prompt_id, key), content | {"key": key, "made_by": made_by})
+
+
+def read_values(path: AnyPath, key: str) -> tuple[Values, str]:
+    """(v of one prompt, what it was made by), checked.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      Damaged: it is not what was written, is of another key, or its p is not that of v(N).
+      OSError: it could not be read.
+    """
+    arrays = files.read_arrays(path)
+    try:
+        if arrays["key"].item() != key:
+            raise ValueError("it holds the values of another model, prompt or target.")
+        plain = {field.name: arrays[field.name] for field in dataclasses.fields(Values)}
+        players = tuple(plain["players"].tolist())
+        if plain["v"].dtype != np.float64 or plain["v"].shape != (2 ** len(players),):
+            raise ValueError(f"v is {plain['v'].dtype} of shape {plain['v'].shape}.")
+        if not np.isfinite(plain["v"]).all():
+            raise ValueError("v is not finite.")
+        plain = {name: each if each.ndim else each.item() for name, each in plain.items()} | {"players": players}
+        values, made_by = Values(**plain), str(arrays["made_by"].item())
+        check_probability(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    return values, made_by
+
+
+def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
+    """An explanation with this key and for noise as a recipe has it. Raises as `read_explanation`, and Damaged where it
+    is another."""
+    explanation = read_explanation(path)
+    if explanation.origin["key"] != key:
+        raise Damaged(f"{path} is of another recipe: another model, prompt, noise bound or solver.")
+    bound = explanation.values.measured_noise if noise == "measured" else noise * explanation.range
+    if not abs(explanation.solution.noise_bound - bound) <= ROUNDING * bound:
+        raise Damaged(f"{path} is for noise up to {explanation.solution.noise_bound:.6g}; it must be {bound:.6g}.")
+    return explanation
+
+
+def values_with(root: AnyPath, model: str, key: str) -> list[AnyPath]:
+    """Files of a root that should hold v under this key, whatever the prompt was called there."""
+    folder = root / "values" / model_folder(model)
+    return sorted(folder.glob(f"*.{key[:KEY_DIGITS]}.npz")) if folder.exists() else []

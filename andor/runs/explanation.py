@@ -1,0 +1,298 @@
+"""`Explanation`: a prompt, its values under one model, and the certified AND and OR effects, in words.
+
+    e = andor.explain("tiny-llama", "the film is not good .\nsentiment:", target="negative")
+    e.top(5); e["not", "good"]; e.orders(); e.to_pandas(); e.plot(); e.save("e.npz")
+
+NumPy only, but for `plot`. What is saved opens with `np.load` alone.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from andor.core import lattice, penalties
+from andor.core.certificate import dual_bound, feasible_dual, objective, reconstruct
+from andor.core.effects import Effect, distinct
+from andor.core.problem import Solution, Solver
+from andor.core.values import Values
+from andor.measures import metrics
+from andor.prompts import Prompt
+from andor.runs import files
+from andor.runs.files import AnyPath, Damaged, path_of
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+Method = Literal["certified", "and_only"]
+
+ROUNDING = 1e-9
+"""Relative error up to which numbers that are computed again are the same."""
+
+SHOWN = 5
+"""Effects that the repr of an explanation names."""
+
+_PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values")
+_NUMBERS = ("noise_bound", "primal", "dual", "gap", "target_probability", "seconds", "forward_noise")
+_COUNTS = ("steps", "tokens_evaluated")
+_TEXTS = ("model", "id", "text", "target", "status", "solver", "penalty", "made_by", "values_key", "key")
+"""Arrays of a saved explanation besides players (`[n_players]`, text), player_spans (`[n_players, 2]`) and chat."""
+
+
+class Pair(NamedTuple):
+    """The AND and the OR effect of the same players. A one-player OR is the AND, and is 0 here."""
+
+    AND: Effect
+    OR: Effect
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """Which words of a prompt act together on the log-odds of the target, under one model.
+
+    Attributes:
+      model: name of the model.
+      prompt: text and players.
+      values: v on all masks, and the target.
+      solution: AND and OR effects with their certificate.
+      origin: text about where it comes from: solver and penalty (name and settings as JSON), made_by (device and
+        versions), values_key and key (content keys of v and of the solution); "" where it is not known.
+    """
+
+    model: str
+    prompt: Prompt
+    values: Values
+    solution: Solution
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The players' words in text order; repeated ones are told apart ("kite₁", "kite₂")."""
+        return distinct(self.values.players)
+
+    @property
+    def target(self) -> str:
+        """The exact text whose log-odds are explained."""
+        return self.values.target
+
+    @property
+    def effects(self) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+        """(AND effects, OR effects) at the certified optimum, nats."""
+        return self.solution.and_effects, self.solution.or_effects
+
+    @property
+    def and_only(self) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+        """(Harsanyi dividends, zeros): the one set of AND effects that adds up to v, noise and all (arXiv
+        2305.01939)."""
+        return lattice.moebius(self.values.v), np.zeros_like(self.values.v)
+
+    @property
+    def range(self) -> float:
+        """|v(N) - v(∅)|, nats: the unit in which models and prompts are compared."""
+        return metrics.output_range(self.values.v)
+
+    def top(self, k: int = 10) -> tuple[Effect, ...]:
+        """The k strongest effects, strongest first; fewer where fewer are above the solver's dust."""
+        ranked = metrics.ranking(*self.effects)
+        count = min(k, int((np.abs(ranked.effect) > metrics.NEGLIGIBLE * np.abs(ranked.effect).max(initial=0)).sum()))
+        found = zip(ranked.is_or[:count], ranked.subset[:count].tolist(), ranked.effect[:count].tolist(), strict=True)
+        return tuple(self._effect("OR" if is_or else "AND", subset, effect) for is_or, subset, effect in found)
+
+    def __getitem__(self, words: str | int | tuple[str | int, ...]) -> Pair:
+        """The AND and the OR effect of some players, by word (repeated ones as in `words`) or by number.
+
+        Raises:
+          KeyError: a word is no player, or occurs more than once and is not told apart.
+        """
+        chosen = [self._player(each) for each in (words if isinstance(words, tuple) else (words,))]
+        subset = lattice.subset_of(chosen)
+        both = zip(("AND", "OR"), self.effects, strict=True)
+        return Pair(*(self._effect(kind, subset, float(effects[subset])) for kind, effects in both))
+
+    def orders(self) -> metrics.OrderStrength:
+        """Strength of the positive and of the negative effects of each order, nats."""
+        return metrics.order_strength(*self.effects)
+
+    def r2(self, k: int) -> float:
+        """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
+        return metrics.matching(self.values.v, *self.effects, k=k).r2
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
+        import pandas
+
+        names = ["kind", "words", "players", "order", "effect", "share"]
+        rows = [[getattr(each, name) for name in names] for each in self.top(2 * self.values.v.size)]
+        return pandas.DataFrame(rows, columns=names)
+
+    def plot(self, top: int = 20) -> "Figure":
+        """The strongest effects as bars, in words. A matplotlib figure."""
+        from andor.figures import effects  # matplotlib takes longer to import than all else here
+
+        return effects.plot(self.values.players, *self.effects, target=self.target, model=self.model, top=top)
+
+    def save(self, path: AnyPath) -> None:
+        """Write everything into one .npz file, which `andor.read` and `np.load` open.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        files.write_arrays(path_of(path), self.arrays())
+
+    def __repr__(self) -> str:
+        total = 2 * self.values.v.size
+        shown = self.top(SHOWN)
+        effects = "; ".join(map(str, shown)) or "no effects"
+        of_shown = self.r2(min(len(shown), total))
+        fit = "" if math.isnan(of_shown) else f" (R² {of_shown:.2f} of these {len(shown)})"
+        v, p = self.values.v, self.values.target_probability
+        status = "" if self.solution.converged else ", NOT CONVERGED"
+        text = (
+            f"Explanation of {self.target!r} by {self.model} after {_cut(self.prompt.text, 60)}: p {p:.3g}, "
+            f"v {v[0]:+.2f} → {v[-1]:+.2f} nats with {len(self.words)} players; {effects}{fit}; "
+            f"gap {self.solution.gap:.0e}{status}"
+        )
+        return f"<{_cut(text, 600, quote=False)}>"
+
+    def arrays(self) -> dict[str, object]:
+        """What `save` writes, by name."""
+        values = {field.name: getattr(self.values, field.name) for field in dataclasses.fields(Values)}
+        solution = {field.name: getattr(self.solution, field.name) for field in dataclasses.fields(Solution)}
+        prompt = {
+            "model": self.model,
+            "id": self.prompt.id or "",
+            "text": self.prompt.text,
+            "chat": self.prompt.chat,
+            "player_spans": np.array(self.prompt.players, np.int64),
+        }
+        return {**prompt, **values, **solution, **{name: self.origin.get(name, "") for name in _TEXTS[-5:]}}
+
+    def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float) -> Effect:
+        players = lattice.members(subset)
+        total = sum(float(np.abs(effects[1:]).sum()) for effects in self.effects)
+        share = abs(effect) / total if total else math.nan
+        return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
+
+    def _player(self, named: str | int) -> int:
+        if isinstance(named, int) and 0 <= named < len(self.words):
+            return named
+        if named in self.words:
+            return self.words.index(named)
+        raise KeyError(f"{named!r} is no player of this explanation. The players are {', '.join(self.words)}.")
+
+
+def read_explanation(path: AnyPath) -> Explanation:
+    """Read an explanation that was saved, and check it again: shapes, identity, certificate.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      files.Damaged: it is not what was written, or its numbers do not prove what they say.
+      OSError: it could not be read.
+    """
+    arrays = files.read_arrays(path)
+    try:
+        explanation = _explanation(arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    try:
+        check(explanation)
+    except ValueError as error:
+        raise Damaged(f"{path} {error}") from error
+    return explanation
+
+
+def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
+    """Raises KeyError, TypeError or ValueError for arrays that are missing or of another kind or shape."""
+    n_players = len(arrays["players"])
+    shapes = {**dict.fromkeys(_PER_SUBSET, (2**n_players,)), "players": (n_players,), "player_spans": (n_players, 2)}
+    kinds = {
+        **dict.fromkeys((*_PER_SUBSET, *_NUMBERS), ("f", 8)),
+        **dict.fromkeys((*_COUNTS, "player_spans"), ("i", 8)),
+        **dict.fromkeys((*_TEXTS, "players"), ("U", None)),
+        "chat": ("b", 1),
+    }
+    plain = {}
+    for name, (kind, size) in kinds.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or size not in (None, array.dtype.itemsize):
+            raise TypeError(f"{name} is {array.dtype}.")
+        if array.shape != shapes.get(name, ()):
+            raise ValueError(f"{name} has shape {array.shape}; it must be {shapes.get(name, ())}.")
+        if kind == "f" and name != "forward_noise" and not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite.")
+        plain[name] = array if array.ndim else array.item()
+    spans = [tuple(span) for span in plain["player_spans"].tolist()]
+    prompt = Prompt(plain["text"], players=spans, id=plain["id"] or None, chat=plain["chat"])
+    plain["players"] = tuple(plain["players"].tolist())
+    if plain["players"] != prompt.words:
+        raise ValueError(f"it holds players {list(plain['players'])}, which are not those of its text.")
+    values = Values(**{field.name: plain[field.name] for field in dataclasses.fields(Values)})
+    solution = Solution(**{field.name: plain[field.name] for field in dataclasses.fields(Solution)})
+    return Explanation(plain["model"], prompt, values, solution, {name: plain[name] for name in _TEXTS[-5:]})
+
+
+def check(explanation: Explanation) -> None:
+    """Compute again what ties the numbers of an explanation together.
+
+    Raises:
+      ValueError: p is not that of v(N); effects and noise do not add up to v; the noise is beyond its bound; primal,
+        dual or gap are not what effects and dual values give.
+    """
+    values, solution = explanation.values, explanation.solution
+    check_probability(values)
+    v, bound = values.v, solution.noise_bound
+    with np.errstate(over="ignore", invalid="ignore"):
+        rebuilt = reconstruct(*explanation.effects) + solution.noise
+        sizes = np.abs(v).max() + sum(np.abs(effects).sum() for effects in explanation.effects)
+        if not np.abs(v - rebuilt).max() <= ROUNDING * sizes:
+            raise ValueError("holds effects that do not add up to the values.")
+    if np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
+        raise ValueError(f"holds noise beyond its bound of {bound:.6g}.")
+    penalty = penalty_of(explanation.origin.get("penalty", ""))
+    if penalty is None:  # one of the user's own: only its code knows what it proves
+        return
+    weights = penalty.order_prices(lattice.orders(len(values.players)))
+    differences, bounds = (v - v[0])[None], np.atleast_1d(bound)
+    pair = tuple(effects[None] * (np.arange(v.size) > 0) for effects in explanation.effects)
+    primal = float(objective(*pair, weights, penalty))
+    dual_values = feasible_dual(differences, bounds, solution.dual_values[None], weights, penalty)
+    dual = float(dual_bound(differences, bounds, dual_values, weights, penalty))
+    gap = (primal - dual) / primal if primal else 0.0
+    slack = 1e-9 * (primal + abs(dual))
+    if abs(primal - solution.primal) > slack or solution.dual > dual + slack or solution.gap < gap - 1e-8:
+        raise ValueError(
+            f"says primal {solution.primal:.9g}, dual {solution.dual:.9g}; its arrays give {primal:.9g} and {dual:.9g}."
+        )
+
+
+def check_probability(values: Values) -> None:
+    """Raise ValueError unless p is what v(N) says: v = log p / (1 - p)."""
+    with np.errstate(over="ignore"):
+        expected = float(1 / (1 + np.exp(-values.v[-1])))
+    if not abs(values.target_probability - expected) <= 1e-6:
+        raise ValueError(f"says p = {values.target_probability:.6g} where v(N) gives {expected:.6g}.")
+
+
+def described(settings: Solver | penalties.Penalty) -> str:
+    """A solver or a penalty by name and settings, as JSON."""
+    return files.json_text({"name": type(settings).__name__, **dataclasses.asdict(settings)})
+
+
+def penalty_of(text: str) -> penalties.Penalty | None:
+    """The penalty that `described` gives as this text, L1 for ""; None for one that is not of `andor.penalties`."""
+    if not text:
+        return penalties.L1()
+    settings = dict(json.loads(text))
+    kind = getattr(penalties, settings.pop("name"), None)
+    return kind(**settings) if isinstance(kind, type) and issubclass(kind, penalties.Penalty) else None
+
+
+def _cut(text: str, longest: int, quote: bool = True) -> str:
+    line = " ".join(text.split())
+    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return f"“{line}”" if quote else line

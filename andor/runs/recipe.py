@@ -1,0 +1,262 @@
+"""`Recipe`: what a run was asked for, as recipe.json records it; and the rule of one unfinished run per root.
+
+What decides a result decides the `id` of a recipe. Runs of one root that differ in it (another noise bound, solver,
+prompt) have folders of their own, named by how they explain: "noise-0.02", "noise-measured", "noise-0.02_Published".
+
+Of a root, one run at a time is unfinished: its recipe lies in ROOT/unfinished.json, which only one of several processes
+can create. Who comes with the same recipe goes on with that run; who comes with another is refused, and told what
+differs. No lock is held: a process that is killed leaves the file, and the same command goes on.
+"""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+
+from andor.prompts import Prompt
+from andor.runs import cache, files
+from andor.runs.files import AnyPath, Damaged
+
+FORMAT = 4
+"""Version of the layout that `andor.runs.cache` and `andor.runs.run` describe."""
+
+MOST_SHOWN = 8
+"""Differences between two recipes that are told; the rest is counted."""
+
+LONGEST_SHOWN = 60
+"""Characters of a setting that are told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRecord:
+    """A model of a recipe.
+
+    Attributes:
+      name: as given.
+      label: short and unique, for tables and figures.
+      family: HF `model_type`.
+      fingerprint: sha256 of config and weights.
+      tokenizer: sha256 of what decides how text becomes tokens.
+      revision: the hub's commit, or None.
+      dtype: of weights and activations.
+      parameters: number of weights.
+      baseline: the token that replaces masked words, or the name of an embedding.
+      keys: content keys of v, one per prompt; None where the tokenizer or the model cannot read the prompt.
+    """
+
+    name: str
+    label: str
+    family: str
+    fingerprint: str
+    tokenizer: str
+    revision: str | None
+    dtype: str
+    parameters: int
+    baseline: str
+    keys: tuple[str | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a run was asked for.
+
+    Attributes:
+      models: in the order given.
+      prompts: with ids, in order.
+      own_targets: whether each model explains its own prediction where no target is given, not the first model's.
+      noise: bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured".
+      solvers: number of players -> name and settings of the solver.
+      penalty: name and settings of the penalty.
+      matmul_precision: of the models' matrix products, as `jax.default_matmul_precision` names it.
+      made: decides nothing: the command, when, on what device and with which versions the run was begun, lines of the
+        file of prompts that gave no prompt, and the root whose values may be used ("reuse").
+    """
+
+    models: tuple[ModelRecord, ...]
+    prompts: tuple[Prompt, ...]
+    own_targets: bool
+    noise: float | str
+    solvers: Mapping[str, Mapping]
+    penalty: Mapping
+    matmul_precision: str
+    made: Mapping = dataclasses.field(default_factory=dict, compare=False)
+
+    @property
+    def decisive(self) -> dict:
+        """What decides a result, in JSON's types."""
+        models = [{k: v for k, v in dataclasses.asdict(each).items() if k != "revision"} for each in self.models]
+        decisive = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
+        return files.jsonable(decisive | {"models": models, "prompts": [_prompt_record(each) for each in self.prompts]})
+
+    @property
+    def id(self) -> str:
+        """Content key of what decides a result."""
+        return files.key_of(self.decisive)
+
+    @property
+    def name(self) -> str:
+        """How the run explains, for its folder."""
+        noise = self.noise if isinstance(self.noise, str) else f"{self.noise:g}"
+        odd = [each["name"] for each in self.solvers.values() if each["name"] not in ("InteriorPoint",)]
+        odd += [self.penalty["name"]] * (self.penalty["name"] != "L1")
+        return "_".join([f"noise-{noise}", *dict.fromkeys(odd)])
+
+    def key(self, model: str, prompt_id: str) -> str | None:
+        """Content key of v of a prompt under a model."""
+        (record,) = (each for each in self.models if each.name == model)
+        return record.keys[[each.id for each in self.prompts].index(prompt_id)]
+
+    def solution_key(self, values_key: str, n_players: int) -> str:
+        """Content key of the explanation of values."""
+        return files.key_of(values_key, self.noise, self.solvers[str(n_players)], self.penalty)
+
+    def to_json(self) -> dict:
+        """recipe.json, without its checksum."""
+        content = self.decisive | {"models": [dataclasses.asdict(each) for each in self.models]}
+        return files.jsonable({"format": FORMAT, "id": self.id, **content, "made": self.made})
+
+
+def read_recipe(path: AnyPath) -> Recipe:
+    """Read a recipe.json.
+
+    Raises:
+      FileNotFoundError: there is none.
+      Damaged: it is not what was written, or of another version of this layout.
+    """
+    content = files.read_json(path)
+    if content.get("format") != FORMAT:
+        raise Damaged(f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}.")
+    try:
+        recipe = Recipe(
+            models=tuple(ModelRecord(**each | {"keys": tuple(each["keys"])}) for each in content["models"]),
+            prompts=tuple(
+                Prompt(**{name: each[name] for name in ("text", "players", "target", "id", "chat")})
+                for each in content["prompts"]
+            ),
+            made=content["made"],
+            **{name: content[name] for name in ("own_targets", "noise", "solvers", "penalty", "matmul_precision")},
+        )
+        if recipe.id != content["id"] or not all(len(each.keys) == len(recipe.prompts) for each in recipe.models):
+            raise ValueError("its content does not give its id.")
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    return recipe
+
+
+def _prompt_record(prompt: Prompt) -> dict:
+    record = {name: getattr(prompt, name) for name in ("id", "text", "chat", "players", "target")}
+    return record | {"words": prompt.words}
+
+
+def recipe_paths(root: AnyPath) -> list[AnyPath]:
+    """recipe.json of every run of a root."""
+    return sorted(root.glob("*/recipe.json")) if root.exists() else []
+
+
+def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
+    """The folder of a run, new or to go on with.
+
+    Raises:
+      ValueError: another run of the root is unfinished (the message says what differs), or the root is a file or holds
+        something that is no run.
+    """
+    _check_root(root)
+    there = {path.parent.name: cache.get(path, read_recipe) for path in recipe_paths(root)}
+    mine = next((name for name, each in there.items() if each is not None and each.id == recipe.id), None)
+    if mine is not None and finished(root / mine):
+        return root / mine
+    names = itertools.chain([recipe.name], (f"{recipe.name}_{number}" for number in itertools.count(2)))
+    folder = mine or next(name for name in names if there.get(name) is None)  # free, or with a damaged recipe.json
+    marker = root / "unfinished.json"
+    content = files.json_bytes({"folder": folder, "recipe": recipe.to_json()})
+    while not files.create(marker, content):
+        try:
+            other = files.read_json(marker)
+            theirs, begun = other["recipe"], root / other["folder"]
+        except FileNotFoundError:  # it was finished meanwhile
+            continue
+        except (Damaged, KeyError, TypeError):
+            files.set_aside(marker)
+            continue
+        if theirs.get("id") == recipe.id:
+            folder = other["folder"]
+            break
+        if finished(begun):
+            end(root)
+            continue
+        raise ValueError(
+            f"{root} holds an unfinished run with other settings: {told(theirs, recipe.to_json())}. Give its settings "
+            f"to finish it, another --out (with --reuse {root} for its values), or remove {marker} to leave it."
+        )
+    if not (root / folder / "recipe.json").exists():
+        files.write_json(root / folder / "recipe.json", recipe.to_json())
+    return root / folder
+
+
+def finished(run: AnyPath) -> bool:
+    """Whether a run has its summary."""
+    return (run / "summary.json").exists()
+
+
+def end(root: AnyPath) -> None:
+    """Say that no run of a root is unfinished."""
+    (root / "unfinished.json").unlink(missing_ok=True)
+
+
+def _check_root(root: AnyPath) -> None:
+    if root.is_file():
+        raise ValueError(f"{root} is a file, and --out names a folder. Name another, or move it away.")
+    if not root.exists():
+        return
+    there = {each.name for each in root.iterdir() if not each.name.startswith(".")}
+    if there and "values" not in there and "unfinished.json" not in there and not recipe_paths(root):
+        raise ValueError(
+            f"{root} is not empty, and what it holds is no run (no recipe.json in a folder of it). Name another with "
+            "out, or move it away."
+        )
+
+
+def told(old: Mapping, new: Mapping) -> str:
+    """What differs between two recipes, in a line: "noise: 0.02 -> 0.05". Keys follow from the rest, and are told only
+    if nothing else differs."""
+    drop = ("id", "made", "format")
+
+    def plain(recipe: Mapping, keys: bool) -> dict:
+        models = [{k: v for k, v in m.items() if k != "revision" and (keys or k != "keys")} for m in recipe["models"]]
+        return {**{k: v for k, v in recipe.items() if k not in drop}, "models": models}
+
+    found = differences(plain(old, False), plain(new, False)) or differences(plain(old, True), plain(new, True))
+    more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    return "; ".join(found[:MOST_SHOWN]) + more
+
+
+def differences(old: object, new: object, name: str = "") -> list[str]:
+    """What differs between two settings, as "noise: 0.02 -> 0.05". Of a mapping, numbers and words come first, then
+    what differs in few places: what one changed must not drown in what follows from it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = [*old, *(key for key in new if key not in old)]
+        pairs = {key: (old.get(key), new.get(key)) for key in names}
+        found = {key: differences(*pair, f"{name}.{key}".lstrip(".")) for key, pair in pairs.items()}
+        nested = {key: any(isinstance(x, list | dict) for x in pair) for key, pair in pairs.items()}
+        return [each for key in sorted(names, key=lambda key: (nested[key], len(found[key]))) for each in found[key]]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        labels = [each.get("label", each.get("id")) if isinstance(each, dict) else None for each in old]
+        parts = [
+            (*pair, f"{name}[{index if label is None else label}]")
+            for index, (label, *pair) in enumerate(zip(labels, old, new, strict=True))
+        ]
+        return [each for part in parts for each in differences(*part)]
+    if old == new:
+        return []
+    one, other = (f"{len(x)} entries" if isinstance(x, list | dict) else _cut(json.dumps(x)) for x in (old, new))
+    return [f"{name}: {one} -> {other}" if one != other else f"{name}: differs"]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def model_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """Short names for tables and figures: the last part of each path or id, the whole where two would be the same."""
+    short = [name.rstrip("/").rsplit("/", 1)[-1] or name for name in names]
+    return tuple(label if short.count(label) == 1 else name for name, label in zip(names, short, strict=True))

@@ -1,0 +1,255 @@
+"""`Run`: the explanations of models on prompts, as a folder holds them.
+
+    run = andor.read("runs/pair")                 # the folder, or the root where it is the only one
+    run["tiny-llama", "sentiment-01"].top(5)      # an Explanation
+    run.to_pandas(); run.plot("orders")
+
+    RUN/
+      recipe.json                  what was asked, versions, fingerprints (`andor.runs.recipe`)
+      <folder>/<prompt id>.npz     one explanation per model and prompt (`andor.runs.explanation`)
+      skipped/<prompt id>.json     a prompt that is left out, and why
+      prompts.csv                  one row per prompt and model: the numbers of the summary, as a table
+      summary.json                 the numbers (`andor.runs.summary`), of which explanations, and tau; written last
+      figures/                     *.png, *.pdf (`andor.show.draw`)
+
+<folder> is the model's: "tiny-llama", "Qwen--Qwen2.5-7B". Arrays are indexed by subset, bit i = player i, empty set
+first (`andor.core.lattice`). NumPy, pandas and a JSON reader open all of it.
+"""
+
+import csv
+import dataclasses
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from andor.prompts import Prompt
+from andor.runs import files
+from andor.runs.cache import explanation_path, read_explained
+from andor.runs.explanation import Explanation, read_explanation
+from andor.runs.files import AnyPath, Damaged, path_of
+from andor.runs.recipe import Recipe, read_recipe, recipe_paths
+from andor.runs.summary import summarise, table
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+KEPT_BYTES = 2**28
+"""Of explanations that a run keeps in memory; others are read again when they are asked for."""
+
+CONTINUE = "Give the command that made the run again: it makes this file anew."
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A prompt that is left out of a run.
+
+    Attributes:
+      id: of the prompt.
+      model: under which it failed.
+      why: the message of the error.
+      again: whether the next process tries it again, since what was missing was memory or devices.
+    """
+
+    id: str
+    model: str
+    why: str
+    again: bool = False
+
+
+class Run(Mapping):
+    """(model name, prompt id) -> `Explanation`, read and checked when it is asked for.
+
+    Attributes:
+      path: the folder.
+      recipe: what was asked for.
+      skipped: prompts that are left out under all models.
+      summary: summary.json without `covers`; empty before it is computed. null in the file, None here: undefined, such
+        as a ratio of nothing to nothing.
+      tau: an effect is salient above tau times the largest.
+    """
+
+    def __init__(
+        self,
+        path: AnyPath,
+        recipe: Recipe,
+        *,
+        skipped: Sequence[Skipped] = (),
+        summary: Mapping | None = None,
+        tau: float,
+        explanations: Mapping[tuple[str, str], Explanation] | None = None,
+    ):
+        self.path, self.recipe, self.skipped, self.tau = path, recipe, tuple(skipped), tau
+        self.summary = dict(summary or {})
+        self._kept: OrderedDict[tuple[str, str], Explanation] = OrderedDict(explanations or {})
+        self._bytes = 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models, in the order given."""
+        return tuple(each.name for each in self.recipe.models)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Model name -> short unique label, for tables and figures."""
+        return {each.name: each.label for each in self.recipe.models}
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompts that are not left out, in order."""
+        left_out = {each.id for each in self.skipped}
+        return tuple(each for each in self.recipe.prompts if each.id not in left_out)
+
+    def target_from(self, prompt: Prompt) -> str:
+        """Who chose the target of a prompt: "given", "own" (each model its own), or the model that predicted it."""
+        return "given" if prompt.target is not None else "own" if self.recipe.own_targets else self.models[0]
+
+    def __getitem__(self, key: tuple[str, str]) -> Explanation:
+        if key not in self._kept:
+            model, prompt_id = key
+            if model not in self.models or prompt_id not in {each.id for each in self.prompts}:
+                raise KeyError(
+                    f"{key}: this run has the models {', '.join(self.models)} and {len(self.prompts)} prompts."
+                )
+            self.keep(key, self._read(model, prompt_id))
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((model, prompt.id) for model in self.models for prompt in self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.models) * len(self.prompts)
+
+    def __contains__(self, key: object) -> bool:
+        return key in set(self)
+
+    def __repr__(self) -> str:
+        first = ", ".join(each.id for each in self.prompts[:3]) + ", …" * (len(self.prompts) > 3)
+        skipped = f", {len(self.skipped)} left out" if self.skipped else ""
+        models, noise = ", ".join(self.labels.values()), self.recipe.noise
+        return f"<Run {self.path}: {models} on {len(self.prompts)} prompts ({first}){skipped}, noise {noise}>"
+
+    def keep(self, key: tuple[str, str], explanation: Explanation) -> None:
+        """Keep an explanation in memory, and forget those that were used least where that is too much."""
+        self._kept[key] = explanation
+        self._bytes += 8 * 5 * explanation.values.v.size
+        while self._bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._bytes -= 8 * 5 * self._kept.popitem(last=False)[1].values.v.size
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per prompt and model: the numbers of prompts.csv."""
+        import pandas
+
+        return pandas.DataFrame(table(self.summary))
+
+    def plot(self, name: str) -> "Figure":
+        """A figure of the run: "matching", "sparsity", "convergence" or "orders"."""
+        from andor.figures import FIGURES  # matplotlib takes longer to import than all else here
+
+        if name not in FIGURES:
+            raise ValueError(f"run.plot({name!r}) must be one of {', '.join(FIGURES)}.")
+        return FIGURES[name].plot(self)
+
+    def covers(self) -> dict:
+        """What a summary of this run is of: ids of the prompts, and a content key of all explanations."""
+        return {
+            "prompts": [each.id for each in self.prompts],
+            "effects": files.key_of([self[key].origin["key"] for key in self]),
+        }
+
+    def summarised(self, tau: float) -> "Run":
+        """The run with its numbers at this tau, written to disk.
+
+        Raises:
+          OSError: they could not be written; the explanations are whole.
+        """
+        self.tau = tau
+        summary = files.jsonable(summarise(self))
+        text = io.StringIO(newline="")
+        rows = files.jsonable(table(summary))
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        for path in (self.path / "prompts.csv", self.path / "summary.json"):
+            if path.is_dir():
+                files.set_aside(path)
+        files.write_bytes(self.path / "prompts.csv", text.getvalue().encode())
+        files.write_json(self.path / "summary.json", {**summary, "tau": tau, "covers": self.covers()})
+        self.summary = summary
+        return self
+
+    def _read(self, model: str, prompt_id: str) -> Explanation:
+        prompt = next(each for each in self.prompts if each.id == prompt_id)
+        key = self.recipe.solution_key(self.recipe.key(model, prompt_id), prompt.n_players)
+        return read_explained(explanation_path(self.path, model, prompt_id), key, self.recipe.noise)
+
+
+def read(path: AnyPath) -> Run | Explanation:
+    """A finished run by its folder (or by its root, where that holds one run), or an explanation by its file.
+
+    Every explanation is checked: nothing that was changed, or proves less than it says, is believed.
+
+    Raises:
+      FileNotFoundError: names what is missing.
+      ValueError: names the file that is not what it should be, or the runs that there are.
+      OSError: a file could not be read.
+    """
+    path = path_of(path)
+    if path.suffix == ".npz" and not path.is_dir():
+        return read_explanation(path)
+    path = _run_folder(path)
+    try:
+        recipe = read_recipe(path / "recipe.json")
+        if not (path / "summary.json").exists():
+            raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished.")
+        summary = files.read_json(path / "summary.json")
+        covers, tau = summary.pop("covers", None), summary.pop("tau", None)
+        run = Run(path, recipe, skipped=read_skipped(path), summary=summary, tau=tau)
+        if not isinstance(tau, float | int) or covers != run.covers():
+            raise Damaged(f"{path / 'summary.json'} holds the numbers of other explanations than the run has.")
+    except (Damaged, FileNotFoundError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}") from error
+    return run
+
+
+def _run_folder(path: AnyPath) -> AnyPath:
+    if (path / "recipe.json").exists():
+        return path
+    if not path.exists():
+        raise FileNotFoundError(f"no run {str(path)!r}. Give the --out of an earlier `andor compare`.")
+    found = [each.parent for each in recipe_paths(path)] if path.is_dir() else []
+    if not found:
+        raise FileNotFoundError(f"{path / 'recipe.json'} is missing: {str(path)!r} holds no run.")
+    if len(found) > 1:
+        raise ValueError(f"{path} holds {len(found)} runs: {', '.join(map(str, found))}. Name one of them.")
+    return found[0]
+
+
+def save_skipped(run: AnyPath, skipped: Skipped) -> None:
+    """Write down that a prompt is left out."""
+    files.write_json(run / "skipped" / f"{skipped.id}.json", dataclasses.asdict(skipped))
+
+
+def skipped_paths(run: AnyPath) -> list[AnyPath]:
+    """Files of the prompts that a run leaves out, by id. No id begins with a dot, as what macOS adds does."""
+    folder = run / "skipped"
+    return sorted(each for each in folder.glob("*.json") if not each.name.startswith(".")) if folder.exists() else []
+
+
+def read_skipped(run: AnyPath) -> tuple[Skipped, ...]:
+    """The prompts that a run leaves out. Raises as `files.read_json`."""
+    return tuple(read_one_skipped(path) for path in skipped_paths(run))
+
+
+def read_one_skipped(path: AnyPath) -> Skipped:
+    """Why one prompt is left out. Raises as `files.read_json`."""
+    content = files.read_json(path)
+    try:
+        skipped = Skipped(**content)
+    except TypeError as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    if skipped.id != path.stem:
+        raise Damaged(f"{path} is of prompt {skipped.id!r}, which is not of this place.")
+    return skipped
