@@ -1,13 +1,11 @@
 """Files that are whole or not there, and that say so when they were changed: JSON objects and sets of arrays.
 
 A local file is written beside its place and renamed; an object of a store (`s3://`, `gs://`, any scheme of fsspec) is
-put in one piece. JSON and .npz files carry the sha256 of their content, which every read checks. Nothing is pickled or
+put in one piece. Both kinds end with the sha256 of what is before it, which every read checks. Nothing is pickled or
 compressed, so that NumPy and a JSON reader alone open everything.
 
 Only what a file holds can be damaged. A file that cannot be read now, for want of permission, memory, a descriptor or a
 disk that answers, is an OSError or a MemoryError, and nobody takes it for damaged.
-
-NumPy only: importing this module imports no jax.
 """
 
 import contextlib
@@ -18,9 +16,7 @@ import io
 import json
 import math
 import os
-import re
 import secrets
-import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
-CHECKSUM = "sha256"
-"""Last field of a JSON file and last array of an .npz: of all the others."""
-
-
 AnyPath = Any
 """A `pathlib.Path`, or the `upath.UPath` of a store, which has the same methods."""
+
+_DIGITS = 64
+"""Of a sha256, in hex."""
 
 
 class Damaged(ValueError):
@@ -41,59 +36,44 @@ class Damaged(ValueError):
 
 
 def path_of(place: AnyPath) -> AnyPath:
-    """A local path with ~ expanded, or for a URL such as "s3://bucket/run" a path of the same kind (`upath.UPath`).
+    """A local path with ~ expanded; of a URL such as "s3://bucket/run" the path of a store.
 
     Raises:
       ValueError: it can be no path, or the package that the URL needs is not installed.
     """
-    text = str(place)
-    if not isinstance(place, os.PathLike) and "://" in text:
-        return _remote(text)
+    text, is_url = str(place), isinstance(place, str) and "://" in place
     try:
-        path = Path(place).expanduser() if isinstance(place, str) else place
-        path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, a user without a home, NUL
-        shown = text if len(text) <= 200 else f"{text[:197]}..."
-        raise ValueError(f"{shown!r} can be no path: {getattr(error, 'strerror', error)}.") from error
-    return path
+        if not is_url:
+            path = Path(place).expanduser() if isinstance(place, str) else place
+            path.exists()
+            return path
+        from upath import UPath  # imports fsspec, which local files take no time for
 
-
-def _remote(url: str) -> AnyPath:
-    from upath import UPath  # imports fsspec, which local files take no time for
-
-    scheme = url.split("://")[0]
-    try:
         # Other processes write too, so a listing from before says little.
-        path = UPath(url, use_listings_cache=False)
-        path.fs  # noqa: B018, imports what speaks the protocol
+        path = UPath(text, use_listings_cache=False)
+        path.fs.invalidate_cache()  # the package that speaks the protocol is there
+        return path
     except ImportError as error:
-        package = {"s3": "andor[s3]", "gs": "andor[gs]", "gcs": "andor[gs]"}.get(scheme, "the package it names")
-        raise ValueError(f"{url} needs a package that is not installed ({error}). Install {package}.") from error
-    except Exception as error:  # no such scheme, or what each protocol's package raises
-        raise ValueError(f"{url} can be no path: {type(error).__name__}: {str(error)[:200]}") from error
-    return path
-
-
-def is_local(path: AnyPath) -> bool:
-    """Whether a path is of this machine's file systems."""
-    return isinstance(path, Path)
+        extra = {"s3": "andor[s3]", "gs": "andor[gs]", "gcs": "andor[gs]"}.get(text.split("://")[0], "it")
+        raise ValueError(f"{text} needs a package that is not installed ({error}). Install {extra}.") from error
+    except Exception as error:  # too long, a user without a home, NUL; no such scheme
+        shown = text if len(text) <= 200 else f"{text[:197]}..."
+        raise ValueError(f"{shown!r} can be no path: {getattr(error, 'strerror', None) or error}.") from error
 
 
 @contextlib.contextmanager
 def _telling(path: AnyPath, what: str, advice: str) -> Iterator[None]:
-    """Errors of reading or writing a file as OSErrors that name it and say what to do."""
+    """Errors as OSErrors that name the file and say what to do; those of a store's own package too."""
     try:
         yield
     except (FileNotFoundError, Damaged, MemoryError):
         raise
-    except OSError as error:
-        said = error.strerror or str(error) or type(error).__name__
-        raise OSError(error.errno or errno.EIO, f"{path} could not be {what}: {said}. {advice}") from error
     except Exception as error:
-        if is_local(path):
+        if isinstance(path, Path) and not isinstance(error, OSError):
             raise
-        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"  # of the store's own package
-        raise OSError(errno.EIO, f"{path} could not be {what}: {said}. {advice}") from error
+        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(number, f"{path} could not be {what}: {said}. {advice}") from error
 
 
 def read_bytes(path: AnyPath) -> bytes:
@@ -106,58 +86,51 @@ def read_bytes(path: AnyPath) -> bytes:
     """
     with _telling(path, "read", "It was left as it is; allow reading, and give the same command again"):
         try:
-            if is_local(path):
-                mode = path.stat().st_mode
-                if not stat.S_ISREG(mode):
-                    kind = "a directory" if stat.S_ISDIR(mode) else "no file"
-                    raise Damaged(f"{path} is damaged: it is {kind}.")
+            if not path.is_file() and path.exists():
+                raise Damaged(f"{path} is damaged: it is no regular file.")
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(f"{path} is missing.") from error
 
 
-def write_bytes(path: AnyPath, content: bytes) -> None:
+def write_bytes(path: AnyPath, content: bytes, *, new: bool = False) -> bool:
     """Write a file whole: no reader, crash or full disk meets half of it.
+
+    Args:
+      path: of the file.
+      content: of the file.
+      new: leave a file that is there. Of several processes one succeeds, on a local file system and wherever the store
+        knows conditional writes.
+
+    Returns:
+      whether it was written.
 
     Raises:
       OSError: names the file and says what to do; what was there before still is.
     """
     advice = "What was written before is whole; make room or allow writing, and give the same command again"
     with _telling(path, "written", advice):
-        if not is_local(path):
-            path.write_bytes(content)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(path, content) as unfinished:
-            os.replace(unfinished, path)
-
-
-def create(path: AnyPath, content: bytes) -> bool:
-    """Write a file if there is none; whether this call wrote it. Of several processes one succeeds, on a local file
-    system and wherever the store knows conditional writes. Raises OSError as `write_bytes`."""
-    with _telling(path, "written", "Make room or allow writing, and give the same command again"):
         try:
-            if not is_local(path):
-                path.fs.pipe_file(path.path, content, mode="create")
-                return True
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _beside(path, content) as unfinished:
-                os.link(unfinished, path)
-                return True
+            if isinstance(path, Path):
+                _write_locally(path, content, os.link if new else os.replace)
+            else:
+                path.fs.pipe_file(path.path, content, mode="create" if new else "overwrite")
+            return True
         except FileExistsError:
-            return False
+            if new:
+                return False
+            raise
 
 
-@contextlib.contextmanager
-def _beside(path: Path, content: bytes) -> Iterator[Path]:
-    """A synced file beside a local path, which is gone afterwards."""
+def _write_locally(path: Path, content: bytes, put: Callable[[Path, Path], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with unfinished.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        yield unfinished
+        put(unfinished, path)
     finally:
         with contextlib.suppress(OSError):  # the error that matters came before
             unfinished.unlink(missing_ok=True)
@@ -175,50 +148,39 @@ def set_aside(path: AnyPath) -> AnyPath:
 
 
 def read_json(path: AnyPath) -> dict:
-    """A JSON object that `write_json` wrote, without its checksum. Raises as `read_bytes`, and Damaged where it is none
-    or was changed."""
+    """A JSON object that `json_bytes` made. Raises as `read_bytes`, and Damaged where it is none or was changed."""
     stored = read_bytes(path)
     try:
         content = json.loads(stored)
-        if not isinstance(content, dict) or CHECKSUM not in content:
-            raise ValueError(f"it holds no JSON object with a {CHECKSUM}.")
-        stated = content.pop(CHECKSUM)
-        if stated != _sha256(_text(content).encode()):
-            raise ValueError(f"its content does not match its {CHECKSUM}.")
-    except (ValueError, RecursionError) as error:
+        stated = content.pop("sha256")
+        if stored != json_bytes(content) or stated != _sha256(_text(content).encode()):
+            raise ValueError("its content does not match its sha256.")
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path} is damaged: {error}") from error
     return content
 
 
 def json_bytes(content: Mapping) -> bytes:
-    """A JSON object with its checksum: nan and infinity as null, NumPy numbers as numbers."""
+    """A JSON object with its sha256 as last field: nan and infinity as null, NumPy numbers as numbers."""
     content = jsonable(content)
-    return _text(content | {CHECKSUM: _sha256(_text(content).encode())}).encode()
+    return _text({**content, "sha256": _sha256(_text(content).encode())}).encode()
 
 
-def write_json(path: AnyPath, content: Mapping) -> None:
-    """Write a JSON object as `json_bytes` has it. Raises OSError as `write_bytes`."""
-    write_bytes(path, json_bytes(content))
+def _text(content: Mapping) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file that `write_arrays` wrote. Raises as `read_bytes`, and Damaged where they are not what
-    was written."""
+    """Arrays of an .npz that `write_arrays` wrote. Raises as `read_bytes`, and Damaged where it was changed."""
     content = read_bytes(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            arrays = {name.removesuffix(".npy"): _array(_member(archive, name)) for name in archive.namelist()}
-        if arrays.pop(CHECKSUM).item() != _digest(arrays):
-            raise ValueError(f"its content does not match its {CHECKSUM}.")
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever zipfile and NumPy trip over
-        raise Damaged(f"{path} is damaged: {str(error) or type(error).__name__}") from error
-    return arrays
+    if content[-_DIGITS:] != _sha256(content[:-_DIGITS]).encode():
+        raise Damaged(f"{path} is damaged: its content does not match its sha256.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def write_arrays(path: AnyPath, content: Mapping[str, object]) -> None:
-    """Write arrays, numbers and text as an .npz file.
+    """Write arrays, numbers and text as an .npz, whose sha256 is the comment at the end of a zip file.
 
     Raises:
       OSError: as `write_bytes`.
@@ -229,43 +191,11 @@ def write_arrays(path: AnyPath, content: Mapping[str, object]) -> None:
         if array.dtype.kind == "U" and array.tolist() != (list(content[name]) if array.ndim else content[name]):
             raise ValueError(f"{name} {content[name]!r} ends with a NUL character, which NumPy does not keep: {path}.")
     stream = io.BytesIO()
-    np.savez(stream, **arrays, **{CHECKSUM: np.asarray(_digest(arrays))})
-    write_bytes(path, stream.getvalue())
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A file of an archive. A compressed one could become larger than any memory, and nothing here writes one."""
-    member = archive.getinfo(name)
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size > archive.fp.getbuffer().nbytes:
-        raise ValueError(f"{name} is compressed, or larger than the whole file.")
-    return archive.read(member)
-
-
-def _array(content: bytes) -> np.ndarray:
-    """The array of a whole .npy file. Its header is checked against what is there, because `np.load` makes room for as
-    much as the header says."""
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"an array of version {version}.")
-    try:
-        shape, _, dtype = readers[version](stream)
-    except MemoryError as error:  # of the parser, for a header that is none
-        raise ValueError("a header that cannot be read.") from error
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise ValueError(f"a header of shape {shape} and {dtype}, and another number of bytes.")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
+    np.savez(stream, **arrays)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.comment = bytes(_DIGITS)
+    stored = stream.getvalue()[:-_DIGITS]
+    write_bytes(path, stored + _sha256(stored).encode())
 
 
 def key_of(*content: object) -> str:
@@ -301,16 +231,6 @@ def _described(function: Callable) -> dict:
     except ValueError:  # a variable that was never assigned
         held = {}
     return {"function": function.__qualname__.split(".")[0]} | {name: held[name] for name in sorted(held)}
-
-
-def _text(content: Mapping) -> str:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    # Lists of numbers on one line each. Inside strings JSON has no line breaks, so text cannot match.
-    return re.sub(
-        r"\[\n[-\d.,e+nul\s]*\]",
-        lambda numbers: re.sub(r"\s+", " ", numbers[0]).replace("[ ", "[").replace(" ]", "]"),
-        text,
-    )
 
 
 def _sha256(content: bytes) -> str:

@@ -169,7 +169,7 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
     folder = mine or next(name for name in names if there.get(name) is None)  # free, or with a damaged recipe.json
     marker = root / "unfinished.json"
     content = files.json_bytes({"folder": folder, "recipe": recipe.to_json()})
-    while not files.create(marker, content):
+    while not files.write_bytes(marker, content, new=True):
         try:
             other = files.read_json(marker)
             theirs, begun = other["recipe"], root / other["folder"]
@@ -219,33 +219,33 @@ def _check_root(root: AnyPath) -> None:
 def told(old: Mapping, new: Mapping) -> str:
     """What differs between two recipes, in a line: "noise: 0.02 -> 0.05". Keys follow from the rest, and are told only
     if nothing else differs."""
-    drop = ("id", "made", "format")
-
-    def plain(recipe: Mapping, keys: bool) -> dict:
-        models = [{k: v for k, v in m.items() if k != "revision" and (keys or k != "keys")} for m in recipe["models"]]
-        return {**{k: v for k, v in recipe.items() if k not in drop}, "models": models}
-
-    found = differences(plain(old, False), plain(new, False)) or differences(plain(old, True), plain(new, True))
+    pairs = [(old.get(name), new.get(name), name) for name in new if name not in ("id", "made", "format")]
+    found = [each for pair in pairs for each in differences(*pair)]
+    found = [each for each in found if ".keys" not in each] or found
+    # What one changed must not drown in what follows from it: settings of the whole run come first.
+    found.sort(key=lambda each: "[" in each)
     more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
     return "; ".join(found[:MOST_SHOWN]) + more
 
 
-def differences(old: object, new: object, name: str = "") -> list[str]:
-    """What differs between two settings, as "noise: 0.02 -> 0.05". Of a mapping, numbers and words come first, then
-    what differs in few places: what one changed must not drown in what follows from it."""
+def differences(old: object, new: object, name: str) -> list[str]:
+    """What differs between two settings, place by place."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [*old, *(key for key in new if key not in old)]
-        pairs = {key: (old.get(key), new.get(key)) for key in names}
-        found = {key: differences(*pair, f"{name}.{key}".lstrip(".")) for key, pair in pairs.items()}
-        nested = {key: any(isinstance(x, list | dict) for x in pair) for key, pair in pairs.items()}
-        return [each for key in sorted(names, key=lambda key: (nested[key], len(found[key]))) for each in found[key]]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        labels = [each.get("label", each.get("id")) if isinstance(each, dict) else None for each in old]
-        parts = [
-            (*pair, f"{name}[{index if label is None else label}]")
-            for index, (label, *pair) in enumerate(zip(labels, old, new, strict=True))
+        return [
+            each
+            for key in old | new
+            if key not in ("revision", "words")  # decides nothing; follows from players
+            for each in differences(old.get(key), new.get(key), f"{name}.{key}")
         ]
-        return [each for part in parts for each in differences(*part)]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and name.count("[") == 0:
+        labels = [
+            each.get("label", each.get("id")) if isinstance(each, dict) else place for place, each in enumerate(new)
+        ]
+        return [
+            each
+            for three in zip(old, new, labels, strict=True)
+            for each in differences(*three[:2], f"{name}[{three[2]}]")
+        ]
     if old == new:
         return []
     one, other = (f"{len(x)} entries" if isinstance(x, list | dict) else _cut(json.dumps(x)) for x in (old, new))
