@@ -189,7 +189,7 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
             f"to finish it, another --out (with --reuse {root} for its values), or remove {marker} to leave it."
         )
     if not (root / folder / "recipe.json").exists():
-        files.write_json(root / folder / "recipe.json", recipe.to_json())
+        files.write_bytes(root / folder / "recipe.json", files.json_bytes(recipe.to_json()))
     return root / folder
 
 

@@ -176,7 +176,8 @@ class Run(Mapping):
             if path.is_dir():
                 files.set_aside(path)
         files.write_bytes(self.path / "prompts.csv", text.getvalue().encode())
-        files.write_json(self.path / "summary.json", {**summary, "tau": tau, "covers": self.covers()})
+        content = files.json_bytes({**summary, "tau": tau, "covers": self.covers()})
+        files.write_bytes(self.path / "summary.json", content)
         self.summary = summary
         return self
 
@@ -229,7 +230,7 @@ def _run_folder(path: AnyPath) -> AnyPath:
 
 def save_skipped(run: AnyPath, skipped: Skipped) -> None:
     """Write down that a prompt is left out."""
-    files.write_json(run / "skipped" / f"{skipped.id}.json", dataclasses.asdict(skipped))
+    files.write_bytes(run / "skipped" / f"{skipped.id}.json", files.json_bytes(dataclasses.asdict(skipped)))
 
 
 def skipped_paths(run: AnyPath) -> list[AnyPath]:
