@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import andor
-from andor.evaluation import evaluate_all, naive, noise_floor, tree
+from andor.evaluation import evaluate_all, naive, noise_floor, schedule, tree
 
 TEXT = "the film is not good , but it is never dull . it is a good film , never dull ."
 PLAYERS = ("film", "not", "good", "but", "never", "dull")

@@ -13,5 +13,6 @@ planning     what an evaluation will take
 from andor.evaluation.evaluate import check_fits as check_fits
 from andor.evaluation.evaluate import evaluate as evaluate
 from andor.evaluation.evaluate import evaluate_all as evaluate_all
+from andor.evaluation.evaluate import outcomes as outcomes
 from andor.evaluation.evaluate import predict_target as predict_target
 from andor.evaluation.schedule import MATMUL_PRECISION as MATMUL_PRECISION

@@ -71,7 +71,25 @@ def evaluate(
     )
 
 
-def evaluate_all(
+def evaluate_all(model: LanguageModel, prompts: Iterable[Prompt], **options) -> Iterator[Values]:
+    """Values of one prompt after the other, each while the next one is already under way.
+
+    Args:
+      model, prompts, options: as for `outcomes`.
+
+    Raises:
+      ValueError, RuntimeError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
+    """
+
+    def values(outcome: Values | ValueError) -> Values:
+        if isinstance(outcome, ValueError):
+            raise outcome
+        return outcome
+
+    return map(values, outcomes(model, prompts, **options))
+
+
+def outcomes(
     model: LanguageModel,
     prompts: Iterable[Prompt],
     *,
@@ -81,8 +99,8 @@ def evaluate_all(
     tokens_per_batch: int | None = None,
     measure_noise: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Values]:
-    """Values of one prompt after the other, each while the next one is already under way.
+) -> Iterator[Values | ValueError]:
+    """As `evaluate_all`, but what is wrong with a prompt stands in the place of its values, and the rest goes on.
 
     Args:
       model, baseline, method, tokens_per_batch, measure_noise: as for `evaluate`.
@@ -91,7 +109,8 @@ def evaluate_all(
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
 
     Raises:
-      ValueError, RuntimeError: as `evaluate`, when the prompt's turn comes, after the values of those before it.
+      ValueError: the options make no sense.
+      RuntimeError: as `evaluate`.
     """
     if method not in ("tree", "naive"):
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')

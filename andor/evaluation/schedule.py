@@ -105,8 +105,8 @@ class _OutOfMemory(Exception):
 
 def run(
     prompts: Iterator[Taken], begin: Begin, finish: Finish, progress: Callable[[int, int], None], *, again: bool
-) -> Iterator[Values]:
-    """Values of one prompt after the other.
+) -> Iterator[Values | ValueError]:
+    """Values of one prompt after the other; of a prompt that fails, what is wrong with it.
 
     Args:
       prompts: taken one by one, each when it is begun.
@@ -115,8 +115,7 @@ def run(
       again: whether to begin again in smaller batches when the device runs out of memory.
 
     Raises:
-      ValueError: the device runs out of memory even in the smallest batches.
-      RuntimeError: it does, and is not to be begun again.
+      RuntimeError: the device runs out of memory, and is not to be begun again, or something else is wrong with it.
     """
     unfinished: deque[Taken] = deque()
     reported, limit = (0, -1), None
@@ -137,15 +136,20 @@ def run(
         flight = _Flight(deque(), deque())
         try:
             within = functools.partial(begin, limit=limit)
-            for values in _values(from_the_first_unfinished(), flight, within, finish, report):
+            for outcome in _outcomes(from_the_first_unfinished(), flight, within, finish, report):
                 unfinished.popleft()
-                yield values
+                yield outcome
             return
         except _OutOfMemory as error:
             reason = str(error)
         # From here on nothing holds the arrays of the failure but `flight`.
-        limit = _smaller(flight, limit, unfinished[0].prompt, reason, again)
-        flight.land()
+        try:
+            limit = _smaller(flight, limit, unfinished[0].prompt, reason, again)
+        except Insufficient as error:
+            unfinished.popleft()
+            yield error
+        finally:
+            flight.land()
 
 
 class _Flight(NamedTuple):
@@ -164,46 +168,53 @@ class _Flight(NamedTuple):
         gc.collect()
 
 
-def _values(
+def _outcomes(
     prompts: Iterator[Taken],
     flight: _Flight,
     begin: Callable[[Taken], UnderWay],
     finish: Finish,
     report: Callable[[int, int], None],
-) -> Iterator[Values]:
-    """Values of prompts as they are finished, until the device runs out of memory."""
+) -> Iterator[Values | ValueError]:
+    """Values or errors of prompts as they are finished, until the device runs out of memory."""
     finished = time.perf_counter()
 
-    def wait() -> Iterator[Values]:
+    def wait() -> Iterator[Values | ValueError]:
         nonlocal finished
         under_way, step = flight.batches.popleft()
         with _on_device():
             step.done.block_until_ready()
-        if step.masks == 2**under_way.taken.prompt.n_players:
+        if step.masks < 2**under_way.taken.prompt.n_players:
+            report(under_way.taken.index, step.masks)
+            return
+        try:
             with _on_device():
                 # Prompts overlap; counted one after the other, their times add up.
-                values = finish(under_way, max(under_way.start, finished))
-            finished = time.perf_counter()
-            flight.prompts.popleft()
-            report(under_way.taken.index, step.masks)
-            yield values
-        else:
-            report(under_way.taken.index, step.masks)
+                outcome = finish(under_way, max(under_way.start, finished))
+        except ValueError as error:
+            outcome = error
+        finished = time.perf_counter()
+        flight.prompts.popleft()
+        report(under_way.taken.index, step.masks)
+        yield outcome
 
     while True:
+        taken, error = None, None
         try:
             taken = next(prompts, None)
-            if taken is None:
-                break
-            with _on_device():
-                flight.prompts.append(begin(taken))
+            if taken is not None:
+                with _on_device():
+                    flight.prompts.append(begin(taken))
         except _OutOfMemory:
             raise
-        except Exception:  # something is wrong with this prompt, and not with those before
-            with contextlib.suppress(_OutOfMemory):
-                while flight.batches:
-                    yield from wait()
-            raise
+        except Exception as raised:  # something is wrong with this prompt, and not with those before
+            error = raised
+        if taken is None or error is not None:
+            while flight.batches:
+                yield from wait()
+            if taken is None or not isinstance(error, ValueError):
+                break
+            yield error
+            continue
         steps = flight.prompts[-1].evaluation.steps()
         while True:
             with _on_device():
@@ -213,8 +224,8 @@ def _values(
             flight.batches.append((flight.prompts[-1], step))
             if len(flight.batches) > _AHEAD:
                 yield from wait()
-    while flight.batches:
-        yield from wait()
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager

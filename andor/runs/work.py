@@ -3,7 +3,7 @@
 import gc
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
@@ -13,7 +13,7 @@ from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.devices import processes
 from andor.devices.memory import Insufficient
-from andor.evaluation import again, evaluate_all
+from andor.evaluation import again, outcomes
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
 from andor.prompts import Prompt
@@ -34,7 +34,6 @@ class Work:
     Attributes:
       root, run: folders.
       mine: the prompts of this shard.
-      explained: (model, prompt id) -> content key of what is explained.
       skipped: prompts that are left out.
       counts: what was "evaluated", "reused" (values that were there), "solved", "kept" (explanations that were there).
     """
@@ -53,7 +52,7 @@ class Work:
 
     def finish(self, failed: Mapping[str, tuple[str, ValueError]], tau: float, whole: bool) -> Run:
         """Evaluate and solve what is not there, then write the summary if all is there."""
-        in_step = True
+        in_step, ended = True, None
         try:
             self._read_skipped()
             for prompt_id, (name, error) in failed.items():
@@ -72,10 +71,13 @@ class Work:
                 first = next(iter(self.skipped.values()))
                 raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
             return self._summarised(tau, whole)
+        except Exception as error:
+            ended = str(error)
+            raise
         finally:
             # After an error in the middle of prompts the others may be anywhere; JAX ends them.
             if self.spans and in_step:
-                processes.tell({"end": True})
+                processes.tell({"end": ended})
 
     # --------------------------------------------------------------------------------------------------- what is there
 
@@ -106,8 +108,7 @@ class Work:
                 self.counts["kept"] += 1
                 continue
             unsolved.append(prompt)
-            path = cache.values_path(self.root, record.name, prompt.id, values_key)
-            found = cache.get(path, cache.read_values, values_key)
+            found = cache.get(self._values_path(record, prompt), cache.read_values, values_key)
             if found is not None and self._serve(found[0], record, prompt):
                 self._keep_values(record, prompt, *found)
                 self.counts["reused"] += 1
@@ -137,6 +138,14 @@ class Work:
         self._note_target(record, prompt, values)
         if (len(self._values) + 1) * values.v.nbytes <= KEPT_BYTES:
             self._values[prompt.id] = values, made_by
+
+    def _save_values(self, record: ModelRecord, prompt: Prompt, values: Values, made_by: str) -> None:
+        key = self._values_key(record, prompt)
+        cache.save_values(self.root, record.name, prompt.id, values, key=key, made_by=made_by)
+        self._keep_values(record, prompt, values, made_by)
+
+    def _values_path(self, record: ModelRecord, prompt: Prompt) -> AnyPath:
+        return cache.values_path(self.root, record.name, prompt.id, self._values_key(record, prompt))
 
     def _note_target(self, record: ModelRecord, prompt: Prompt, values: Values) -> None:
         if record is self.recipe.models[0]:
@@ -183,29 +192,22 @@ class Work:
             raise ValueError(f"the files of {record.name!r} have changed since the run was begun. Begin another run.")
         if self.reuse is not None:
             missing = [prompt for prompt in missing if not self._reused(model, record, prompt)]
-        left, total = sum(2**each.n_players for each in missing), sum(2**each.n_players for each in self._left())
-
-        def path(prompt: Prompt) -> AnyPath:
-            return cache.values_path(self.root, record.name, prompt.id, self._values_key(record, prompt))
-
-        def save(prompt: Prompt, values: Values) -> None:
-            made_by = provenance.made_by()
-            key = self._values_key(record, prompt)
-            cache.save_values(self.root, record.name, prompt.id, values, key=key, made_by=made_by)
-            self._keep_values(record, prompt, values, made_by)
-            self.counts["evaluated"] += 1
-
-        _evaluate_each(
+        left, total = (sum(2**each.n_players for each in prompts) for prompts in (missing, self._left()))
+        evaluated = _evaluated(
             model,
             [(prompt, targets[prompt.id]) for prompt in missing],
             baseline=self.baseline,
             measure_noise=self.recipe.noise == "measured",
-            # Another process on the same root may have been faster. Processes that span a model do the same in step.
-            there=lambda prompt: not self.spans and path(prompt).exists(),
-            save=save,
-            skip=lambda prompt, error: self._skip(prompt.id, record.name, error),
             progress=lambda masks: self.progress("evaluate", record.name, total - left + masks, total),
         )
+        for prompt, outcome in evaluated:
+            try:
+                if isinstance(outcome, ValueError):
+                    raise outcome
+                self._save_values(record, prompt, outcome, provenance.made_by())
+                self.counts["evaluated"] += 1
+            except ValueError as error:  # it gives NaN, does not fit, or its text cannot be stored
+                self._skip(prompt.id, record.name, error)
 
     def _reused(self, model: LanguageModel, record: ModelRecord, prompt: Prompt) -> bool:
         """Take v of a prompt from the root that may be used, if a sample of masks agrees."""
@@ -227,8 +229,7 @@ class Work:
                 )
                 continue
             made_by = f"{made_by}; taken from {self.reuse}, {again.SAMPLE} masks agree within {difference:.1g} nats"
-            cache.save_values(self.root, record.name, prompt.id, values, key=key, made_by=made_by)
-            self._keep_values(record, prompt, values, made_by)
+            self._save_values(record, prompt, values, made_by)
             self.counts["reused"] += 1
             return True
         return False
@@ -269,8 +270,7 @@ class Work:
         """v of a prompt, and what it was made by."""
         if prompt.id in self._values:
             return self._values[prompt.id]
-        key = self._values_key(record, prompt)
-        return cache.read_values(cache.values_path(self.root, record.name, prompt.id, key), key)
+        return cache.read_values(self._values_path(record, prompt), self._values_key(record, prompt))
 
     def _solve(self, solver: Solver, values: Sequence[Values]) -> list[Solution]:
         """Solutions of a batch of equal n_players; in halves where the device has no room for all."""
@@ -316,81 +316,52 @@ class Work:
         return result
 
 
-def _evaluate_each(
-    model: LanguageModel,
-    work: Sequence[tuple[Prompt, str | None]],
-    *,
-    save: Callable[[Prompt, Values], None] = lambda prompt, values: None,
-    skip: Callable[[Prompt, ValueError], None] = lambda prompt, error: None,
-    **options,
-) -> None:
-    """Evaluate prompts with their targets, one after the other; one that fails is skipped, and the rest begun again.
-
-    Args:
-      model: from `andor.load`.
-      work: prompts and targets.
-      save: called with every prompt that is done, and its values.
-      skip: called with a prompt that failed, and why.
-      options: as for `_until_one_fails`.
-    """
-    while work:
-        work = _until_one_fails(model, work, save, skip, **options)
-
-
-def _until_one_fails(
-    model: LanguageModel,
-    work: Sequence[tuple[Prompt, str | None]],
-    save: Callable[[Prompt, Values], None],
-    skip: Callable[[Prompt, ValueError], None],
-    *,
-    baseline: str,
-    measure_noise: bool,
-    there: Callable[[Prompt], bool] = lambda prompt: False,
-    progress: Callable[[int], None] = lambda masks: None,
-) -> list[tuple[Prompt, str | None]]:
-    """Evaluate prompts up to the first that fails, without those that are `there` when their turn comes. Returns what
-    is left behind that one."""
-    begun: list[tuple[Prompt, str | None]] = []
-    left, done = iter(work), 0
-
-    def prompts() -> Iterator[Prompt]:
-        for each in left:
-            if not there(each[0]):
-                begun.append(each)
-                yield each[0]
-
-    def targets() -> Iterator[str | None]:
-        while True:
-            yield begun[-1][1]
-
-    def report(index: int, masks: int) -> None:
-        progress(sum(2**prompt.n_players for prompt, _ in begun[:index]) + masks)
-
-    options = {"baseline": baseline, "measure_noise": measure_noise, "progress": report}
-    try:
-        for values in evaluate_all(model, prompts(), targets=targets(), **options):
-            save(begun[done][0], values)
-            done += 1
-        return []
-    except ValueError as error:  # it gives NaN, does not fit, or its text cannot be stored
-        skip(begun[done][0], error)
-        return [*begun[done + 1 :], *left]
-
-
 def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> None:
     """In every process but the first of those that a model spans: evaluate what the first says, model by model.
 
     Raises:
       ValueError: the first ended with an error.
     """
-    message = processes.tell(None)
+    model, message = None, processes.tell(None)
     while "end" not in message:
+        model = None  # two large models do not fit in memory together
         model = andor.models.load(message["model"], dtype=message["dtype"], mesh=mesh)
         work = [(prompts[index], target) for index, target in message["work"]]
-        _evaluate_each(model, work, baseline=baseline, measure_noise=measure_noise)
-        model = None  # two large models do not fit in memory together
-        gc.collect()
+        for _ in _evaluated(model, work, baseline=baseline, measure_noise=measure_noise):
+            pass
         message = processes.tell(None)
+    if message["end"] is not None:
+        raise ValueError(f"process 0 ended: {message['end']}")
+
+
+def _evaluated(
+    model: LanguageModel,
+    work: Iterable[tuple[Prompt, str | None]],
+    *,
+    baseline: str,
+    measure_noise: bool,
+    progress: Callable[[int], None] = lambda masks: None,
+) -> Iterator[tuple[Prompt, Values | ValueError]]:
+    """Prompts with their values for a target, or with what is wrong with them; `progress` gets the masks done."""
+    begun: list[Prompt] = []
+    target: str | None = None
+
+    def prompts() -> Iterator[Prompt]:
+        nonlocal target
+        for prompt, target in work:  # noqa: B007, read by targets
+            begun.append(prompt)
+            yield prompt
+
+    def targets() -> Iterator[str | None]:
+        while True:
+            yield target
+
+    def report(index: int, masks: int) -> None:
+        progress(sum(2**prompt.n_players for prompt in begun[:index]) + masks)
+
+    options = {"baseline": baseline, "measure_noise": measure_noise, "progress": report}
+    for index, outcome in enumerate(outcomes(model, prompts(), targets=targets(), **options)):
+        yield begun[index], outcome
 
 
 def batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
