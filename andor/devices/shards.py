@@ -67,7 +67,7 @@ def _of_environment(environment: Mapping[str, str], names: Sequence[str], of_num
     return Shard(place // step + 1, count)
 
 
-def deal(costs: Sequence[float], shard: Shard) -> list[int]:
+def deal(costs: Sequence[float | int], shard: Shard) -> list[int]:
     """Places of the work that a shard has, in order; all shards together have all of it, at about the same cost."""
     by_cost = sorted(range(len(costs)), key=lambda place: (-costs[place], place))
     mine = []
