@@ -31,7 +31,7 @@ from andor.runs.explanation import described
 from andor.runs.files import AnyPath, Damaged, path_of
 from andor.runs.recipe import ModelRecord, Recipe, begin, finished, model_labels, read_recipe, recipe_paths
 from andor.runs.run import Run, read
-from andor.runs.work import Work, follow
+from andor.runs.work import Lead, Work, follow
 from andor.solvers import default_solver
 
 EVALUATION = 1
@@ -105,9 +105,9 @@ def compare(
     if reuse is not None and not (reuse / "values").exists():
         raise ValueError(f"{reuse} holds no values to reuse. Give the --out of an earlier `andor compare`.")
     spans = processes.spans(mesh)
-    if shard is None and spans:
-        shard = WHOLE
-    shard = shard if isinstance(shard, Shard) else read_shard(shard)
+    if spans and reuse is not None:
+        raise ValueError("reuse=... evaluates a sample by itself, so the mesh must not span processes; leave one out.")
+    shard = WHOLE if spans and shard is None else shard if isinstance(shard, Shard) else read_shard(shard)
     penalty = penalty or L1()
     solvers = {n: solver or default_solver(n, penalty) for n in sorted({prompt.n_players for prompt in prompts})}
     for n_players, each in solvers.items():
@@ -121,40 +121,42 @@ def compare(
     if spans and not processes.is_first():
         follow(prompts, baseline=baseline, mesh=mesh, measure_noise=noise == "measured")
         return read(root)
-    dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
-    if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
-        dtypes |= _recorded_dtypes(root, names)
-    recipe = Recipe(
-        models=_model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
-        prompts=tuple(prompts),
-        own_targets=own_targets,
-        noise=noise,
-        solvers={str(n): json.loads(described(each)) for n, each in solvers.items()},
-        penalty=json.loads(described(penalty)),
-        matmul_precision=MATMUL_PRECISION,
-        made=provenance.process(command)
-        | {
-            "versions": provenance.versions(),
-            "mesh": None if mesh is None else dict(mesh.shape),
-            "left_out": list(left_out),
-            "reuse": None if reuse is None else str(reuse),
-        },
-    )
-    costs = [sum(_cost(of_model[prompt.id]) for of_model in tokenized.values()) for prompt in prompts]
-    work = Work(
-        root=root,
-        run=begin(root, recipe),
-        recipe=recipe,
-        mine=tuple(prompts[place] for place in deal(costs, shard)),
-        solvers=solvers,
-        penalty=penalty,
-        baseline=baseline,
-        mesh=mesh,
-        reuse=reuse,
-        strict=strict,
-        progress=progress or (lambda stage, model, done, total: None),
-    )
-    return work.finish(failed, tau, whole=shard.count == 1)
+    with Lead(spans) as lead:
+        dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
+        if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
+            dtypes |= _recorded_dtypes(root, names)
+        recipe = Recipe(
+            models=_model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
+            prompts=tuple(prompts),
+            own_targets=own_targets,
+            noise=noise,
+            solvers={str(n): json.loads(described(each)) for n, each in solvers.items()},
+            penalty=json.loads(described(penalty)),
+            matmul_precision=MATMUL_PRECISION,
+            made={
+                **provenance.process(command),
+                "versions": provenance.versions(),
+                "mesh": None if mesh is None else dict(mesh.shape),
+                "left_out": list(left_out),
+                "reuse": None if reuse is None else str(reuse),
+            },
+        )
+        costs = [sum(_cost(of_model[prompt.id]) for of_model in tokenized.values()) for prompt in prompts]
+        work = Work(
+            root=root,
+            run=begin(root, recipe),
+            recipe=recipe,
+            mine=tuple(prompts[place] for place in deal(costs, shard)),
+            lead=lead,
+            solvers=solvers,
+            penalty=penalty,
+            baseline=baseline,
+            mesh=mesh,
+            reuse=reuse,
+            strict=strict,
+            progress=progress or (lambda stage, model, done, total: None),
+        )
+        return work.finish(failed, tau, whole=shard.count == 1)
 
 
 def _cost(tokens: TokenizedPrompt | None) -> int:

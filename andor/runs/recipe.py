@@ -9,6 +9,7 @@ differs. No lock is held: a process that is killed leaves the file, and the same
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -101,10 +102,15 @@ class Recipe:
         odd += [self.penalty["name"]] * (self.penalty["name"] != "L1")
         return "_".join([f"noise-{noise}", *dict.fromkeys(odd)])
 
+    @functools.cached_property
+    def places(self) -> dict[str, int]:
+        """Prompt id -> place among the prompts."""
+        return {prompt.id: place for place, prompt in enumerate(self.prompts)}
+
     def key(self, model: str, prompt_id: str) -> str | None:
         """Content key of v of a prompt under a model."""
         (record,) = (each for each in self.models if each.name == model)
-        return record.keys[[each.id for each in self.prompts].index(prompt_id)]
+        return record.keys[self.places[prompt_id]]
 
     def solution_key(self, values_key: str, n_players: int) -> str:
         """Content key of the explanation of values."""

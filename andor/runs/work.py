@@ -28,6 +28,33 @@ SOLVER_BATCH = 8
 """Prompts of equal n_players that are solved in one call."""
 
 
+class Lead:
+    """What the first of the processes that a model spans tells the others; nothing where there are none.
+
+    Left by an error in the middle of prompts, it says nothing: the others may be anywhere. JAX ends them.
+    """
+
+    def __init__(self, spans: bool):
+        self.spans, self._in_step = spans, True
+
+    def evaluate(self, record: ModelRecord, work: list[tuple[int, str | None]]) -> None:
+        """The one word about a model: places of the prompts that are evaluated under it, and their targets."""
+        if self.spans:
+            processes.tell({"model": record.name, "dtype": record.dtype, "work": work})
+            self._in_step = False
+
+    def evaluated(self) -> None:
+        """All of these prompts are done, in every process alike."""
+        self._in_step = True
+
+    def __enter__(self) -> "Lead":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self.spans and self._in_step:
+            processes.tell({"end": str(error) if error else None})
+
+
 class Work:
     """What is to be done on a run by this process; see `andor.compare`.
 
@@ -38,11 +65,11 @@ class Work:
       counts: what was "evaluated", "reused" (values that were there), "solved", "kept" (explanations that were there).
     """
 
-    def __init__(self, *, root, run, recipe, mine, solvers, penalty, baseline, mesh, reuse, strict, progress):
+    def __init__(self, *, root, run, recipe, mine, lead, solvers, penalty, baseline, mesh, reuse, strict, progress):
         self.root, self.run, self.recipe, self.mine, self.solvers = root, run, recipe, mine, solvers
         self.penalty, self.baseline, self.mesh, self.reuse = penalty, baseline, mesh, reuse
         self.strict, self.progress = strict, progress
-        self.spans = processes.spans(mesh)
+        self.lead = lead
         self.skipped: dict[str, Skipped] = {}
         self.result = Run(run, recipe, tau=SALIENT)
         self.counts = dict.fromkeys(("evaluated", "reused", "solved", "kept"), 0)
@@ -52,32 +79,21 @@ class Work:
 
     def finish(self, failed: Mapping[str, tuple[str, ValueError]], tau: float, whole: bool) -> Run:
         """Evaluate and solve what is not there, then write the summary if all is there."""
-        in_step, ended = True, None
-        try:
-            self._read_skipped()
-            for prompt_id, (name, error) in failed.items():
-                if prompt_id in {each.id for each in self.mine}:
-                    self._skip(prompt_id, name, error)
-            for record in self.recipe.models:
-                unsolved, missing = self._look(record)
-                if missing:
-                    in_step = False
-                    self._evaluate(record, missing)
-                    in_step = True
-                # Two large models do not fit in memory together, and the solver can use the room too.
-                gc.collect()
-                self._extract(record, unsolved)
-            if not self._left():
-                first = next(iter(self.skipped.values()))
-                raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
-            return self._summarised(tau, whole)
-        except Exception as error:
-            ended = str(error)
-            raise
-        finally:
-            # After an error in the middle of prompts the others may be anywhere; JAX ends them.
-            if self.spans and in_step:
-                processes.tell({"end": ended})
+        self._read_skipped()
+        for prompt in self.mine:
+            if prompt.id in failed:
+                self._skip(prompt.id, *failed[prompt.id])
+        for record in self.recipe.models:
+            unsolved, missing = self._look(record)
+            if missing:
+                self._evaluate(record, missing)
+            # Two large models do not fit in memory together, and the solver can use the room too.
+            gc.collect()
+            self._extract(record, unsolved)
+        if whole and not self._left():
+            first = next(iter(self.skipped.values()))
+            raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
+        return self._summarised(tau, whole)
 
     # --------------------------------------------------------------------------------------------------- what is there
 
@@ -155,7 +171,7 @@ class Work:
         return [prompt for prompt in self.mine if prompt.id not in self.skipped]
 
     def _values_key(self, record: ModelRecord, prompt: Prompt) -> str:
-        return record.keys[self.recipe.prompts.index(prompt)]
+        return record.keys[self.recipe.places[prompt.id]]
 
     def _target(self, record: ModelRecord, prompt: Prompt) -> str | None:
         """What a model is to explain; None for its own prediction."""
@@ -182,9 +198,7 @@ class Work:
     def _evaluate(self, record: ModelRecord, missing: list[Prompt]) -> None:
         """v of these prompts under a model, each saved as soon as it is there."""
         targets = {prompt.id: self._target(record, prompt) for prompt in missing}
-        if self.spans:  # the one word to the other processes about this model
-            work = [[self.recipe.prompts.index(prompt), targets[prompt.id]] for prompt in missing]
-            processes.tell({"model": record.name, "dtype": record.dtype, "work": work})
+        self.lead.evaluate(record, [(self.recipe.places[prompt.id], targets[prompt.id]) for prompt in missing])
         self.progress("load", record.name, 0, 1)
         model = andor.models.load(record.name, dtype=record.dtype, mesh=self.mesh)
         self.progress("load", record.name, 1, 1)
@@ -208,6 +222,7 @@ class Work:
                 self.counts["evaluated"] += 1
             except ValueError as error:  # it gives NaN, does not fit, or its text cannot be stored
                 self._skip(prompt.id, record.name, error)
+        self.lead.evaluated()
 
     def _reused(self, model: LanguageModel, record: ModelRecord, prompt: Prompt) -> bool:
         """Take v of a prompt from the root that may be used, if a sample of masks agrees."""
