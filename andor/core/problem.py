@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from andor.core import lattice
+from andor.core.effects import one_line
 from andor.core.penalties import Penalty
 
 Array = np.ndarray
@@ -87,7 +88,7 @@ class Solver(Protocol):
     def solve(self, problem: Problem) -> RawSolution: ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Solution:
     """AND-OR effects of one function v (`[s]` arrays) or of a batch (`[p, s]` arrays), with their certificate.
 
@@ -123,6 +124,17 @@ class Solution:
     def converged(self) -> bool:
         """Whether every problem of the batch reached the gap asked for."""
         return set(np.atleast_1d(self.status)) == {"converged"}
+
+    def __repr__(self) -> str:
+        many = self.and_effects.shape[:-1]
+        of = f" of {many[0]} {'problems' if np.ndim(self.primal) else 'models together'}" if many else ""
+        primal = " to ".join(f"{each:.4g}" for each in sorted({np.min(self.primal), np.max(self.primal)}))
+        missed = [each for each in np.atleast_1d(self.status).tolist() if each != "converged"]
+        status = f"{len(missed)} " * (np.size(self.status) > 1) + one_line(missed[0], 120) if missed else "converged"
+        return (
+            f"<Solution{of} with {lattice.n_players_of(self.and_effects)} players: primal {primal}, gap "
+            f"{np.max(self.gap):.1g}, noise up to {np.max(self.noise_bound):.3g}, {np.max(self.steps)} steps; {status}>"
+        )
 
     def __getitem__(self, index: int) -> "Solution":
         """The solution of one problem of a batch, with plain numbers in place of the `[p]` arrays."""

@@ -6,8 +6,10 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
+from andor.core.effects import one_line
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Values:
     """The log-odds of one target under every mask of one prompt.
 
@@ -44,3 +46,11 @@ class Values:
                 "give a bound."
             )
         return self.forward_noise * math.sqrt(2 * math.log(2 * len(self.v)))
+
+    def __repr__(self) -> str:
+        target, words = one_line(repr(self.target), 40), one_line(", ".join(self.players), 120)
+        noise = "" if math.isnan(self.forward_noise) else f", noise {self.forward_noise:.1g}"
+        return (
+            f"<Values of {target}: p {self.target_probability:.3g}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats"
+            f"{noise}, with {len(self.players)} players ({words}); {self.tokens_evaluated} tokens, {self.seconds:.1f} s>"
+        )

@@ -13,7 +13,7 @@ from andor.prompts.players import player_spans, short
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prompt:
     """A text whose players are masked in all 2**n_players ways, and the target text that is scored after it.
 
@@ -77,6 +77,12 @@ class Prompt:
     @property
     def n_players(self) -> int:
         return len(self.players)
+
+    def __repr__(self) -> str:
+        name, chat = f" {self.id}" * (self.id is not None), ", in a chat" * self.chat
+        target = "" if self.target is None else f", target {short(self.target)}"
+        players = short(", ".join(self.words))
+        return f"<Prompt{name}: {short(self.text)}, {self.n_players} players {players}{target}{chat}>"
 
 
 def continuation(text: str, target: str) -> str:

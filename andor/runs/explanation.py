@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from andor.core import lattice, penalties
 from andor.core.certificate import dual_bound, feasible_dual, objective, reconstruct
-from andor.core.effects import Effect, distinct
+from andor.core.effects import Effect, distinct, one_line
 from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.measures import metrics
@@ -153,11 +153,11 @@ class Explanation:
         v, p = self.values.v, self.values.target_probability
         status = "" if self.solution.converged else ", NOT CONVERGED"
         text = (
-            f"Explanation of {self.target!r} by {self.model} after {_cut(self.prompt.text, 60)}: p {p:.3g}, "
+            f"Explanation of {self.target!r} by {self.model} after “{one_line(self.prompt.text, 60)}”: p {p:.3g}, "
             f"v {v[0]:+.2f} → {v[-1]:+.2f} nats with {len(self.words)} players; {effects}{fit}; "
             f"gap {self.solution.gap:.0e}{status}"
         )
-        return f"<{_cut(text, 600, quote=False)}>"
+        return f"<{one_line(text, 600)}>"
 
     def arrays(self) -> dict[str, object]:
         """What `save` writes, by name."""
@@ -290,9 +290,3 @@ def penalty_of(text: str) -> penalties.Penalty | None:
     settings = dict(json.loads(text))
     kind = getattr(penalties, settings.pop("name"), None)
     return kind(**settings) if isinstance(kind, type) and issubclass(kind, penalties.Penalty) else None
-
-
-def _cut(text: str, longest: int, quote: bool = True) -> str:
-    line = " ".join(text.split())
-    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return f"“{line}”" if quote else line
