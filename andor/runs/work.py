@@ -36,6 +36,7 @@ class Lead:
 
     def __init__(self, spans: bool):
         self.spans, self._in_step = spans, True
+        self.run = ""  # name of its folder, once it is known
 
     def evaluate(self, record: ModelRecord, work: list[tuple[int, str | None]]) -> None:
         """The one word about a model: places of the prompts that are evaluated under it, and their targets."""
@@ -52,7 +53,7 @@ class Lead:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self.spans and self._in_step:
-            processes.tell({"end": str(error) if error else None})
+            processes.tell({"end": str(error) if error else None, "run": self.run})
 
 
 class Work:
@@ -69,7 +70,7 @@ class Work:
         self.root, self.run, self.recipe, self.mine, self.solvers = root, run, recipe, mine, solvers
         self.penalty, self.baseline, self.mesh, self.reuse = penalty, baseline, mesh, reuse
         self.strict, self.progress = strict, progress
-        self.lead = lead
+        self.lead, lead.run = lead, run.name
         self.skipped: dict[str, Skipped] = {}
         self.result = Run(run, recipe, tau=SALIENT)
         self.counts = dict.fromkeys(("evaluated", "reused", "solved", "kept"), 0)
@@ -331,8 +332,9 @@ class Work:
         return result
 
 
-def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> None:
-    """In every process but the first of those that a model spans: evaluate what the first says, model by model.
+def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> str:
+    """In every process but the first of those that a model spans: evaluate what the first says, model by model. Returns
+    the name of the run's folder.
 
     Raises:
       ValueError: the first ended with an error.
@@ -347,6 +349,7 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
         message = processes.tell(None)
     if message["end"] is not None:
         raise ValueError(f"process 0 ended: {message['end']}")
+    return message["run"]
 
 
 def _evaluated(

@@ -38,39 +38,69 @@ Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 Root = Annotated[str | None, _optional("DIR | URL")]
 
 
-@dataclasses.dataclass(frozen=True)
-class Compare:
-    """Compare models on the same prompts: effects, certificate, closing tables, figures."""
+# Help shows the options of the last base first.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Models:
+    """The models to compare."""
 
     models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ("tiny-llama", "tiny-qwen2")
     """Embedded models, directories in HF format, or hub ids."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Listing:
+    """Options of commands about many prompts."""
+
     prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
     """Prompts, one JSON object per line: text, and optionally id, players, target. Default: the 20 of the package."""
     prompt: Text = None
     """One prompt, instead of a file."""
-    players: Words = ()
-    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
-    target: Text = None
-    """What to explain after --prompt. Default: what the first model predicts."""
-    own_targets: Flag = False
-    """Where no target is given, explain each model's own prediction, not the first model's."""
     limit: Annotated[int | None, _optional("N")] = None
     """Only the first N prompts."""
-    noise: float | Literal["measured"] = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Prompting:
+    """Options of commands about one prompt."""
+
+    players: Words = ()
+    """Words of the prompt to mask, in order of appearance. Default: its last 10 content words."""
+    target: Text = None
+    """What to explain after the prompt. Default: what the model predicts; of several, the first."""
     chat: Flag = False
     """Wrap each prompt with the model's own chat template."""
-    baseline: str = "auto"
-    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
-    token of the vocabulary."""
-    solver: SolverName = "auto"
-    """auto: exact up to 13 players, then first-order. published: that of the papers, not certified."""
-    tau: float = 0.05
-    """An effect is salient above tau times the largest."""
     dtype: Dtype = "auto"
     """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
     mesh: Annotated[str | None, _optional("data=D,model=M")] = None
     """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Running:
+    """Options of commands that run models."""
+
+    noise: float | Literal["measured"] = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    baseline: str = "auto"
+    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
+    token of the vocabulary."""
+    out: Root = None
+    """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
+    Default: a new one under runs/."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare(_Running, _Prompting, _Listing, _Models):
+    """Compare models on the same prompts: effects, certificate, closing tables, figures."""
+
+    own_targets: Flag = False
+    """Where no target is given, explain each model's own prediction, not the first model's."""
+    solver: SolverName = "auto"
+    """auto: exact up to 13 players, then first-order. published: that of the papers, not certified."""
+    tau: float = 0.05
+    """An effect is salient above tau times the largest."""
     distributed: Annotated[str | None, _optional("auto | HOST:PORT,N,I")] = None
     """Join other processes: as Slurm, a TPU pod or Kubernetes say, or as process I of N, with process 0 at HOST:PORT. A
     --mesh of all devices is then one model over all processes; without one each takes a shard of the prompts."""
@@ -81,11 +111,6 @@ class Compare:
     """Another root whose values may be used, after a sample of masks was evaluated again and agrees."""
     strict: Flag = False
     """End at the first prompt that fails. Default: leave it out, and say so."""
-    out: Root = None
-    """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
-    Default: a new one under runs/."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
@@ -93,17 +118,16 @@ class Compare:
         prompts = _prompts(self, None if self.strict else left_out)
         if self.distributed is not None:
             if self.out is None:
-                raise ValueError("--distributed needs --out: one run directory that all processes see.")
+                raise ValueError("--distributed needs --out: one root that all processes see.")
             _join(self.distributed)
         more = {name: getattr(self, name) for name in ("own_targets", "tau", "strict", "shard", "reuse")}
         run = _compare(self, self.models, prompts, command, left_out=left_out, solver=_solver(self.solver), **more)
 
         from andor.devices import processes
+        from andor.runs.cache import explanation_path
         from andor.show import tables
 
         processes.agree(0)  # who ends early would end the others
-        from andor.runs.cache import explanation_path
-
         if not run.summary:
             left = sum(not explanation_path(run.path, *key).exists() for key in run)
             print(f"This shard is done; {left} of {len(run)} explanations are left to others. Run: {run.path}")
@@ -114,36 +138,16 @@ class Compare:
             _finish(console, run, start)
 
 
-@dataclasses.dataclass(frozen=True)
-class Extract:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Extract(_Running, _Prompting):
     """The strongest AND and OR effects of one model on one prompt, in words and as figures."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """An embedded model, a directory in HF format, or a hub id."""
     prompt: Annotated[str, tyro.conf.arg(metavar="TEXT")]
     """The text."""
-    players: Words = ()
-    """Words of the text to mask, in order of appearance. Default: its last 10 content words."""
-    target: Text = None
-    """What to explain after the text. Default: what the model predicts."""
     top: int = 12
     """Effects to show."""
-    noise: float | Literal["measured"] = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
-    chat: Flag = False
-    """Wrap each prompt with the model's own chat template."""
-    baseline: str = "auto"
-    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
-    token of the vocabulary."""
-    dtype: Dtype = "auto"
-    """Of weights and activations. auto: float32 on a CPU if it fits, the checkpoint's own on an accelerator."""
-    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
-    """Devices: masks divided among D (a power of two), each copy of the weights among M. Default: one device."""
-    out: Root = None
-    """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
-    Default: a new one under runs/."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
@@ -192,36 +196,18 @@ class Figures:
         _print_files(_console(), run.path, draw(run), start)
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(_Prompting, _Listing):
     """What evaluating prompts under a model will take: tokens, operations, memory, time. Reads no weights."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """An embedded model, a directory in HF format, or a hub id."""
-    prompts: Annotated[Path | None, _optional("FILE.jsonl")] = None
-    """Prompts, as for andor compare. Default: the 20 of the package."""
-    prompt: Text = None
-    """One prompt, instead of a file."""
-    players: Words = ()
-    """Words of --prompt to mask, in order of appearance. Default: its last 10 content words."""
-    target: Text = None
-    """What to explain after --prompt. Default: one token."""
-    chat: Flag = False
-    """Wrap each prompt with the model's own chat template."""
-    limit: Annotated[int | None, _optional("N")] = None
-    """Only the first N prompts."""
-    dtype: Dtype = "auto"
-    """Of weights and activations. auto: what the run would choose on the device."""
-    mesh: Annotated[str | None, _optional("data=D,model=M")] = None
-    """Devices, as for andor compare. Default: one."""
     memory: Annotated[float | None, _optional("GB")] = None
     """Memory of an accelerator to plan for (of each of several). Default: what is free on the device here."""
     tflops: Annotated[float | None, _optional("RATE")] = None
     """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
     tokens_per_batch: Annotated[int | None, _optional("N")] = None
     """Tokens in one forward pass. Default: what suits the device."""
-    debug: Flag = False
-    """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         if (self.memory is None) != (self.tflops is None):
@@ -295,9 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _leave(code: int) -> int:
     """An exit code; where there are other processes, exit with it: JAX would wait for them minutes, and then abort."""
-    from andor.devices import processes as hosts
+    from andor.devices import processes
 
-    if hosts.n_processes() > 1:
+    if processes.n_processes() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -376,14 +362,14 @@ def _one_line(message: str) -> str:
 
 def _join(how: str) -> None:
     """Bring processes together as --distributed says."""
-    from andor.devices import processes as hosts
+    from andor.devices import processes
 
     if how == "auto":
-        return hosts.initialise()
+        return processes.initialise()
     match = re.fullmatch(r"(.+),(\d+),(\d+)", how)
     if not match:
         raise ValueError(f"--distributed is auto, or HOST:PORT,N,I for process I of N; got {how!r}.")
-    hosts.initialise(match[1], int(match[2]), int(match[3]))
+    processes.initialise(match[1], int(match[2]), int(match[3]))
 
 
 def _solver(name: SolverName):
