@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import andor
 from andor.core import certificate, lattice
 from andor.core.penalties import L1
+from andor.core.problem import RawSolution
 from andor.solvers import InteriorPoint
-from andor.solvers import extract as interactions
 from andor.solvers.central_path import advice
+from andor.solvers.extract import checked, checked_solver, describe
 
 N_PLAYERS = 4
 SIZE = 2**N_PLAYERS
@@ -154,11 +155,11 @@ def test_what_rounding_leaves_is_said():
 
 
 def test_a_status_shows_what_was_missed_however_little():
-    assert interactions.describe(1.0004e-6, 9, 1e-6, "wait") == (
+    assert describe(1.0004e-6, 9, 1e-6, "wait") == (
         "not converged: certified gap 1.0004e-06 > 1e-06 after 9 steps; wait."
     )
-    assert interactions.describe(0.5, 9, 1e-6, "wait").startswith("not converged: certified gap 0.5 > 1e-06 after")
-    assert interactions.describe(np.nan, 9, 1e-6, "wait").startswith("not converged: certified gap nan")
+    assert describe(0.5, 9, 1e-6, "wait").startswith("not converged: certified gap 0.5 > 1e-06 after")
+    assert describe(np.nan, 9, 1e-6, "wait").startswith("not converged: certified gap nan")
 
 
 def test_no_progress_is_not_called_rounding():
@@ -195,9 +196,9 @@ def test_bad_input_is_refused(arguments, message):
 
 def test_bad_input_that_annotations_catch_in_tests_is_refused_without_them():
     with pytest.raises(ValueError, match="got 'percent'"):
-        interactions.checked("extract", np.zeros(8), 0.0, "percent", None)
+        checked("extract", np.zeros(8), 0.0, "percent", None)
     with pytest.raises(ValueError, match=r"shape \(8,\), one per subset; got shape \(4,\)"):
-        interactions.checked("extract", np.zeros(8), 0.0, "range", np.ones(4))
+        checked("extract", np.zeros(8), 0.0, "range", np.ones(4))
 
 
 def test_too_many_players_for_the_memory():
@@ -226,7 +227,7 @@ def test_bad_settings_are_refused(settings_):
 )
 def test_what_is_no_array_of_numbers_is_refused(v, noise, message):
     with pytest.raises(ValueError, match=message):
-        interactions.checked("extract", v, noise, "range", None)
+        checked("extract", v, noise, "range", None)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_what_is_no_array_of_numbers_is_refused(v, noise, message):
 )
 def test_what_is_no_solver_or_penalty_is_refused(solver, penalty, message):
     with pytest.raises(ValueError, match=message):
-        interactions.checked_solver("extract", solver, penalty, 4, 1)
+        checked_solver("extract", solver, penalty, 4, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,9 +257,7 @@ class Broken:
 
     def solve(self, problem):
         nothing = np.full(problem.v.shape, np.nan)
-        return interactions.RawSolution(
-            nothing, nothing, nothing, np.ones(len(nothing), int), ("mend it",) * len(nothing)
-        )
+        return RawSolution(nothing, nothing, nothing, np.ones(len(nothing), int), ("mend it",) * len(nothing))
 
 
 def test_not_a_number_is_not_converged():

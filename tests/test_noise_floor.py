@@ -4,8 +4,6 @@ import pytest
 import andor
 from andor.evaluation import noise_floor
 from andor.prompts import tokenize
-from andor.runs import store
-from andor.runs.compare import compare
 
 PROMPT = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "never"], "never again")
 
@@ -70,8 +68,10 @@ def test_noise_that_was_not_measured_is_refused(floats):
 
 
 def test_a_run_with_measured_noise(models, tmp_path):
-    run = compare(models[0], [PROMPT], noise="measured", out=tmp_path / "run")
-    prompt_id = next(iter(run.values[models[0]]))
-    values, solution = run.values[models[0]][prompt_id], run.effects[models[0]][prompt_id]
-    assert solution.noise_bound == values.measured_noise and run.settings["noise"] == "measured"
-    assert store.read_run(run.path).values[models[0]][prompt_id].forward_noise == values.forward_noise
+    run = andor.compare(models[0], [PROMPT], noise="measured", out=tmp_path / "run")
+    ((_, explanation),) = run.items()
+    values, solution = explanation.values, explanation.solution
+    assert solution.noise_bound == values.measured_noise > values.forward_noise
+    ((_, read),) = andor.read(tmp_path / "run").items()
+    assert read.values.forward_noise == values.forward_noise and read.solution.noise_bound == solution.noise_bound
+    assert run.recipe.noise == "measured" and run.path.name == "noise-measured"
