@@ -51,6 +51,6 @@ class Values:
         target, words = one_line(repr(self.target), 40), one_line(", ".join(self.players), 120)
         noise = "" if math.isnan(self.forward_noise) else f", noise {self.forward_noise:.1g}"
         return (
-            f"<Values of {target}: p {self.target_probability:.3g}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats{noise}, "
+            f"<Values of {target}: p {self.target_probability:.3g}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats{noise} "
             f"with {len(self.players)} players ({words}); {self.tokens_evaluated} tokens in {self.seconds:.3g} s>"
         )
