@@ -19,11 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from andor.core.values import Values
 from andor.runs import files
-from andor.runs.explanation import ROUNDING, Explanation, check_probability, read_explanation
+from andor.runs.explanation import ROUNDING, Explanation, check_probability, plain, read_explanation
 from andor.runs.files import AnyPath, Damaged
 
 KEY_DIGITS = 12
@@ -84,20 +82,13 @@ def read_values(path: AnyPath, key: str) -> tuple[Values, str]:
     """
     arrays = files.read_arrays(path)
     try:
+        values = Values(**plain(arrays, [field.name for field in dataclasses.fields(Values)]))
         if arrays["key"].item() != key:
             raise ValueError("it holds the values of another model, prompt or target.")
-        plain = {field.name: arrays[field.name] for field in dataclasses.fields(Values)}
-        players = tuple(plain["players"].tolist())
-        if plain["v"].dtype != np.float64 or plain["v"].shape != (2 ** len(players),):
-            raise ValueError(f"v is {plain['v'].dtype} of shape {plain['v'].shape}.")
-        if not np.isfinite(plain["v"]).all():
-            raise ValueError("v is not finite.")
-        plain = {name: each if each.ndim else each.item() for name, each in plain.items()} | {"players": players}
-        values, made_by = Values(**plain), str(arrays["made_by"].item())
         check_probability(values)
+        return values, str(arrays["made_by"].item())
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{path} is damaged: {error}") from error
-    return values, made_by
 
 
 def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:

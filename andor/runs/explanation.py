@@ -9,7 +9,7 @@ NumPy only, but for `plot`. What is saved opens with `np.load` alone.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -38,10 +38,14 @@ SHOWN = 5
 """Effects that the repr of an explanation names."""
 
 _PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values")
-_NUMBERS = ("noise_bound", "primal", "dual", "gap", "target_probability", "seconds", "forward_noise")
-_COUNTS = ("steps", "tokens_evaluated")
-_TEXTS = ("model", "id", "text", "target", "status", "solver", "penalty", "made_by", "values_key", "key")
-"""Arrays of a saved explanation besides players (`[n_players]`, text), player_spans (`[n_players, 2]`) and chat."""
+_ORIGIN = ("solver", "penalty", "made_by", "values_key", "key")
+_TEXTS = ("model", "id", "text", "players", "target", "status", *_ORIGIN)
+_KINDS = {
+    **dict.fromkeys(_TEXTS, "U"),
+    "chat": "?",
+    **dict.fromkeys(("steps", "tokens_evaluated", "player_spans"), "<i8"),
+}
+"""Arrays of a saved explanation that are not float64: text, whether it is a chat, and whole numbers."""
 
 
 class Pair(NamedTuple):
@@ -170,7 +174,7 @@ class Explanation:
             "chat": self.prompt.chat,
             "player_spans": np.array(self.prompt.players, np.int64),
         }
-        return {**prompt, **values, **solution, **{name: self.origin.get(name, "") for name in _TEXTS[-5:]}}
+        return {**prompt, **values, **solution, **{name: self.origin.get(name, "") for name in _ORIGIN}}
 
     def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float) -> Effect:
         players = lattice.members(subset)
@@ -208,32 +212,35 @@ def read_explanation(path: AnyPath) -> Explanation:
 
 def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     """Raises KeyError, TypeError or ValueError for arrays that are missing or of another kind or shape."""
-    n_players = len(arrays["players"])
+    values, solution = (
+        kind(**plain(arrays, [f.name for f in dataclasses.fields(kind)])) for kind in (Values, Solution)
+    )
+    rest = plain(arrays, ("model", "id", "text", "chat", "player_spans", *_ORIGIN))
+    spans = [tuple(span) for span in rest["player_spans"].tolist()]
+    prompt = Prompt(rest["text"], players=spans, id=rest["id"] or None, chat=rest["chat"])
+    if values.players != prompt.words:
+        raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
+    return Explanation(rest["model"], prompt, values, solution, {name: rest[name] for name in _ORIGIN})
+
+
+def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, object]:
+    """Arrays of a saved explanation by name, checked; numbers and text as Python has them.
+
+    Raises:
+      KeyError, TypeError, ValueError: one is missing, or of another kind or shape, or not finite.
+    """
+    n_players, found = len(arrays["players"]), {}
     shapes = {**dict.fromkeys(_PER_SUBSET, (2**n_players,)), "players": (n_players,), "player_spans": (n_players, 2)}
-    kinds = {
-        **dict.fromkeys((*_PER_SUBSET, *_NUMBERS), ("f", 8)),
-        **dict.fromkeys((*_COUNTS, "player_spans"), ("i", 8)),
-        **dict.fromkeys((*_TEXTS, "players"), ("U", None)),
-        "chat": ("b", 1),
-    }
-    plain = {}
-    for name, (kind, size) in kinds.items():
-        array = arrays[name]
-        if array.dtype.kind != kind or size not in (None, array.dtype.itemsize):
+    for name in names:
+        array, kind = arrays[name], _KINDS.get(name, "<f8")
+        if array.dtype.kind != "U" if kind == "U" else array.dtype != kind:
             raise TypeError(f"{name} is {array.dtype}.")
         if array.shape != shapes.get(name, ()):
             raise ValueError(f"{name} has shape {array.shape}; it must be {shapes.get(name, ())}.")
-        if kind == "f" and name != "forward_noise" and not np.isfinite(array).all():
+        if kind == "<f8" and name != "forward_noise" and not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite.")
-        plain[name] = array if array.ndim else array.item()
-    spans = [tuple(span) for span in plain["player_spans"].tolist()]
-    prompt = Prompt(plain["text"], players=spans, id=plain["id"] or None, chat=plain["chat"])
-    plain["players"] = tuple(plain["players"].tolist())
-    if plain["players"] != prompt.words:
-        raise ValueError(f"it holds players {list(plain['players'])}, which are not those of its text.")
-    values = Values(**{field.name: plain[field.name] for field in dataclasses.fields(Values)})
-    solution = Solution(**{field.name: plain[field.name] for field in dataclasses.fields(Solution)})
-    return Explanation(plain["model"], prompt, values, solution, {name: plain[name] for name in _TEXTS[-5:]})
+        found[name] = tuple(array.tolist()) if name == "players" else array if array.ndim else array.item()
+    return found
 
 
 def check(explanation: Explanation) -> None:
