@@ -155,7 +155,7 @@ def read_json(path: AnyPath) -> dict:
         stated = content.pop("sha256")
         if stored != json_bytes(content) or stated != _sha256(_text(content).encode()):
             raise ValueError("its content does not match its sha256.")
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path} is damaged: {error}") from error
     return content
 
@@ -175,8 +175,13 @@ def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     content = read_bytes(path)
     if content[-_DIGITS:] != _sha256(content[:-_DIGITS]).encode():
         raise Damaged(f"{path} is damaged: its content does not match its sha256.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except MemoryError:
+        raise
+    except Exception as error:  # the checksum fits, so somebody made it; zipfile and NumPy raise all kinds
+        raise Damaged(f"{path} is damaged: {error}") from error
 
 
 def write_arrays(path: AnyPath, content: Mapping[str, object]) -> None:
