@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from andor.core.effects import effect_name
+from andor.core.effects import distinct, effect_name
 from andor.core.lattice import subset_of
 from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
@@ -34,9 +34,9 @@ def players(rows: Sequence[PlayerRow], labels: Mapping[str, str]) -> RenderableT
     table.add_column("characters")
     for label in labels.values():
         table.add_column(_text(f"token ids in {label}"), overflow="fold")
-    for row in rows:
+    for row, word in zip(rows, distinct([row.word for row in rows]), strict=True):
         ids = (" ".join(map(str, row.token_ids[name])) for name in labels)
-        table.add_row(_text(row.word), f"{row.span[0]} to {row.span[1]}", *ids)
+        table.add_row(_text(word), f"{row.span[0]} to {row.span[1]}", *ids)
     masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
     return _titled("Players", table, f"Each token of a masked player is replaced by {masks}.")
 
