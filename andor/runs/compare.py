@@ -29,7 +29,7 @@ from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_nam
 from andor.runs import cache, files, provenance
 from andor.runs.explanation import described
 from andor.runs.files import AnyPath, Damaged, path_of
-from andor.runs.recipe import ModelRecord, Recipe, begin, finished, model_labels, read_recipe, recipe_paths
+from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipe_paths
 from andor.runs.run import Run, read
 from andor.runs.work import Lead, Work, follow
 from andor.solvers import default_solver
@@ -155,7 +155,10 @@ def compare(
             strict=strict,
             progress=progress or (lambda stage, model, done, total: None),
         )
-        return work.finish(failed, tau, whole=shard.count == 1)
+        try:
+            return work.finish(failed, tau, whole=shard.count == 1)
+        finally:
+            end(root)
 
 
 def _cost(tokens: TokenizedPrompt | None) -> int:

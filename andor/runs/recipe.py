@@ -3,15 +3,19 @@
 What decides a result decides the `id` of a recipe. Runs of one root that differ in it (another noise bound, solver,
 prompt) have folders of their own, named by how they explain: "noise-0.02", "noise-measured", "noise-0.02_Published".
 
-Of a root, one run at a time is unfinished: its recipe lies in ROOT/unfinished.json, which only one of several processes
-can create. Who comes with the same recipe goes on with that run; who comes with another is refused, and told what
-differs. No lock is held: a process that is killed leaves the file, and the same command goes on.
+Of a root, one run at a time is under way: its recipe lies in ROOT/unfinished.json, which only one of several processes
+can create and which goes when that process ends. Who comes with the same recipe works on the same run; who comes with
+another is refused, and told what differs: shards of different settings would never make a run. No lock is held: a
+process that is killed leaves the file, and the same command goes on.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
+import os
+import socket
 from collections.abc import Mapping, Sequence
 
 from andor.prompts import Prompt
@@ -174,7 +178,7 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
     names = itertools.chain([recipe.name], (f"{recipe.name}_{number}" for number in itertools.count(2)))
     folder = mine or next(name for name in names if there.get(name) is None)  # free, or with a damaged recipe.json
     marker = root / "unfinished.json"
-    content = files.json_bytes({"folder": folder, "recipe": recipe.to_json()})
+    content = files.json_bytes({"folder": folder, "by": _me(), "recipe": recipe.to_json()})
     while not files.write_bytes(marker, content, new=True):
         try:
             other = files.read_json(marker)
@@ -188,11 +192,12 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
             folder = other["folder"]
             break
         if finished(begun):
-            end(root)
+            end(root, theirs["id"])
             continue
         raise ValueError(
-            f"{root} holds an unfinished run with other settings: {told(theirs, recipe.to_json())}. Give its settings "
-            f"to finish it, another --out (with --reuse {root} for its values), or remove {marker} to leave it."
+            f"{root} holds an unfinished run with other settings, begun by {other.get('by')}: "
+            f"{told(theirs, recipe.to_json())}. Let it finish, give its settings to finish it, or give another --out. If "
+            f"that process was killed, you may remove {marker} too."
         )
     if not (root / folder / "recipe.json").exists():
         files.write_bytes(root / folder / "recipe.json", files.json_bytes(recipe.to_json()))
@@ -204,9 +209,18 @@ def finished(run: AnyPath) -> bool:
     return (run / "summary.json").exists()
 
 
-def end(root: AnyPath) -> None:
-    """Say that no run of a root is unfinished."""
-    (root / "unfinished.json").unlink(missing_ok=True)
+def end(root: AnyPath, recipe_id: str | None = None) -> None:
+    """Say that a run of a root is no longer unfinished; without its id, that this process is no longer at work on the
+    one that it has begun."""
+    marker = root / "unfinished.json"
+    with contextlib.suppress(OSError, ValueError):  # another process removed it, or made another
+        content = files.read_json(marker)
+        if content["recipe"]["id"] == recipe_id or (recipe_id is None and content["by"] == _me()):
+            marker.unlink()
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _check_root(root: AnyPath) -> None:

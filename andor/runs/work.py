@@ -325,10 +325,10 @@ class Work:
             summary = cache.get(self.run / "summary.json", files.read_json)
             if summary and summary.pop("covers", None) == covers and summary.pop("tau", None) == tau:
                 result.summary, result.tau = summary, tau
-                end(self.root)
+                end(self.root, self.recipe.id)
                 return result
         result.summarised(tau)
-        end(self.root)
+        end(self.root, self.recipe.id)
         return result
 
 

@@ -417,7 +417,8 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     from andor.models import load_tokenizer
     from andor.prompts import player_table
     from andor.runs.compare import compare
-    from andor.runs.recipe import model_labels
+    from andor.runs.files import path_of
+    from andor.runs.recipe import end, model_labels
     from andor.show import tables
 
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
@@ -433,6 +434,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     with_out = "" if settings.out else f" with --out {out}"
 
     def what_is_left() -> str:
+        end(path_of(out))
         return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
 
     say_at_end(what_is_left)
