@@ -196,8 +196,8 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
             continue
         raise ValueError(
             f"{root} holds an unfinished run with other settings, begun by {other.get('by')}: "
-            f"{told(theirs, recipe.to_json())}. Let it finish, give its settings to finish it, or give another --out. If "
-            f"that process was killed, you may remove {marker} too."
+            f"{told(theirs, recipe.to_json())}. Let it finish, give its settings to finish it, or give another --out. "
+            f"If that process was killed, you may remove {marker} too."
         )
     if not (root / folder / "recipe.json").exists():
         files.write_bytes(root / folder / "recipe.json", files.json_bytes(recipe.to_json()))
