@@ -39,7 +39,7 @@ SHOWN = 5
 
 _PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values")
 _ORIGIN = ("solver", "penalty", "made_by", "values_key", "key")
-_TEXTS = ("model", "id", "text", "players", "target", "status", *_ORIGIN)
+_TEXTS = ("model", "id", "text", "prompt_target", "players", "target", "status", *_ORIGIN)
 _KINDS = {
     **dict.fromkeys(_TEXTS, "U"),
     "chat": "?",
@@ -171,6 +171,7 @@ class Explanation:
             "model": self.model,
             "id": self.prompt.id or "",
             "text": self.prompt.text,
+            "prompt_target": self.prompt.target or "",
             "chat": self.prompt.chat,
             "player_spans": np.array(self.prompt.players, np.int64),
         }
@@ -201,12 +202,9 @@ def read_explanation(path: AnyPath) -> Explanation:
     arrays = files.read_arrays(path)
     try:
         explanation = _explanation(arrays)
+        check(explanation)
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{path} is damaged: {error}") from error
-    try:
-        check(explanation)
-    except ValueError as error:
-        raise Damaged(f"{path} {error}") from error
     return explanation
 
 
@@ -215,9 +213,9 @@ def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     values, solution = (
         kind(**plain(arrays, [f.name for f in dataclasses.fields(kind)])) for kind in (Values, Solution)
     )
-    rest = plain(arrays, ("model", "id", "text", "chat", "player_spans", *_ORIGIN))
+    rest = plain(arrays, ("model", "id", "text", "prompt_target", "chat", "player_spans", *_ORIGIN))
     spans = [tuple(span) for span in rest["player_spans"].tolist()]
-    prompt = Prompt(rest["text"], players=spans, id=rest["id"] or None, chat=rest["chat"])
+    prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, rest["chat"])
     if values.players != prompt.words:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
     return Explanation(rest["model"], prompt, values, solution, {name: rest[name] for name in _ORIGIN})
@@ -257,9 +255,9 @@ def check(explanation: Explanation) -> None:
         rebuilt = reconstruct(*explanation.effects) + solution.noise
         sizes = np.abs(v).max() + sum(np.abs(effects).sum() for effects in explanation.effects)
         if not np.abs(v - rebuilt).max() <= ROUNDING * sizes:
-            raise ValueError("holds effects that do not add up to the values.")
+            raise ValueError("its effects do not add up to the values.")
     if np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
-        raise ValueError(f"holds noise beyond its bound of {bound:.6g}.")
+        raise ValueError(f"its noise is beyond the bound of {bound:.6g}.")
     penalty = penalty_of(explanation.origin.get("penalty", ""))
     if penalty is None:  # one of the user's own: only its code knows what it proves
         return
@@ -273,7 +271,7 @@ def check(explanation: Explanation) -> None:
     slack = 1e-9 * (primal + abs(dual))
     if abs(primal - solution.primal) > slack or solution.dual > dual + slack or solution.gap < gap - 1e-8:
         raise ValueError(
-            f"says primal {solution.primal:.9g}, dual {solution.dual:.9g}; its arrays give {primal:.9g} and {dual:.9g}."
+            f"it says primal {solution.primal:.9g}, dual {solution.dual:.9g}; its arrays give {primal:.9g}, {dual:.9g}."
         )
 
 
@@ -282,7 +280,7 @@ def check_probability(values: Values) -> None:
     with np.errstate(over="ignore"):
         expected = float(1 / (1 + np.exp(-values.v[-1])))
     if not abs(values.target_probability - expected) <= 1e-6:
-        raise ValueError(f"says p = {values.target_probability:.6g} where v(N) gives {expected:.6g}.")
+        raise ValueError(f"it says p = {values.target_probability:.6g} where v(N) gives {expected:.6g}.")
 
 
 def described(settings: Solver | penalties.Penalty) -> str:
