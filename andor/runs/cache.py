@@ -13,6 +13,7 @@ same at once waste time and nothing else, since files are written whole. What is
 
 import dataclasses
 import hashlib
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -95,9 +96,15 @@ def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
     """An explanation with this key and for noise as a recipe has it. Raises as `read_explanation`, and Damaged where it
     is another."""
     explanation = read_explanation(path)
-    if explanation.origin["key"] != key:
+    origin, values = explanation.origin, explanation.values
+    try:
+        # By what it says itself, since its penalty decides what its certificate proves.
+        found = files.key_of(origin["values_key"], noise, json.loads(origin["solver"]), json.loads(origin["penalty"]))
+        bound = values.measured_noise if noise == "measured" else noise * explanation.range
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    if {found, origin["key"]} != {key}:
         raise Damaged(f"{path} is of another recipe: another model, prompt, noise bound or solver.")
-    bound = explanation.values.measured_noise if noise == "measured" else noise * explanation.range
     if not abs(explanation.solution.noise_bound - bound) <= ROUNDING * bound:
         raise Damaged(f"{path} is for noise up to {explanation.solution.noise_bound:.6g}; it must be {bound:.6g}.")
     return explanation

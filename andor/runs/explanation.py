@@ -7,6 +7,7 @@ NumPy only, but for `plot`. What is saved opens with `np.load` alone.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -176,6 +177,12 @@ class Explanation:
             "player_spans": np.array(self.prompt.players, np.int64),
         }
         return {**prompt, **values, **solution, **{name: self.origin.get(name, "") for name in _ORIGIN}}
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of all that it says, but for the time that it took and who made it."""
+        said = [np.asarray(each) for name, each in self.arrays().items() if name not in ("seconds", "made_by")]
+        return hashlib.sha256(b"".join(each.tobytes() for each in said)).hexdigest()
 
     def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float) -> Effect:
         players = lattice.members(subset)

@@ -153,10 +153,10 @@ class Run(Mapping):
         return FIGURES[name].plot(self)
 
     def covers(self) -> dict:
-        """What a summary of this run is of: ids of the prompts, and a content key of all explanations."""
+        """What a summary of this run is of: ids of the prompts, and a digest of all explanations."""
         return {
             "prompts": [each.id for each in self.prompts],
-            "effects": files.key_of([self[key].origin["key"] for key in self]),
+            "effects": files.key_of([self[key].digest for key in self]),
         }
 
     def summarised(self, tau: float) -> "Run":

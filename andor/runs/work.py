@@ -119,7 +119,7 @@ class Work:
             explanation = cache.get(own, cache.read_explained, key, self.recipe.noise)
             if explanation is None:
                 explanation = self._of_another_run(record, prompt, key)
-            if explanation is not None:
+            if explanation is not None and self._serve(explanation.values, record, prompt):
                 self.result.keep((record.name, prompt.id), explanation)
                 self._note_target(record, prompt, explanation.values)
                 self.counts["kept"] += 1
@@ -312,7 +312,7 @@ class Work:
         """The run with its summary, where all prompts are explained by now."""
         result = self.result
         result.counts = self.counts
-        result.skipped = self.skipped.values() if whole else read_skipped(self.run)
+        result.skipped = tuple(self.skipped.values()) if whole else read_skipped(self.run)
         try:
             if not whole and not all(cache.explanation_path(self.run, *key).exists() for key in result):
                 return result
