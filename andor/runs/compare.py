@@ -41,6 +41,7 @@ Progress = Callable[[str, str, int, int], None]
 """Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
 
 
+@files.store_errors()
 def compare(
     models: str | Sequence[str] = ("tiny-llama", "tiny-qwen2"),
     prompts: Sequence[Prompt] | None = None,

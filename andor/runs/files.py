@@ -17,6 +17,7 @@ import json
 import math
 import os
 import secrets
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,26 +40,39 @@ def path_of(place: AnyPath) -> AnyPath:
     """A local path with ~ expanded; of a URL such as "s3://bucket/run" the path of a store.
 
     Raises:
-      ValueError: it can be no path, or the package that the URL needs is not installed.
+      ValueError: it can be no path, the package that the URL needs is not installed, or the store does not answer.
     """
-    text, is_url = str(place), isinstance(place, str) and "://" in place
+    text = str(place).removeprefix("file://")
+    is_url = isinstance(place, str) and "://" in text
     try:
-        if not is_url:
-            path = Path(place).expanduser() if isinstance(place, str) else place
-            path.exists()
-            return path
-        from upath import UPath  # imports fsspec, which local files take no time for
+        if is_url:
+            from upath import UPath  # imports fsspec, which local files take no time for
 
-        # Other processes write too, so a listing from before says little.
-        path = UPath(text, use_listings_cache=False)
-        path.fs.invalidate_cache()  # the package that speaks the protocol is there
+            path = UPath(text, use_listings_cache=False)  # other processes write too
+        else:
+            path = Path(text).expanduser() if isinstance(place, str) else place
+        path.exists()  # else it says too late what is wrong
         return path
     except ImportError as error:
         extra = {"s3": "andor[s3]", "gs": "andor[gs]", "gcs": "andor[gs]"}.get(text.split("://")[0], "it")
         raise ValueError(f"{text} needs a package that is not installed ({error}). Install {extra}.") from error
-    except Exception as error:  # too long, a user without a home, NUL; no such scheme
+    except Exception as error:  # too long, a user without a home, NUL; no such scheme, no credentials, no server
         shown = text if len(text) <= 200 else f"{text[:197]}..."
-        raise ValueError(f"{shown!r} can be no path: {getattr(error, 'strerror', None) or error}.") from error
+        what = "cannot be reached" if is_url and not isinstance(error, ValueError) else "can be no path"
+        raise ValueError(f"{shown!r} {what}: {_said(error)}.") from error
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Errors of the package that speaks to a store as OSErrors, as those of a disk are. A context or a decorator."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:
+        if all(frame.f_globals.get("__package__") != "upath" for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        raise OSError(errno.EIO, f"the store does not answer: {_said(error)}. Give the same command again") from error
 
 
 @contextlib.contextmanager
@@ -66,14 +80,19 @@ def _telling(path: AnyPath, what: str, advice: str) -> Iterator[None]:
     """Errors as OSErrors that name the file and say what to do; those of a store's own package too."""
     try:
         yield
-    except (FileNotFoundError, Damaged, MemoryError):
+    except (Damaged, MemoryError):
         raise
     except Exception as error:
         if isinstance(path, Path) and not isinstance(error, OSError):
             raise
-        said = getattr(error, "strerror", None) or f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        number = getattr(error, "errno", None) or errno.EIO
-        raise OSError(number, f"{path} could not be {what}: {said}. {advice}") from error
+        # Stores leave the number out. OSError makes a FileNotFoundError of this one.
+        number = getattr(error, "errno", None) or (errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO)
+        raise OSError(number, f"{path} could not be {what}: {_said(error)}. {advice}") from error
+
+
+def _said(error: Exception) -> str:
+    lines = (getattr(error, "strerror", None) or str(error)).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def read_bytes(path: AnyPath) -> bytes:
@@ -84,13 +103,15 @@ def read_bytes(path: AnyPath) -> bytes:
       Damaged: it is a folder, a pipe or a device.
       OSError, MemoryError: it could not be read; it may be whole.
     """
-    with _telling(path, "read", "It was left as it is; allow reading, and give the same command again"):
-        try:
+    try:
+        with _telling(path, "read", "It was left as it is; allow reading, and give the same command again"):
+            if not isinstance(path, Path):
+                return path.fs.cat_file(path.path)
             if not path.is_file() and path.exists():
                 raise Damaged(f"{path} is damaged: it is no regular file.")
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(f"{path} is missing.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path} is missing.") from error
 
 
 def write_bytes(path: AnyPath, content: bytes, *, new: bool = False) -> bool:

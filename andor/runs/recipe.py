@@ -212,8 +212,8 @@ def finished(run: AnyPath) -> bool:
 def end(root: AnyPath, recipe_id: str | None = None) -> None:
     """Say that a run of a root is no longer unfinished; without its id, that this process is no longer at work on the
     one that it has begun."""
-    marker = root / "unfinished.json"
-    with contextlib.suppress(OSError, ValueError):  # another process removed it, or made another
+    with contextlib.suppress(Exception):  # another process removed it, or made another; or the store is gone
+        marker = files.path_of(root) / "unfinished.json"
         content = files.read_json(marker)
         if content["recipe"]["id"] == recipe_id or (recipe_id is None and content["by"] == _me()):
             marker.unlink()

@@ -187,6 +187,7 @@ class Run(Mapping):
         return read_explained(explanation_path(self.path, model, prompt_id), key, self.recipe.noise)
 
 
+@files.store_errors()
 def read(path: AnyPath) -> Run | Explanation:
     """A finished run by its folder (or by its root, where that holds one run), or an explanation by its file.
 

@@ -8,6 +8,7 @@ code 2. Ctrl-C and SIGTERM end the program at once; what a run has saved is whol
 import contextlib
 import dataclasses
 import io
+import logging
 import os
 import re
 import shlex
@@ -417,7 +418,6 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     from andor.models import load_tokenizer
     from andor.prompts import player_table
     from andor.runs.compare import compare
-    from andor.runs.files import path_of
     from andor.runs.recipe import end, model_labels
     from andor.show import tables
 
@@ -434,10 +434,13 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     with_out = "" if settings.out else f" with --out {out}"
 
     def what_is_left() -> str:
-        end(path_of(out))
         return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
 
-    say_at_end(what_is_left)
+    def interrupted() -> str:
+        end(out)  # other settings may use the root
+        return what_is_left()
+
+    say_at_end(interrupted)
     try:
         with _progress_bars(names, begun) as progress:
             run = compare(
@@ -520,7 +523,7 @@ def _finish(console, run, start: float, top: int = 12) -> None:
     _print_files(console, run.path, up_to_date(run) or draw(run, top=top), start)
 
 
-def _print_files(console, run: Path, files: Sequence[Path], start: float) -> None:
+def _print_files(console, run, files: Sequence, start: float) -> None:
     console.print()
     names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
     console.print(f"Figures: {names} (.png, .pdf) in {run / 'figures'}", soft_wrap=True)
@@ -529,8 +532,10 @@ def _print_files(console, run: Path, files: Sequence[Path], start: float) -> Non
 
 
 def _quiet_libraries() -> None:
-    """transformers announces that there is no PyTorch, the hub that nobody is logged in: not this program's news."""
+    """transformers announces that there is no PyTorch, the hub that nobody is logged in: not this program's news. gcsfs
+    logs the traceback of what it raises."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)

@@ -37,6 +37,7 @@ def say_at_end(what_is_left: Callable[[], str]) -> None:
 
 def _end(number: int) -> None:
     with contextlib.suppress(Exception):  # whatever the program was at, it ends
+        threading.Timer(5, os._exit, (128 + number,)).start()  # also where a store does not answer
         word = "interrupted." if number == signal.SIGINT else "terminated."
         line = f"andor: {word} {_what_is_left()}".rstrip() + "\n"
         if os.isatty(2):  # below the progress bars, which have hidden the cursor
