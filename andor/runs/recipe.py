@@ -15,6 +15,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 
@@ -183,9 +184,11 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
         try:
             other = files.read_json(marker)
             theirs, begun = other["recipe"], root / other["folder"]
+            if not re.fullmatch(r"noise-[^/\\]+", other["folder"]):
+                raise ValueError("it names no folder of a run.")
         except FileNotFoundError:  # it was finished meanwhile
             continue
-        except (Damaged, KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             files.set_aside(marker)
             continue
         if theirs.get("id") == recipe.id:
