@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from andor.core.effects import effect_name
+from andor.core.explained import Compared
 from andor.figures import style
 from andor.measures import metrics
-from andor.runs import results
-from andor.runs.results import Run
+from andor.measures.reported import TRANSFER_K, median_of_defined
 
 TOP = 15
 """Effects drawn per prompt, at most."""
 
-TRANSFER_AT = results.TRANSFER_K[-1]
+TRANSFER_AT = TRANSFER_K[-1]
 
 _AND_TRANSFER, _OR_TRANSFER = (f"{kind} transfer, k = {TRANSFER_AT}" for kind in ("AND", "OR"))
 _LONGEST = 38  # characters of an effect's name
@@ -44,10 +44,10 @@ class Effect:
         return all(self.salient) and self.values[0] * self.values[1] > 0
 
 
-def compared(run: Run, prompt_id: str) -> list[Effect]:
+def compared(run: Compared, prompt_id: str) -> list[Effect]:
     """Effects that are salient in a model of the first pair, strongest (in either model) first."""
-    pairs = [results.optimum(run, model, prompt_id) for model in run.models[:2]]
-    scales = [results.value_range(run, model, prompt_id) for model in run.models[:2]]
+    pairs = [run[model, prompt_id].pair() for model in run.models[:2]]
+    scales = [run[model, prompt_id].range for model in run.models[:2]]
     chosen = [metrics.salient(*pair, run.tau) for pair in pairs]
     effects = [
         Effect(
@@ -62,12 +62,14 @@ def compared(run: Run, prompt_id: str) -> list[Effect]:
     return sorted(effects, key=lambda effect: -max(map(abs, effect.values)))
 
 
-def overlaps(run: Run) -> dict[str, dict[str, float]]:
+def overlaps(run: Compared) -> dict[str, dict[str, float]]:
     """Name of the measure -> prompt id -> number in [0, 1], nan where it is undefined."""
     found = {"weighted overlap": {}, "salient effects shared": {}, _AND_TRANSFER: {}, _OR_TRANSFER: {}}
-    for p in results.with_range(run, run.models[:2]):
-        pairs = [results.optimum(run, model, p) for model in run.models[:2]]
-        ranges = tuple(results.value_range(run, model, p) for model in run.models[:2])
+    for p in (each.id for each in run.prompts):
+        pairs = [run[model, p].pair() for model in run.models[:2]]
+        ranges = tuple(run[model, p].range for model in run.models[:2])
+        if min(ranges) == 0:  # there is no unit to compare in
+            continue
         transfer = metrics.transfer(*pairs, k=TRANSFER_AT)
         effects = compared(run, p)
         found["weighted overlap"][p] = metrics.weighted_overlap(*pairs, ranges)
@@ -77,7 +79,7 @@ def overlaps(run: Run) -> dict[str, dict[str, float]]:
     return found
 
 
-def shown_prompts(run: Run) -> tuple[str, ...]:
+def shown_prompts(run: Compared) -> tuple[str, ...]:
     """The prompts at the upper and the lower quartile of the weighted overlap; one or none when there are fewer."""
     if len(run.models) < 2:
         return ()
@@ -89,7 +91,7 @@ def shown_prompts(run: Run) -> tuple[str, ...]:
     return ranked[quarter], ranked[-1 - quarter]
 
 
-def plot(run: Run) -> Figure:
+def plot(run: Compared) -> Figure:
     """One row of two panels per prompt, a bar per effect, model by model; below, overlap over all prompts."""
     shown = shown_prompts(run)
     if not shown:
@@ -117,7 +119,7 @@ def plot(run: Run) -> Figure:
     return figure
 
 
-def caption(run: Run) -> str:
+def caption(run: Compared) -> str:
     """What the figure shows, and its numbers."""
     shown = shown_prompts(run)
     if not shown:
@@ -142,9 +144,9 @@ def caption(run: Run) -> str:
     )
 
 
-def _claim(run: Run) -> str:
+def _claim(run: Compared) -> str:
     first, second = (run.labels[model] for model in run.models[:2])
-    median = results.median_of_defined(overlaps(run)["weighted overlap"].values())
+    median = median_of_defined(overlaps(run)["weighted overlap"].values())
     more = "" if len(run.models) == 2 else f" (first two of {len(run.models)} models)"
     share = f"{median:.0%} of the strength of their effects"
     return f"{first} and {second}{more} share {share} in the median prompt"
@@ -166,7 +168,7 @@ def _plot_heading(ax, text: str) -> None:
     ax.text(0.01, 0.0, style.shortened(text), transform=edge, va="bottom", color=style.MUTED).set_in_layout(False)
 
 
-def _plot_prompt(axes, run: Run, prompt_id: str, effects: list[Effect]) -> None:
+def _plot_prompt(axes, run: Compared, prompt_id: str, effects: list[Effect]) -> None:
     values = run[run.models[0], prompt_id].values
     shared = sum(effect.shared for effect in effects)
     reach = max(abs(value) for effect in effects for value in effect.values)
@@ -219,4 +221,4 @@ def _plot_overlaps(ax, found: dict[str, dict[str, float]]) -> None:
 
 
 def _median(by_prompt: dict[str, float]) -> str:
-    return style.number(results.median_of_defined(by_prompt.values()))
+    return style.number(median_of_defined(by_prompt.values()))

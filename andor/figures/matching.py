@@ -10,21 +10,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from andor.core.explained import Compared
 from andor.figures import style
 from andor.measures import metrics
-from andor.runs import results
-from andor.runs.results import SHARES, TOP_K, Run
+from andor.measures.reported import SHARES, TOP_K, closest_to_median, median_of_defined, top_counts
 
 _PER_ROW = 3  # panels of sorted values side by side
 
 
-def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
-    """Model -> prompt id -> the match at each of `results.top_counts`."""
+def matches(run: Compared) -> dict[str, dict[str, list[metrics.Matching]]]:
+    """Model -> prompt id -> the match at each of `top_counts`."""
     return {
         model: {
             p.id: [
-                metrics.matching(run[model, p.id].values.v, *results.optimum(run, model, p.id), k)
-                for k in results.top_counts(p.n_players)
+                metrics.matching(run[model, p.id].values.v, *run[model, p.id].pair(), k)
+                for k in top_counts(p.n_players)
             ]
             for p in run.prompts
         }
@@ -32,8 +32,8 @@ def matches(run: Run) -> dict[str, dict[str, list[metrics.Matching]]]:
     }
 
 
-def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
-    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `results.top_counts`.
+def mean_errors(run: Compared, model: str) -> dict[str, list[float]]:
+    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `top_counts`.
 
     nan where v is constant. In units of the spread of v: |v(N) - v(∅)|, the usual one, is near 0 on prompts whose
     words pull both ways.
@@ -41,7 +41,7 @@ def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
     found = {}
     for p in run.prompts:
         v = run[model, p.id].values.v
-        tops = [metrics.logic_model(*results.optimum(run, model, p.id), k) for k in results.top_counts(p.n_players)]
+        tops = [metrics.logic_model(*run[model, p.id].pair(), k) for k in top_counts(p.n_players)]
         spread = np.ptp(v) or np.nan
         found[p.id] = [float(np.abs(v - top).mean() / spread) for top in tops]
     return found
@@ -50,10 +50,10 @@ def mean_errors(run: Run, model: str) -> dict[str, list[float]]:
 def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
     """The prompt drawn above: median R² of the top 100, R² averaged over the models."""
     prompts = next(iter(found.values()))
-    return results.closest_to_median({p: float(np.mean([found[m][p][-1].r2 for m in found])) for p in prompts})
+    return closest_to_median({p: float(np.mean([found[m][p][-1].r2 for m in found])) for p in prompts})
 
 
-def plot(run: Run) -> Figure:
+def plot(run: Compared) -> Figure:
     """Sorted values with the logic model over them, and the match over all prompts."""
     found = matches(run)
     shown = representative(found)
@@ -89,7 +89,7 @@ def plot(run: Run) -> Figure:
     return figure
 
 
-def caption(run: Run) -> str:
+def caption(run: Compared) -> str:
     """What the figure shows, and its numbers."""
     found = matches(run)
     shown = representative(found)
@@ -100,7 +100,7 @@ def caption(run: Run) -> str:
         medians = _medians(found[model])
         shares = ", ".join(f"{s:.0%}: {style.number(r2, 3)}" for s, r2 in zip(SHARES, medians, strict=False))
         worst = min((p[-1].r2 for p in found[model].values() if not np.isnan(p[-1].r2)), default=np.nan)
-        error = style.number(100 * results.median_of_defined(x[-1] for x in mean_errors(run, model).values()), 1)
+        error = style.number(100 * median_of_defined(x[-1] for x in mean_errors(run, model).values()), 1)
         parts.append(
             f"{run.labels[model]} {shares}, top {TOP_K}: {style.number(medians[-1], 3)} "
             f"(worst prompt {style.number(worst, 3)}; median mean |error| {error}% of max v − min v)"
@@ -119,12 +119,12 @@ def _claim(found) -> str:
     return f"The top {TOP_K} effects match v on all masked prompts with a median R² of {medians}"
 
 
-def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: float) -> None:
+def _plot_values(ax, run: Compared, model: str, prompt_id: str, colour: str, r2: float) -> None:
     v = run[model, prompt_id].values.v
     bound = run[model, prompt_id].solution.noise_bound
     by_value = np.argsort(v, kind="stable")
     rank = np.arange(1, v.size + 1)
-    logic = metrics.logic_model(*results.optimum(run, model, prompt_id), TOP_K)
+    logic = metrics.logic_model(*run[model, prompt_id].pair(), TOP_K)
     ax.fill_between(rank, v[by_value] - bound, v[by_value] + bound, color=style.NOISE, alpha=0.45, lw=0)
     # Dots become one picture inside the PDF: tens of thousands of vector dots would make it slow to open.
     ax.plot(rank, logic[by_value], "o", ms=1.6, mew=0, color=colour, alpha=0.7, rasterized=True)
@@ -142,7 +142,7 @@ def _plot_values(ax, run: Run, model: str, prompt_id: str, colour: str, r2: floa
     ax.legend(handles=handles, loc="upper left")
 
 
-def _plot_spread(ax, run: Run, numbers: dict[str, list[list[float]]]) -> None:
+def _plot_spread(ax, run: Compared, numbers: dict[str, list[list[float]]]) -> None:
     """Boxes and dots: one group per number of effects, one box per model, one dot per prompt."""
     groups = len(SHARES) + 1
     width = 0.8 / len(numbers)
@@ -159,7 +159,7 @@ def _plot_spread(ax, run: Run, numbers: dict[str, list[list[float]]]) -> None:
             ax.bar(centre, upper - lower, 0.8 * width, bottom=lower, color=colour, alpha=0.35, lw=0)
             ax.hlines(median, centre - 0.4 * width, centre + 0.4 * width, color="black", lw=1.0)
             ax.plot(centre + 0.55 * width * style.aside(column.size), column, "o", ms=1.8, mew=0, color=colour)
-    counts = {results.top_counts(p.n_players) for p in run.prompts}
+    counts = {top_counts(p.n_players) for p in run.prompts}
     notes = [f"{min(k)}" if min(k) == max(k) else f"{min(k)}–{max(k)}" for k in zip(*counts, strict=True)]
     names = [f"{share:.0%}\n({note})" for share, note in zip(SHARES, notes, strict=False)]
     ax.set_xticks(range(groups), [*names, f"top\n{TOP_K}"])
@@ -179,10 +179,10 @@ def _limit(ax, numbers: list[float]) -> None:
 
 
 def _medians(prompts: dict[str, list[metrics.Matching]]) -> list[float]:
-    return [results.median_of_defined(column) for column in np.array([[x.r2 for x in p] for p in prompts.values()]).T]
+    return [median_of_defined(column) for column in np.array([[x.r2 for x in p] for p in prompts.values()]).T]
 
 
-def _prompts(run: Run) -> str:
+def _prompts(run: Compared) -> str:
     return "1 prompt" if len(run.prompts) == 1 else f"{len(run.prompts)} prompts"
 
 

@@ -13,27 +13,27 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from andor.core.explained import Compared, Method
 from andor.figures import style
 from andor.measures import metrics
-from andor.measures.spindle import spindle_split
-from andor.runs import results
-from andor.runs.results import Run
+from andor.measures.profile import FAINT, Profile, prompts_with_effects, run_profile
+from andor.measures.reported import mean_of_defined
 
-METHODS: dict[str, results.PairOf] = {"certified optimum": results.optimum, "AND only (Harsanyi)": results.and_only}
+METHODS: dict[str, Method] = {"certified optimum": "certified", "AND only (Harsanyi)": "and_only"}
 
 _WIDTH = 0.84  # of the bars of all models at one order
 
 
-def plot(run: Run) -> Figure:
+def plot(run: Compared) -> Figure:
     """Above, strength per order, positive up and negative down; below, cancellation. Left and right, the methods."""
     figure = style.new_figure(style.TWO_COLUMNS, 3.9)
     style.title(figure, _claim(run))
     axes = figure.subplots(2, 2, sharex=True, height_ratios=[2.6, 1])
-    if not results.prompts_with_effects(run):
+    if not prompts_with_effects(run):
         for ax in axes.ravel():
             style.empty(ax, "v is constant up to noise in every prompt")
         return figure
-    found = {name: [results.profile(run, model, pair_of) for model in run.models] for name, pair_of in METHODS.items()}
+    found = {name: [run_profile(run, model, method) for model in run.models] for name, method in METHODS.items()}
     for (name, profiles), (above, below) in zip(found.items(), axes.T, strict=True):
         for place, each in enumerate(profiles):
             _plot_bars(above, each, place, len(profiles))
@@ -52,18 +52,18 @@ def plot(run: Run) -> Figure:
     return figure
 
 
-def caption(run: Run) -> str:
+def caption(run: Compared) -> str:
     """What the figure shows, and its numbers."""
-    ids = results.prompts_with_effects(run)
+    ids = prompts_with_effects(run)
     if not ids:
         return "Order distribution. Nothing to draw: v is constant up to noise in every prompt."
     parts = []
     for model in run.models:
-        for name, pair_of in METHODS.items():
-            each = results.profile(run, model, pair_of)
-            split = spindle_split(each.mean)
-            cancelled = results.mean_of_defined(
-                metrics.cancellation(metrics.order_strength(*pair_of(run, model, p))).overall for p in ids
+        for name, method in METHODS.items():
+            each = run_profile(run, model, method)
+            split = each.split
+            cancelled = mean_of_defined(
+                metrics.cancellation(metrics.order_strength(*run[model, p].pair(method))).overall for p in ids
             )
             parts.append(
                 f"{run.labels[model]}, {name}: {style.number(each.total)} times the strength of the optimum, "
@@ -77,24 +77,24 @@ def caption(run: Run) -> str:
         f"effects are divided by the strength of all its effects at the certified optimum (left); right, the AND "
         f"effects alone (Harsanyi dividends) of the same values in the same unit, on their own scale, with the optimum "
         f"outlined. Below: cancellation, 1 − |sum| / sum of strengths within a prompt, for orders with over "
-        f"{results.FAINT:.1%} of the strength. "
+        f"{FAINT:.1%} of the strength. "
         f"{'; '.join(parts)}."
     )
 
 
-def _claim(run: Run) -> str:
-    if not results.prompts_with_effects(run):
+def _claim(run: Compared) -> str:
+    if not prompts_with_effects(run):
         return "No order carries strength"
     shares = [
         "{}: {:.0f}% ({:.0f}%)".format(
-            run.labels[model], *(100 * results.profile(run, model, pair_of).low_orders for pair_of in METHODS.values())
+            run.labels[model], *(100 * run_profile(run, model, method).low_orders for method in METHODS.values())
         )
         for model in run.models
     ]
     return "Strength in orders 1 and 2 (AND effects alone): " + ", ".join(shares)
 
 
-def _plot_bars(ax, each: results.Profile, place: int, models: int) -> None:
+def _plot_bars(ax, each: Profile, place: int, models: int) -> None:
     for side, heights, error in zip(
         (1, -1), (each.mean.positive, each.mean.negative), each.standard_error, strict=True
     ):
@@ -103,13 +103,13 @@ def _plot_bars(ax, each: results.Profile, place: int, models: int) -> None:
         ax.errorbar(x, side * heights, error, fmt="none", ecolor=style.MUTED, elinewidth=0.6, capsize=0)
 
 
-def _plot_cancellation(ax, each: results.Profile, place: int) -> None:
+def _plot_cancellation(ax, each: Profile, place: int) -> None:
     order = np.arange(1, each.cancellation.size + 1)
     marker = "osD^vP"[place % 6]
     ax.plot(order, each.cancellation, color=style.model_colour(place), marker=marker, ms=3.5, lw=1.0, clip_on=False)
 
 
-def _outline(ax, profiles: list[results.Profile]) -> None:
+def _outline(ax, profiles: list[Profile]) -> None:
     for place, each in enumerate(profiles):
         for heights in (each.mean.positive, -each.mean.negative):
             x = _places(heights.size, place, len(profiles))

@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from andor.core.explained import METHODS, Compared, Method
 from andor.figures import style
 from andor.measures import metrics
-from andor.runs import results
-from andor.runs.results import Run
 
 FLOOR = 1e-4
 """Lowest strength drawn, a share of the strongest effect. Solvers leave dust below it where an effect is zero."""
@@ -19,21 +18,21 @@ FLOOR = 1e-4
 _PER_ROW = 3
 
 
-def curves(run: Run, model: str, pair_of) -> np.ndarray:
+def curves(run: Compared, model: str, method: Method) -> np.ndarray:
     """Strengths over the strongest, descending, `[prompts, effects]`; zeros where a prompt has fewer effects."""
-    found = [metrics.sparsity_curve(*pair_of(run, model, p)) for p in results.prompt_ids(run)]
+    found = [metrics.sparsity_curve(*run[model, p.id].pair(method)) for p in run.prompts]
     curves = np.zeros((len(found), max(curve.size for curve in found)))
     for row, curve in zip(curves, found, strict=True):
         row[: curve.size] = curve / (curve[0] or 1.0)
     return curves
 
 
-def salient_counts(run: Run, model: str, pair_of) -> np.ndarray:
+def salient_counts(run: Compared, model: str, method: Method) -> np.ndarray:
     """Number of salient effects of every prompt, at the run's tau."""
-    return np.array([metrics.salient_count(*pair_of(run, model, p), run.tau) for p in results.prompt_ids(run)])
+    return np.array([metrics.salient_count(*run[model, p.id].pair(method), run.tau) for p in run.prompts])
 
 
-def plot(run: Run) -> Figure:
+def plot(run: Compared) -> Figure:
     """Strength against rank, both logarithmic, one panel per model."""
     rows, columns = -(-len(run.models) // _PER_ROW), min(len(run.models), _PER_ROW)
     figure = style.new_figure(style.TWO_COLUMNS, 0.7 + 2.5 * rows)
@@ -54,11 +53,11 @@ def plot(run: Run) -> Figure:
     return figure
 
 
-def caption(run: Run) -> str:
+def caption(run: Compared) -> str:
     """What the figure shows, and its numbers."""
     parts = []
     for model in run.models:
-        ours, theirs = (salient_counts(run, model, how) for how in (results.optimum, results.and_only))
+        ours, theirs = (salient_counts(run, model, how) for how in METHODS)
         parts.append(f"{run.labels[model]} {_spread(ours)}, AND only {_spread(theirs)}")
     return (
         f"Sparsity. Strength |I(S)| of all AND and OR effects in descending order, each prompt divided by its "
@@ -69,34 +68,31 @@ def caption(run: Run) -> str:
     )
 
 
-def _claim(run: Run) -> str:
-    ours, theirs = (
-        [np.median(salient_counts(run, model, how)) for model in run.models]
-        for how in (results.optimum, results.and_only)
-    )
+def _claim(run: Compared) -> str:
+    ours, theirs = ([np.median(salient_counts(run, model, how)) for model in run.models] for how in METHODS)
     return (
         f"{style.listed(ours, 'g')} {'effect is' if set(ours) == {1} else 'effects are'} salient in the median prompt; "
         f"with AND effects alone {style.listed(theirs, 'g')}"
     )
 
 
-def _plot_model(ax, run: Run, model: str, colour: str) -> None:
+def _plot_model(ax, run: Compared, model: str, colour: str) -> None:
     tau = run.tau
     ax.set_xscale("log")
     ax.set_yscale("log")
-    for pair_of, shade, dashes in ((results.and_only, style.AND_ONLY, "--"), (results.optimum, colour, "-")):
-        strengths = curves(run, model, pair_of)
+    for method, shade, dashes in (("and_only", style.AND_ONLY, "--"), ("certified", colour, "-")):
+        strengths = curves(run, model, method)
         rank = np.arange(1, strengths.shape[1] + 1)
         # Zeros have no place on a logarithmic axis; drawn below its lower end, they let the line fall off there.
         drawn = np.maximum(strengths, FLOOR / 100)
         ax.plot(rank, drawn.T, color=shade, lw=0.4, alpha=0.25)
         ax.plot(rank, np.median(drawn, axis=0), color=shade, ls=dashes)
-        count = np.median(salient_counts(run, model, pair_of))
+        count = np.median(salient_counts(run, model, method))
         if count:
             ax.plot([count], [tau], "o", ms=4.5, mfc="white", mec=shade, mew=1.2, zorder=4)
             # Above every curve: the axis ends most of a decade over the strongest effect to make this room.
-            text = f"AND only: {count:g} salient" if pair_of is results.and_only else f"{count:g} salient"
-            height = 0.9 if pair_of is results.and_only else 0.98
+            text = f"AND only: {count:g} salient" if method == "and_only" else f"{count:g} salient"
+            height = 0.9 if method == "and_only" else 0.98
             ax.text(1, height, text, transform=ax.transAxes, ha="right", va="top", color=shade, fontweight="bold")
     ax.axhline(tau, color=style.MUTED, lw=0.8, ls=":")
     box = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.6}

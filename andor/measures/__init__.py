@@ -1,5 +1,8 @@
 """What is measured on effects, in NumPy.
 
-metrics  matching, sparsity, transfer, overlap, order strength, cancellation, IPS
-spindle  the split of order strengths into a decay and a spindle
+metrics    matching, sparsity, transfer, overlap, order strength, cancellation, IPS
+profile    how strength is spread over orders, over many prompts
+spindle    the split of order strengths into a decay and a spindle
+bootstrap  intervals
+reported   which numbers are reported, and how they are averaged
 """

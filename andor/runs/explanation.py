@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from andor.core import lattice, penalties
 from andor.core.certificate import dual_bound, feasible_dual, objective, reconstruct
 from andor.core.effects import Effect, distinct, one_line
+from andor.core.explained import Method, Pair
 from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.measures import metrics
@@ -29,8 +29,6 @@ from andor.runs.files import AnyPath, Damaged, path_of
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-Method = Literal["certified", "and_only"]
 
 ROUNDING = 1e-9
 """Relative error up to which numbers that are computed again are the same."""
@@ -49,7 +47,7 @@ _KINDS = {
 """Arrays of a saved explanation that are not float64: text, whether it is a chat, and whole numbers."""
 
 
-class Pair(NamedTuple):
+class Both(NamedTuple):
     """The AND and the OR effect of the same players. A one-player OR is the AND, and is 0 here."""
 
     AND: Effect
@@ -86,15 +84,19 @@ class Explanation:
         return self.values.target
 
     @property
-    def effects(self) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    def effects(self) -> Pair:
         """(AND effects, OR effects) at the certified optimum, nats."""
         return self.solution.and_effects, self.solution.or_effects
 
     @property
-    def and_only(self) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    def and_only(self) -> Pair:
         """(Harsanyi dividends, zeros): the one set of AND effects that adds up to v, noise and all (arXiv
         2305.01939)."""
         return lattice.moebius(self.values.v), np.zeros_like(self.values.v)
+
+    def pair(self, method: Method = "certified") -> Pair:
+        """(AND effects, OR effects) by a method: `effects` or `and_only`."""
+        return self.effects if method == "certified" else self.and_only
 
     @property
     def range(self) -> float:
@@ -108,7 +110,7 @@ class Explanation:
         found = zip(ranked.is_or[:count], ranked.subset[:count].tolist(), ranked.effect[:count].tolist(), strict=True)
         return tuple(self._effect("OR" if is_or else "AND", subset, effect) for is_or, subset, effect in found)
 
-    def __getitem__(self, words: str | int | tuple[str | int, ...]) -> Pair:
+    def __getitem__(self, words: str | int | tuple[str | int, ...]) -> Both:
         """The AND and the OR effect of some players, by word (repeated ones as in `words`) or by number.
 
         Raises:
@@ -117,7 +119,7 @@ class Explanation:
         chosen = [self._player(each) for each in (words if isinstance(words, tuple) else (words,))]
         subset = lattice.subset_of(chosen)
         both = zip(("AND", "OR"), self.effects, strict=True)
-        return Pair(*(self._effect(kind, subset, float(effects[subset])) for kind, effects in both))
+        return Both(*(self._effect(kind, subset, float(effects[subset])) for kind, effects in both))
 
     def orders(self) -> metrics.OrderStrength:
         """Strength of the positive and of the negative effects of each order, nats."""

@@ -17,17 +17,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from andor.core.certificate import reconstruct
+from andor.core.explained import METHODS, Compared, Pair
 from andor.core.lattice import n_players_of
 from andor.measures import metrics
-from andor.measures.spindle import spindle_split
-from andor.runs import results
-from andor.runs.results import SHARES, TOP_K, TRANSFER_K, Run, mean_of_defined
-
-KINDS: dict[str, results.PairOf] = {"certified": results.optimum, "and_only": results.and_only}
-"""Name in the summary -> where the effects come from."""
+from andor.measures.profile import Profile, prompts_with_effects, run_profile
+from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, top_counts
 
 
-def summarise(run: Run) -> dict:
+def summarise(run: Compared) -> dict:
     """Summary of a run, as summary.json holds it (there nan is null).
 
     Returns:
@@ -77,7 +74,7 @@ def table(summary: Mapping) -> list[dict]:
     return rows
 
 
-def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
+def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
     """Numbers of one prompt under one model.
 
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
@@ -95,14 +92,14 @@ def _prompt_numbers(run: Run, name: str, prompt_id: str) -> dict:
         "steps": int(solution.steps),
         "tokens": values.tokens_evaluated,
         "seconds": values.seconds,
-        **{kind: _effect_numbers(values.v, pair_of(run, name, prompt_id), run.tau) for kind, pair_of in KINDS.items()},
+        **{kind: _effect_numbers(values.v, run[name, prompt_id].pair(kind), run.tau) for kind in METHODS},
     }
 
 
-def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
+def _effect_numbers(v: np.ndarray, pair: Pair, tau: float) -> dict:
     """salient (number), strength (sum of |effects|, nats), r2_top_1%, _3%, _5%, _10%, r2_top_100, cancellation (over
     the effects of all orders together)."""
-    *counts, top = results.top_counts(n_players_of(v))
+    *counts, top = top_counts(n_players_of(v))
     return {
         "salient": metrics.salient_count(*pair, tau),
         "strength": float(metrics.sparsity_curve(*pair).sum()),
@@ -112,10 +109,10 @@ def _effect_numbers(v: np.ndarray, pair: metrics.Pair, tau: float) -> dict:
     }
 
 
-def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
+def _pair_numbers(run: Compared, pair: Sequence[str], prompt_id: str) -> dict:
     """overlap, and s_and and s_or at each k, of two models on one prompt."""
-    first, second = (results.optimum(run, name, prompt_id) for name in pair)
-    ranges = tuple(results.value_range(run, name, prompt_id) for name in pair)
+    first, second = (run[name, prompt_id].pair() for name in pair)
+    ranges = tuple(run[name, prompt_id].range for name in pair)
     transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]
     return {
         "models": list(pair),
@@ -125,7 +122,7 @@ def _pair_numbers(run: Run, pair: Sequence[str], prompt_id: str) -> dict:
     }
 
 
-def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
+def _model_numbers(run: Compared, name: str, prompts: dict) -> dict:
     """Numbers of one model over all prompts.
 
     prompts, without_unit, without_effects (numbers of prompts), target_probability, rise (means), worst_gap,
@@ -136,7 +133,7 @@ def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
     numbers = [record["models"][name] for record in prompts.values()]
     summary = {
         "prompts": len(numbers),
-        "without_effects": len(numbers) - len(results.prompts_with_effects(run)),
+        "without_effects": len(numbers) - len(prompts_with_effects(run)),
         "without_unit": sum(each["rise"] == 0 for each in numbers),
         "target_probability": mean_of_defined(each["target_probability"] for each in numbers),
         "rise": mean_of_defined(each["rise"] for each in numbers),
@@ -145,16 +142,16 @@ def _model_numbers(run: Run, name: str, prompts: dict) -> dict:
         "tokens": sum(each["tokens"] for each in numbers),
         "seconds": sum(each["seconds"] for each in numbers),
     }
-    for kind, pair_of in KINDS.items():
-        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(results.profile(run, name, pair_of))
+    for kind in METHODS:
+        summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run_profile(run, name, kind))
     return summary
 
 
-def _order_numbers(profile: results.Profile) -> dict:
+def _order_numbers(profile: Profile) -> dict:
     if not profile.players:
         nan = float("nan")
         return {"positive": [], "negative": [], "relative_strength": nan, "spindle_share": nan, "spindle_misfit": nan}
-    split = spindle_split(profile.mean)
+    split = profile.split
     return {
         "positive": profile.mean.positive.tolist(),
         "negative": profile.mean.negative.tolist(),

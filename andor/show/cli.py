@@ -157,7 +157,7 @@ class Extract(_Running, _Prompting):
         prompt = _one_prompt(self)
         run = _compare(self, (self.model,), [prompt], command, strict=True)
 
-        from andor.runs.results import TOP_K
+        from andor.measures.reported import TOP_K
         from andor.show import tables
 
         explanation = run[self.model, prompt.id]

@@ -16,9 +16,9 @@ from andor.core.lattice import subset_of
 from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
+from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.explanation import Explanation
-from andor.runs.results import TOP_K, TRANSFER_K
 from andor.runs.run import Run
 
 MOST_ORDERS = 10

@@ -1,0 +1,102 @@
+"""Order profiles: how the strength of effects is spread over orders, over many prompts.
+
+A profile is in units of each prompt's own strength, that of all its effects at the optimum unless other units are
+given, so that every prompt weighs the same. In units of |v(N) - v(∅)| a mean would be that of the one prompt whose v(N)
+happens to be next to v(∅).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from andor.core.explained import Compared, Method, Pair
+from andor.measures.metrics import OrderStrength, order_strength
+from andor.measures.spindle import SpindleSplit, spindle_split
+
+FAINT = 0.005
+"""Below this share of the total strength an order's cancellation is not told: it would be one of solver dust."""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Order strengths on every prompt, each in its unit.
+
+    Attributes:
+      strengths: `[prompts, 2, orders]`; positive, then negative (>= 0); entry o - 1 is order o. 0 above a prompt's last
+        order.
+      players: number of players of each prompt.
+    """
+
+    strengths: Float[np.ndarray, "prompts 2 orders"]
+    players: tuple[int, ...]
+
+    @property
+    def mean(self) -> OrderStrength:
+        """Mean over prompts. It ends at the most players that any has: a resample may lack the longest prompt."""
+        return OrderStrength(*self.strengths.mean(axis=0)[:, : max(self.players, default=0)], self.players)
+
+    @property
+    def split(self) -> SpindleSplit:
+        """The mean as a decay and a spindle."""
+        return spindle_split(self.mean)
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, "2 orders"]:
+        """Standard error of the mean; nan for one prompt."""
+        prompts = len(self.strengths)
+        if prompts == 1:
+            return np.full(self.strengths.shape[1:], np.nan)
+        return self.strengths.std(axis=0, ddof=1) / np.sqrt(prompts)
+
+    @property
+    def total(self) -> float:
+        """Mean strength of all effects: 1 at the optimum in units of the optimum."""
+        return float(self.strengths.sum(axis=(1, 2)).mean())
+
+    @property
+    def low_orders(self) -> float:
+        """Share of the mean strength that orders 1 and 2 carry."""
+        return float(self.strengths[:, :, :2].sum() / self.strengths.sum())
+
+    @property
+    def cancellation(self) -> Float[np.ndarray, "orders"]:
+        """Share of each order's strength that cancels within the same prompt; nan where there is next to none."""
+        positive, negative = self.strengths[:, 0], self.strengths[:, 1]
+        both = (positive + negative).sum(axis=0)
+        left = np.abs(positive - negative).sum(axis=0)
+        seen = both >= FAINT * both.sum()
+        return np.where(seen, 1 - left / np.where(seen, both, 1.0), np.nan)
+
+    def of(self, chosen: Sequence[int] | np.ndarray) -> "Profile":
+        """The profile of some of the prompts, one perhaps more than once."""
+        return Profile(self.strengths[chosen], tuple(self.players[each] for each in chosen))
+
+
+def profile(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Profile:
+    """The profile of prompts with these order strengths, each divided by its unit (positive)."""
+    stacked = np.zeros((len(strengths), 2, max((each.positive.size for each in strengths), default=0)))
+    for row, each, unit in zip(stacked, strengths, units, strict=True):
+        row[:, : each.positive.size] = np.stack([each.positive, each.negative]) / unit
+    return Profile(stacked, tuple(max(each.players) for each in strengths))
+
+
+def run_profile(run: Compared, model: str, method: Method) -> Profile:
+    """Profile of a model by a method, on the prompts where every model of the run has effects at the optimum."""
+    explained = [run[model, prompt_id] for prompt_id in prompts_with_effects(run)]
+    return profile(
+        [order_strength(*each.pair(method)) for each in explained], [strength(each.pair()) for each in explained]
+    )
+
+
+def prompts_with_effects(run: Compared) -> tuple[str, ...]:
+    """Ids of the prompts that have effects under every model: the noise bound alone explains v under none."""
+    ids = (prompt.id for prompt in run.prompts)
+    return tuple(each for each in ids if all(strength(run[model, each].pair()) > 0 for model in run.models))
+
+
+def strength(pair: Pair) -> float:
+    """Sum of |effect| over all effects, in the unit of v."""
+    orders = order_strength(*pair)
+    return float(orders.positive.sum() + orders.negative.sum())
