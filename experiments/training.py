@@ -32,7 +32,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from andor.models import FAMILIES
-from andor.models.decoder import Decoder, DecoderConfig, attend_before, rotation
+from andor.models.decoder import Decoder, DecoderConfig, attend_within, rotation
 from andor.models.weights import hf_tensors, load_decoder
 from experiments import corpus
 from experiments.corpus import BOS, EOS, MASK, PAD, Document
@@ -231,11 +231,11 @@ def hidden_with_dropout(decoder: Decoder, embeddings, positions, segments, key, 
         keep = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - rate, x.shape)
         return jnp.where(keep, x / (1 - rate), 0.0)
 
-    x, angles = drop(embeddings, 0), rotation(decoder.config, positions)
-    for index, layer in enumerate(decoder.model.layers, start=1):
-        after, _ = layer(x, angles, functools.partial(attend_before, segments=segments))
-        x = x + drop(after - x, index)
-    return decoder.model.norm(x)
+    def through(index, layer, x, angles):
+        after, _ = layer(x, angles, functools.partial(attend_within, segments=segments))
+        return x + drop(after - x, index + 1)
+
+    return decoder.model.norm(decoder.walk(drop(embeddings, 0), rotation(decoder.config, positions), through))
 
 
 def loss_fn(graphdef, state, batch, key, dropout: float):

@@ -19,7 +19,7 @@ long = andor.Prompt("the film is good . " * 12 + prompt.text, ["is not", "good ,
 
 
 def sums(function, *arguments):  # of activations over devices, in one compiled function
-    shape = ",".join(map(str, (*arguments[2].shape[:2], 128)))
+    shape = ",".join(map(str, (*arguments[1].shape[:2], 128)))
     return len(re.findall(rf"= f32\\[{shape}\\]\\S* all-reduce\\(", function.lower(*arguments).compile().as_text()))
 
 

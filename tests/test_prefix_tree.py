@@ -43,11 +43,13 @@ def pasts(tree: PrefixTree) -> dict[tuple[int, int, int], list[tuple[int, int]]]
         rows = np.arange(batch.first_slot, batch.first_slot + tree.n_rows)
         slots[:, rows, 0], slots[:, rows, 1] = batch.positions, batch.tokens
         assert batch.keys.shape == (tree.n_rows // width, tree.n_keys)
-        assert batch.visible.shape == (tree.n_rows // width, width, tree.n_keys)
+        assert batch.ancestors.shape == (tree.n_rows // width, width, tree.n_keys)
         assert 0 <= batch.keys.min() and batch.keys.max() < tree.n_slots
         for row, outcome in zip(np.flatnonzero(batch.final), batch.outcome.tolist(), strict=True):
             block, lane = divmod(int(row), width)
-            keys = batch.keys[block][batch.visible[block, lane]]
+            keys = batch.keys[block][
+                batch.ancestors[block, lane] & (batch.key_positions[block] <= batch.positions[row])
+            ]
             trunk = np.flatnonzero(tree.trunk_slots <= batch.positions[row])
             seen = np.concatenate([trunk, keys])
             for group in range(groups):

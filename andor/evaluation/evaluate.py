@@ -9,7 +9,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, Int
 
 from andor.core.values import Values
@@ -203,12 +202,12 @@ def _baseline_of(model: LanguageModel, tokenized: TokenizedPrompt, baseline: str
     """The embedding that masks, where it is no token's."""
     if tokenized.baseline_id != NO_TOKEN:
         return None
-    return _baseline_embedding(*nnx.split(model.decoder), baseline)
+    return _baseline_embedding(model.decoder, baseline)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _baseline_embedding(graphdef, state, baseline: str):
-    embeddings = nnx.merge(graphdef, state).model.embed_tokens.weight[...]
+@functools.partial(jax.jit, static_argnums=1)
+def _baseline_embedding(decoder, baseline: str):
+    embeddings = decoder.model.embed_tokens.weight[...]
     mean = jnp.mean(embeddings, axis=0, dtype=jnp.float32).astype(embeddings.dtype)
     return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
 
@@ -283,7 +282,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     length = len(tokenized.token_ids)
     padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
     with jax.default_matmul_precision(MATMUL_PRECISION):
-        logits = hosts.gather(_last_logits(*nnx.split(model.decoder), padded, np.int32(length - 1)))
+        logits = hosts.gather(_last_logits(model.decoder, padded, np.int32(length - 1)))
     special = set(model.tokenizer.all_special_ids)
     # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
     before = model.tokenizer.decode(tokenized.token_ids, clean_up_tokenization_spaces=False)
@@ -299,9 +298,8 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _last_logits(graphdef, state, token_ids, read_from):
-    decoder = nnx.merge(graphdef, state)
+@jax.jit
+def _last_logits(decoder, token_ids, read_from):
     hidden = decoder.hidden(decoder.embed(token_ids[None, :]))
     return decoder.logits(jax.lax.dynamic_index_in_dim(hidden[0], read_from, keepdims=False))
 

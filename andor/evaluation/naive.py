@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
@@ -44,8 +43,7 @@ class NaiveEvaluation:
         subsets: Int[np.ndarray, "k"] | None = None,
         baseline: Float[Array, "d"] | None = None,
     ):
-        self._graphdef, self._state = nnx.split(decoder)
-        self._prompt, self._mesh, self._baseline = prompt, mesh, baseline
+        self._decoder, self._prompt, self._mesh, self._baseline = decoder, prompt, mesh, baseline
         self._subsets = np.arange(2 ** (int(prompt.player_of_token.max()) + 1)) if subsets is None else subsets
         token_ids, player_of_token = prompt.read()
         length = bucket(len(token_ids))
@@ -73,8 +71,7 @@ class NaiveEvaluation:
             # The last batch repeats its last subset, so that every batch has the same shape.
             subsets = self._subsets[np.minimum(np.arange(first, first + self._batch_size), count - 1)].astype(np.int32)
             result = _batch(
-                self._graphdef,
-                self._state,
+                self._decoder,
                 1 if self._mesh is None else self._mesh.shape["model"],
                 place(subsets, self._mesh, "b"),
                 self._token_ids,
@@ -96,19 +93,19 @@ class NaiveEvaluation:
 
 
 def mask_tokens(
-    subset: Int[Array, ""], token_ids: Int[Array, "t"], player_of_token: Int[Array, "t"], baseline_id: Int[Array, ""]
-) -> Int[Array, "t"]:
-    """The prompt x_T: tokens of players outside the subset replaced by the baseline token, background kept."""
-    masked = (player_of_token >= 0) & ((subset >> jnp.maximum(player_of_token, 0)) & 1 == 0)
-    return jnp.where(masked, baseline_id, token_ids)
+    subsets: Int[Array, "b"], token_ids: Int[Array, "t"], player_of_token: Int[Array, "t"], baseline_id: Int[Array, ""]
+) -> Int[Array, "b t"]:
+    """The prompts x_T: tokens of players outside a subset replaced by the baseline token, background kept."""
+    present = (subsets[:, None] >> jnp.maximum(player_of_token, 0)[None]) & 1
+    masked = (player_of_token >= 0)[None] & (present == 0)
+    return jnp.where(masked, baseline_id, token_ids[None])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _batch(graphdef, state, shards, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from, baseline):
+@functools.partial(jax.jit, static_argnums=1)
+def _batch(decoder, shards, subsets, token_ids, player_of_token, baseline_id, target_ids, read_from, baseline):
     """Logit of the target and logsumexp of the others, `[b, k]`; position `read_from` predicts the first target."""
-    decoder = nnx.merge(graphdef, state)
-    mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
-    hidden = decoder.hidden(decoder.embed(jax.vmap(mask)(subsets), baseline))
+    tokens = mask_tokens(subsets, token_ids, player_of_token, baseline_id)
+    hidden = decoder.hidden(decoder.embed(tokens, baseline))
     # The head runs only where a target token is predicted.
     hidden = jax.lax.dynamic_slice_in_dim(hidden, read_from, target_ids.shape[0], axis=1)
     targets = jnp.broadcast_to(target_ids[None], hidden.shape[:2])

@@ -10,7 +10,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
@@ -18,7 +17,7 @@ from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens
 from andor.evaluation.planning import default_tokens_per_batch
-from andor.models.decoder import Decoder, attend_before, rotation
+from andor.models.decoder import Decoder, attend_within, rotation
 from andor.prompts import TokenizedPrompt
 
 SAMPLE = 64
@@ -99,36 +98,29 @@ def _in_float32(
     decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray, baseline: Float[Array, "d"] | None
 ) -> Float[np.ndarray, "k"]:
     """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
-    whole = nnx.split(decoder)
-    x, angles = _embed(*whole, subsets, *prompt.read(), np.int32(prompt.baseline_id), baseline)
-    for layer in decoder.model.layers:
-        x = _layer(*nnx.split(layer), x, angles)
+    x = decoder.walk(*_embed(decoder, subsets, *prompt.read(), np.int32(prompt.baseline_id), baseline), _layer)
     x = x[:, len(prompt.token_ids) - 1 :]
-    target, others = _read(*whole, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
+    target, others = _read(decoder, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
     return log_odds(gather(target).T, gather(others).T)
 
 
-def _merged_in_float32(graphdef, state):
-    return nnx.merge(graphdef, jax.tree.map(lambda weight: weight.astype(jnp.float32), state))
+def _cast(module):
+    return jax.tree.map(lambda weight: weight.astype(jnp.float32), module)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _embed(graphdef, state, subsets, token_ids, player_of_token, baseline_id, baseline):
-    decoder = nnx.merge(graphdef, state)
-    mask = functools.partial(mask_tokens, token_ids=token_ids, player_of_token=player_of_token, baseline_id=baseline_id)
-    tokens = jax.vmap(mask)(subsets)
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
-    return decoder.embed(tokens, baseline).astype(jnp.float32), rotation(decoder.config, positions)
+@jax.jit
+def _embed(decoder, subsets, token_ids, player_of_token, baseline_id, baseline):
+    x = decoder.embed(mask_tokens(subsets, token_ids, player_of_token, baseline_id), baseline)
+    return x.astype(jnp.float32), rotation(decoder.config, jnp.arange(x.shape[1])[None])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _layer(graphdef, state, x, angles):
-    one_segment = jnp.zeros(x.shape[:2], jnp.int32)
-    attend = functools.partial(attend_before, segments=one_segment)
-    return _merged_in_float32(graphdef, state)(x, angles, attend)[0]
+@functools.partial(jax.jit, donate_argnames="x")
+def _layer(index, layer, x, angles):
+    one_segment = jnp.zeros((1, x.shape[1]), jnp.int32)
+    return _cast(layer)(x, angles, functools.partial(attend_within, segments=one_segment))[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _read(graphdef, state, x, targets):
-    decoder = _merged_in_float32(graphdef, state)
+@jax.jit
+def _read(decoder, x, targets):
+    decoder = _cast(decoder)
     return target_and_others(decoder.head, decoder.model.norm(x), targets)

@@ -58,7 +58,8 @@ class Batch(NamedTuple):
       positions: int32 `[r]`.
       first_slot: the keys of the rows go to this and the following r slots.
       keys: slots that each block attends to. int32 `[r / w, keys]`.
-      visible: which row of a block sees which of its keys. `[r / w, w, keys]`.
+      key_positions: of the tokens there. int32 `[r / w, keys]`.
+      ancestors: whether a key is of the past of a row of its block, or of a later position. `[r / w, w, keys]`.
       final: whether a row predicts a target token. `[r]`.
       outcome: for the final rows in order, target token * number of states + state. int64.
     """
@@ -67,7 +68,8 @@ class Batch(NamedTuple):
     positions: Int32[np.ndarray, "r"]
     first_slot: int
     keys: Int32[np.ndarray, "blocks keys"]
-    visible: Bool[np.ndarray, "blocks w keys"]
+    key_positions: Int32[np.ndarray, "blocks keys"]
+    ancestors: Bool[np.ndarray, "blocks w keys"]
     final: Bool[np.ndarray, "r"]
     outcome: Int[np.ndarray, "final"]
 
@@ -88,8 +90,8 @@ class _Chunks(NamedTuple):
 class _Keys(NamedTuple):
     """What a block of a chunk attends to, `[c, keys]` or `[blocks, keys]` each.
 
-    A row sees key e iff its position is not before position[e] and (its state's place in the block >> shift[e]) is
-    lane[e].
+    Key e is of a row's own past iff position[e] is not after the row's and (its state's place in the block >> shift[e])
+    is lane[e].
     """
 
     position: Int[np.ndarray, "n e"]
@@ -267,8 +269,6 @@ class PrefixTree:
             # Padding sees what the last token of its chunk sees.
             positions = np.minimum(positions, (chunks.first + chunks.count - 1)[chunk][:, None])
             keys = _Keys(*(table[chunk] for table in self._keys))
-            visible = (lane[:, :, None] >> keys.shift[:, None]) == keys.lane[:, None]
-            visible &= keys.position[:, None] <= positions[:, :, None]
             slots = self._slots(keys.position, (first_state[:, None] >> keys.shift) + keys.lane)
             positions, states = positions.reshape(-1), states.reshape(-1)
             final = real.reshape(-1) & (positions >= first_final)
@@ -277,7 +277,8 @@ class PrefixTree:
                 positions=positions.astype(np.int32),
                 first_slot=int(layout.slot(number * self.n_rows)),
                 keys=slots.astype(np.int32),
-                visible=visible,
+                key_positions=keys.position.astype(np.int32),
+                ancestors=(lane[:, :, None] >> keys.shift[:, None]) == keys.lane[:, None],
                 final=final,
                 outcome=(positions[final] - first_final) * 2**self.n_players + states[final],
             )

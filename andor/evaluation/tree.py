@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
@@ -20,7 +19,7 @@ from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import PrefixTree
 from andor.evaluation.schedule import Step
-from andor.models.decoder import Decoder, mixing_weights, rotation
+from andor.models.decoder import Decoder, DecoderLayer, mixing_weights, rotation
 
 Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
 """Keys and values of one layer, in slots."""
@@ -56,10 +55,9 @@ class TreeEvaluation:
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
         tree, decoder, mesh = self._tree, self._decoder, self._mesh
-        whole, layers = nnx.split(decoder), [nnx.split(layer) for layer in decoder.model.layers]
-        groups, dtype = 2**tree.groups_players, decoder.head.dtype
+        groups, dtype, n_layers = 2**tree.groups_players, decoder.head.dtype, decoder.config.num_layers
         shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
-        caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in layers]
+        caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in range(n_layers)]
         # What the head will read, in order of evaluation: a small part of what the caches hold.
         n_reads = -(-len(tree.prompt.target_ids) * 2**tree.n_players // tree.n_rows)
         shape = (groups, n_reads * tree.n_rows, decoder.config.hidden_size)
@@ -67,11 +65,13 @@ class TreeEvaluation:
         n_final, n_masks, n_steps = 0, groups * 2**tree.n_players, tree.n_batches + n_reads
         for number, batch in enumerate(tree.batches(), start=1):
             tokens = place(batch.tokens, mesh, "bt")
-            x, angles = _embed(*whole, tokens, batch.positions, self._baseline)
-            sees_trunk = tree.trunk_slots[None] <= batch.positions[:, None]
-            where = np.int32(batch.first_slot), batch.keys, batch.visible, sees_trunk
-            for index, layer in enumerate(layers):
-                x, caches[index] = _layer(*layer, x, angles, caches[index], *where)
+            where = np.int32(batch.first_slot), batch.positions, batch.keys, batch.key_positions, batch.ancestors
+
+            def through(index, layer, x, angles, where=where):
+                x, caches[index] = _layer(layer, x, angles, caches[index], *where, tree.trunk_slots)
+                return x
+
+            x = decoder.walk(*_embed(decoder, tokens, batch.positions, self._baseline), through)
             if len(batch.outcome):
                 places = np.where(batch.final, n_final + np.cumsum(batch.final) - 1, shape[1])
                 final = _keep(final, x, places.astype(np.int32))
@@ -82,7 +82,7 @@ class TreeEvaluation:
         targets = np.pad(targets, (0, shape[1] - n_final)).reshape(n_reads, tree.n_rows)
         shards = 1 if mesh is None else mesh.shape["model"]
         for number in range(n_reads):
-            self._results.append(_read(*whole, shards, final, np.int32(number * tree.n_rows), targets[number]))
+            self._results.append(_read(decoder, shards, final, np.int32(number * tree.n_rows), targets[number]))
             yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)
 
     def values(self) -> Float[np.ndarray, "s"]:
@@ -107,47 +107,47 @@ def bits_reversed(n_bits: int) -> Int[np.ndarray, "s"]:
     return sum((((numbers >> bit) & 1) << (n_bits - 1 - bit) for bit in range(n_bits)), np.zeros_like(numbers))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _embed(graphdef, state, tokens, positions, baseline):
-    decoder = nnx.merge(graphdef, state)
-    return decoder.embed(tokens, baseline), rotation(decoder.config, jnp.broadcast_to(positions[None], tokens.shape))
+@jax.jit
+def _embed(decoder: Decoder, tokens, positions, baseline):
+    return decoder.embed(tokens, baseline), rotation(decoder.config, positions[None])
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnames=("x", "cache"))
+@functools.partial(jax.jit, donate_argnames=("x", "cache"))
 def _layer(
-    graphdef,
-    state,
+    layer: DecoderLayer,
     x: Float[Array, "b t d"],
     angles,
     cache: Cache,
     first_slot: Int[Array, ""],
+    positions: Int[Array, "t"],
     keys: Int[Array, "n u"],
-    visible: Bool[Array, "n w u"],
-    sees_trunk: Bool[Array, "t trunk"],
+    key_positions: Int[Array, "n u"],
+    ancestors: Bool[Array, "n w u"],
+    trunk_slots: Int[Array, "trunk"],
 ) -> tuple[Float[Array, "b t d"], Cache]:
     """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache).
 
     The trunk, which may be empty, is in the first slots, and every row looks there without a list.
     """
-    layer = nnx.merge(graphdef, state)
 
-    def attend(q, k, v):
+    def attend(q, k, v, sees):
         written = tuple(
             jax.lax.dynamic_update_slice_in_dim(old, new, first_slot, axis=1)
             for old, new in zip(cache, (k, v), strict=True)
         )
         of_block_k, of_block_v = (each[:, keys] for each in written)
-        rows = q.reshape(q.shape[0], *visible.shape[:2], *q.shape[2:])
+        rows = q.reshape(q.shape[0], *ancestors.shape[:2], *q.shape[2:])
+        of_rows = positions.reshape(ancestors.shape[:2])
         score = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
         scores = score("bnwkgh,bnukh->bnkgwu", rows, of_block_k)
-        seen = visible[None, :, None, None]
-        n_trunk = sees_trunk.shape[1]
+        seen = (ancestors & sees(of_rows, key_positions))[None, :, None, None]
+        n_trunk = len(trunk_slots)
         if n_trunk == 0:
             mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, q), of_block_v)
             return mixed.reshape(q.shape), written
         trunk_k, trunk_v = (each[:, :n_trunk] for each in written)
         of_trunk = score("bnwkgh,bukh->bnkgwu", rows, trunk_k)
-        seen = jnp.concatenate([sees_trunk.reshape(*visible.shape[:2], n_trunk)[None, :, None, None], seen], axis=-1)
+        seen = jnp.concatenate([sees(of_rows, trunk_slots[None])[None, :, None, None], seen], axis=-1)
         weights = mixing_weights(jnp.concatenate([of_trunk, scores], axis=-1), seen, q)
         on_trunk, on_block = jnp.split(weights, [n_trunk], axis=-1)
         mixed = jnp.einsum("bnkgwu,bukh->bnwkgh", on_trunk, trunk_v)
@@ -163,9 +163,8 @@ def _keep(final, x, places):
     return final.at[:, places].set(x, mode="drop")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _read(graphdef, state, shards, final, first, targets):
+@functools.partial(jax.jit, static_argnums=1)
+def _read(decoder: Decoder, shards, final, first, targets):
     """Logit of the target and logsumexp of the others for as many rows as there are targets, `[b, t]`."""
-    decoder = nnx.merge(graphdef, state)
     hidden = decoder.model.norm(jax.lax.dynamic_slice_in_dim(final, first, targets.shape[0], axis=1))
     return target_and_others(decoder.head, hidden, jnp.broadcast_to(targets[None], hidden.shape[:2]), shards)

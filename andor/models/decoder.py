@@ -5,6 +5,10 @@ GQA, RMSNorm, SwiGLU, RoPE, optional q/k/v biases, optional tied head.
 Modules stand bottom-up and carry the names of the HF checkpoint (`model.layers.0.self_attn.q_proj.weight`), and every
 weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters
 are those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logits are float32 whatever the weights are.
+
+Whatever goes through the layers does so by `Decoder.walk`. A layer knows its angles and which keys its queries look at;
+whoever walks knows where keys and values are kept, and how a layer is compiled. Modules are pytrees: `jax.jit` takes
+them as arguments, and compiles once for all layers.
 """
 
 import dataclasses
@@ -87,8 +91,8 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
     return ((1 - keep) * frequencies / scaling.factor + keep * frequencies).astype(np.float32)
 
 
-Rotation = tuple[Float[Array, "b t r"], Float[Array, "b t r"]]
-"""Cosines and sines of the RoPE angles of r = h / 2 pairs; one for all layers."""
+Rotation = tuple[Float[Array, "#b t r"], Float[Array, "#b t r"]]
+"""Cosines and sines of the RoPE angles of r = h / 2 pairs, for all layers; b is 1 where all rows have the same."""
 
 
 def rotation(config: DecoderConfig, positions: Int[Array, "b t"]) -> Rotation:
@@ -140,8 +144,16 @@ class RMSNorm(nnx.Module):
         return self.weight[...][None, None, :] * x32.astype(x.dtype)
 
 
-Attend = Callable[[Float[Array, "b t k g h"], Float[Array, "b t k h"], Float[Array, "b t k h"]], tuple]
-"""attend(queries, keys, values) -> (values mixed for every query `[b, t, k, g, h]`, what the caller wants to keep)."""
+Sees = Callable[[Int[Array, "*rows t"], Int[Array, "*rows u"]], Bool[Array, "*rows t u"]]
+"""sees(positions of queries, positions of keys) -> whether a layer's query looks at a key of its own past."""
+
+Attend = Callable[[Float[Array, "b t k g h"], Float[Array, "b t k h"], Float[Array, "b t k h"], Sees], tuple]
+"""attend(queries, keys, values, sees) -> (values mixed for every query `[b, t, k, g, h]`, what the caller keeps)."""
+
+
+def causal(queries: Int[Array, "*rows t"], keys: Int[Array, "*others u"]) -> Bool[Array, "*all t u"]:
+    """A query looks at its own position and at all before."""
+    return keys[..., None, :] <= queries[..., :, None]
 
 
 def mixing_weights(scores: Float[Array, "..."], visible: Bool[Array, "..."], q) -> Float[Array, "..."]:
@@ -150,13 +162,13 @@ def mixing_weights(scores: Float[Array, "..."], visible: Bool[Array, "..."], q) 
     return jax.nn.softmax(scores, axis=-1).astype(q.dtype)
 
 
-def attend_before(q, k, v, *, segments: Int[Array, "b t"]):
-    """Attention to the tokens before and at each position, of its own segment; keeps the keys and values."""
-    t = q.shape[1]
-    visible = jnp.tril(jnp.ones((t, t), bool))[None] & (segments[:, :, None] == segments[:, None, :])
+def attend_within(q, k, v, sees: Sees, *, segments: Int[Array, "#b t"]):
+    """Attention among those tokens of a row that are of one segment; keeps nothing."""
+    order = jnp.arange(q.shape[1])[None]
+    visible = sees(order, order) & (segments[:, :, None] == segments[:, None, :])
     scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32)
     weights = mixing_weights(scores, visible[:, None, None], q)
-    return jnp.einsum("bkgtu,bukh->btkgh", weights, v), (k, v)
+    return jnp.einsum("bkgtu,bukh->btkgh", weights, v), None
 
 
 class Attention(nnx.Module):
@@ -175,7 +187,7 @@ class Attention(nnx.Module):
         q = apply_rope(self.q_proj("btd,kghd->btkgh", x), angles)
         k = apply_rope(self.k_proj("btd,khd->btkh", x), angles)
         v = self.v_proj("btd,khd->btkh", x)
-        mixed, kept = attend(q, k, v)
+        mixed, kept = attend(q, k, v, causal)
         return jnp.einsum("btkgh,dkgh->btd", mixed, self.o_proj.weight[...]), kept
 
 
@@ -246,6 +258,21 @@ class Decoder(nnx.Module):
             return embeddings
         return jnp.where(tokens[..., None] < 0, baseline.reshape((1,) * tokens.ndim + baseline.shape), embeddings)
 
+    def walk(self, x: Float[Array, "b t d"], angles: Rotation, through: Callable) -> Float[Array, "b t d"]:
+        """Take embeddings through all layers.
+
+        Args:
+          x: input embeddings.
+          angles: of `rotation`.
+          through: called as through(index, layer, x, angles) for each layer; gives the x of the next one.
+
+        Returns:
+          What the last layer gives, before the final norm.
+        """
+        for index, layer in enumerate(self.model.layers):
+            x = through(index, layer, x, angles)
+        return x
+
     def hidden(
         self,
         embeddings: Float[Array, "b t d"],
@@ -260,15 +287,12 @@ class Decoder(nnx.Module):
           segments: a token attends to earlier tokens of its own segment only (padding, packed rows); all are one
             segment if not given.
         """
-        b, t = embeddings.shape[:2]
-        if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(t)[None, :], (b, t))
-        if segments is None:
-            segments = jnp.zeros((b, t), jnp.int32)
-        x, angles = embeddings, rotation(self.config, positions)
-        for layer in self.model.layers:
-            x, _ = layer(x, angles, functools.partial(attend_before, segments=segments))
-        return self.model.norm(x)
+        t = embeddings.shape[1]
+        positions = jnp.arange(t)[None] if positions is None else positions
+        segments = jnp.zeros((1, t), jnp.int32) if segments is None else segments
+        attend = functools.partial(attend_within, segments=segments)
+        angles = rotation(self.config, positions)
+        return self.model.norm(self.walk(embeddings, angles, lambda _, layer, *x: layer(*x, attend)[0]))
 
     def logits(self, hidden: Float[Array, "*rows d"]) -> Float[Array, "*rows v"]:
         """Next-token logits, float32."""
