@@ -19,6 +19,7 @@ first (`andor.core.lattice`). NumPy, pandas and a JSON reader open all of it.
 import csv
 import dataclasses
 import io
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -208,8 +209,9 @@ def read(path: AnyPath) -> Run | Explanation:
             raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished.")
         summary = files.read_json(path / "summary.json")
         covers, tau = summary.pop("covers", None), summary.pop("tau", None)
+        tau = float(tau) if isinstance(tau, float | int) else math.nan
         run = Run(path, recipe, skipped=read_skipped(path), summary=summary, tau=tau)
-        if not isinstance(tau, float | int) or covers != run.covers():
+        if not 0 <= tau < 1 or covers != run.covers():
             raise Damaged(f"{path / 'summary.json'} holds the numbers of other explanations than the run has.")
     except (Damaged, FileNotFoundError) as error:
         raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}") from error
