@@ -1,7 +1,7 @@
 """What measures, summaries and figures read of an explanation and of a run: these are made in `andor.runs`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ Method = Literal["certified", "and_only"]
 METHODS: tuple[Method, Method] = ("certified", "and_only")
 
 
+@runtime_checkable
 class Explained(Protocol):
     """An explanation: values, effects and words."""
 
@@ -32,6 +33,7 @@ class Explained(Protocol):
         """Its effects by a method."""
 
 
+@runtime_checkable
 class Compared(Protocol):
     """Explanations of models on prompts, by (model name, prompt id)."""
 
