@@ -2,10 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import re
-import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +14,15 @@ from andor.models import llama, qwen2
 from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
+from andor.models.hub import EMBEDDED as EMBEDDED
+from andor.models.hub import check_promises, digest, locate
+from andor.models.hub import embedded_models as embedded_models
 from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FAMILIES = {family.model_type: family for family in (llama.FAMILY, qwen2.FAMILY)}
-
-EMBEDDED = Path(__file__).parent.parent / "embedded"
-"""The models that ship with the package, one HF-format directory each."""
-
-WITHOUT_WEIGHTS = ["*.json", "*.jinja"]
-"""What a hub checkpoint has besides its weights: config, index, tokenizer, chat template."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -98,7 +91,7 @@ class Checkpoint:
     def tokenizer_hash(self) -> str:
         """sha256 over the files that decide how text becomes tokens (hex)."""
         files = [self.folder / name for name in TOKENIZER_FILES]
-        return _digest(file for file in files if file.exists())
+        return digest(file for file in files if file.exists())
 
     def check_weights(self) -> None:
         """Read the headers of the weight files. Raises as `load` where they do not fit the config."""
@@ -110,7 +103,7 @@ class Checkpoint:
 
         Weights in the hub's cache are not read: their names are believed, until `load` checks them.
         """
-        return _digest([self.folder / "config.json", *weight_files(self.folder)])
+        return digest([self.folder / "config.json", *weight_files(self.folder)])
 
     def dtype(self, wanted: str, *, backend: str, available: int, copies: int = 1) -> jnp.dtype:
         """The dtype that "auto" means for `copies` of the weights in so many free bytes, or the one wanted."""
@@ -127,11 +120,6 @@ class Checkpoint:
         return self.dtype(wanted, backend=jax.default_backend(), available=available_bytes(mesh), copies=copies)
 
 
-def embedded_models() -> tuple[str, ...]:
-    """Names of the models that ship with the package."""
-    return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
-
-
 def find(name: str, *, weights: bool = True) -> Checkpoint:
     """Find a model, and read its config.
 
@@ -144,7 +132,7 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
       ValueError: the name is none of the three, or the family or a setting is not implemented.
       FileNotFoundError: there is no config.json.
     """
-    folder, commit = _find(str(name), [*WITHOUT_WEIGHTS, *(["*.safetensors"] if weights else [])])
+    folder, commit = locate(str(name), weights=weights)
     settings, family, config = _read_architecture(folder)
     stored = settings.get("dtype") or settings.get("torch_dtype")
     return Checkpoint(str(name), folder, commit, family, config, stored)
@@ -175,7 +163,7 @@ def load(name: str, *, dtype: str = "auto", mesh: Mesh | None = None) -> Languag
             "memory are free. Use a smaller dtype (bfloat16), or another device."
         )
     fingerprint, tokenizer = found.fingerprint, found.tokenizer  # what is wrong here is cheaper to find first
-    _check_promises(weight_files(found.folder))
+    check_promises(weight_files(found.folder))
     return LanguageModel(
         name=found.name,
         family=found.family.model_type,
@@ -207,41 +195,6 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
     Name and errors as for `load`: what `load` would refuse because of config.json is refused here too.
     """
     return find(name, weights=False).tokenizer
-
-
-def _find(name: str, files: list[str]) -> tuple[Path, str | None]:
-    """The directory that holds the checkpoint, and its commit if it is from the hub.
-
-    Downloads files of these patterns if `name` is a hub id.
-    """
-    try:
-        # "no name", because Path("") would be the current directory
-        folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
-        is_folder, exists = folder.is_dir(), folder.exists()
-    except (OSError, RuntimeError, ValueError):  # too long for a path, a user without a home, NUL
-        is_folder = exists = False
-    if is_folder and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
-        return folder, None
-    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name, re.ASCII)
-    if not hub or exists or ".." in name:
-        shown = repr(name if len(name) <= 200 else f"{name[:197]}...")
-        if is_folder:
-            raise ValueError(f"the name of the directory {shown} holds control characters. Rename it.")
-        raise ValueError(
-            f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
-            "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
-        )
-    from huggingface_hub import snapshot_download
-
-    repository, revision = hub.groups()
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except Exception as error:  # the hub's own errors, and those of every layer of its network stack
-        raise ValueError(
-            f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
-            f"{(str(error).splitlines() or [''])[0]}"
-        ) from error
-    return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
 
 
 def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
@@ -278,51 +231,3 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer in {folder} has no tokenizer.json; andor needs its character offsets.")
     return tokenizer
-
-
-def _digest(files: Iterable[Path]) -> str:
-    """sha256 over the sha256 of each file (hex)."""
-    return hashlib.sha256(b"".join(_sha256(file) for file in files)).hexdigest()
-
-
-def _sha256(path: Path) -> bytes:
-    """Of a file's content, as the hub's cache says it, or by reading it."""
-    return _promised_sha256(path) or _read_sha256(path)
-
-
-def _promised_sha256(path: Path) -> bytes | None:
-    """The sha256 by which the hub's cache names a large file; None for other files.
-
-    It is believed as long as only the fingerprint is wanted, which spares reading weights for values that are there
-    already. `load` checks it.
-    """
-    blob = path.resolve()
-    in_cache = blob.parent.name == "blobs" and blob.parent.parent.name.startswith("models--")
-    return bytes.fromhex(blob.name) if in_cache and re.fullmatch("[0-9a-f]{64}", blob.name) else None
-
-
-def _check_promises(files: Iterable[Path]) -> None:
-    """Compare files with the sha256 by which the hub's cache names them. Reads them, about 1.5 GB per second.
-
-    Raises:
-      ValueError: one is damaged.
-    """
-    for file in files:
-        promised = _promised_sha256(file)
-        if promised is not None and promised != _read_sha256(file):
-            raise ValueError(
-                f"{file} is damaged: its content is not what its name in the hub's cache promises. Remove "
-                f"{file.resolve()}, and give the same command again to download it again."
-            )
-
-
-def _read_sha256(path: Path) -> bytes:
-    state = path.stat()
-    return _sha256_of(path.resolve(), state.st_size, state.st_mtime_ns)
-
-
-@functools.cache
-def _sha256_of(path: Path, size: int, modified: int) -> bytes:
-    """Of a file in this state: size and time of its last change."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -18,6 +18,7 @@ from andor.devices.mesh import sharding
 from andor.models.config import read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import HEAD, Family, WeightRow
+from andor.models.hub import source
 from andor.models.tensors import StoredTensor, misfits, stored_tensors
 
 BUFFERS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
@@ -163,24 +164,18 @@ def weight_files(folder: Path) -> list[Path]:
     pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     reason = (
         "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
-        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(_source(folder))}"
+        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(source(folder))}"
     )
     if pickled:
         raise ValueError(f"the weights in {folder} are pickled ({', '.join(pickled)}). {reason}")
     raise FileNotFoundError(f"no *.safetensors file in {folder}. {reason}")
 
 
-def conversion(source: str) -> str:
+def conversion(name: str) -> str:
     """The shell command that turns a pickled checkpoint into a directory that `load` reads."""
-    target = f"{source.rstrip('/').rsplit('/', 1)[-1]}-safetensors"
+    target = f"{name.rstrip('/').rsplit('/', 1)[-1]}-safetensors"
     return (
         'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
-        f"[each.from_pretrained('{source}', **options).save_pretrained('{target}') "
+        f"[each.from_pretrained('{name}', **options).save_pretrained('{target}') "
         "for each, options in ((M, {'dtype': 'auto'}), (T, {}))]\""
     )
-
-
-def _source(folder: Path) -> str:
-    """What transformers calls a checkpoint: its hub id if the folder is in the hub's cache, else the folder."""
-    repository = re.fullmatch(r"models--([^-].*?)--(.+)", folder.parent.parent.name)
-    return "/".join(repository.groups()) if repository and folder.parent.name == "snapshots" else str(folder)

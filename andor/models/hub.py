@@ -1,0 +1,107 @@
+"""Where checkpoints lie: embedded in the package, in a directory, or in the HF hub's cache; digests of their files.
+
+The hub's cache names a large file by its sha256. The name is a promise: it is believed as long as only the fingerprint
+is wanted, which spares reading weights for values that are there already. `andor.load` checks it.
+"""
+
+import functools
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+EMBEDDED = Path(__file__).parent.parent / "embedded"
+"""The models that ship with the package, one HF-format directory each."""
+
+WITHOUT_WEIGHTS = ["*.json", "*.jinja"]
+"""What a hub checkpoint has besides its weights: config, index, tokenizer, chat template."""
+
+
+def embedded_models() -> tuple[str, ...]:
+    """Names of the models that ship with the package."""
+    return tuple(sorted(path.parent.name for path in EMBEDDED.glob("*/config.json")))
+
+
+def locate(name: str, *, weights: bool) -> tuple[Path, str | None]:
+    """Find the directory that holds a checkpoint, and its commit if it is from the hub.
+
+    Downloads a hub model, with its weights or without them.
+
+    Raises:
+      ValueError: the name is no embedded model, no directory and no hub id, or the download fails.
+    """
+    try:
+        # "no name", because Path("") would be the current directory
+        folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
+        is_folder, exists = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a path, a user without a home, NUL
+        is_folder = exists = False
+    if is_folder and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
+        return folder, None
+    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name, re.ASCII)
+    if not hub or exists or ".." in name:
+        shown = repr(name if len(name) <= 200 else f"{name[:197]}...")
+        if is_folder:
+            raise ValueError(f"the name of the directory {shown} holds control characters. Rename it.")
+        raise ValueError(
+            f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
+            "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
+        )
+    from huggingface_hub import snapshot_download
+
+    repository, revision = hub.groups()
+    files = [*WITHOUT_WEIGHTS, "*.safetensors"] if weights else WITHOUT_WEIGHTS
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except Exception as error:  # the hub's own errors, and those of every layer of its network stack
+        raise ValueError(
+            f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}"
+        ) from error
+    return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
+
+
+def source(folder: Path) -> str:
+    """What transformers calls a checkpoint: its hub id if the folder is in the hub's cache, else the folder."""
+    repository = re.fullmatch(r"models--([^-].*?)--(.+)", folder.parent.parent.name)
+    return "/".join(repository.groups()) if repository and folder.parent.name == "snapshots" else str(folder)
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Give the sha256 over the sha256 of each file (hex)."""
+    return hashlib.sha256(b"".join(_promised_sha256(file) or _read_sha256(file) for file in files)).hexdigest()
+
+
+def _promised_sha256(path: Path) -> bytes | None:
+    """The sha256 by which the hub's cache names a large file; None for other files."""
+    blob = path.resolve()
+    in_cache = blob.parent.name == "blobs" and blob.parent.parent.name.startswith("models--")
+    return bytes.fromhex(blob.name) if in_cache and re.fullmatch("[0-9a-f]{64}", blob.name) else None
+
+
+def check_promises(files: Iterable[Path]) -> None:
+    """Compare files with the sha256 by which the hub's cache names them. Reads them, about 1.5 GB per second.
+
+    Raises:
+      ValueError: one is damaged.
+    """
+    for file in files:
+        promised = _promised_sha256(file)
+        if promised is not None and promised != _read_sha256(file):
+            raise ValueError(
+                f"{file} is damaged: its content is not what its name in the hub's cache promises. Remove "
+                f"{file.resolve()}, and give the same command again to download it again."
+            )
+
+
+def _read_sha256(path: Path) -> bytes:
+    state = path.stat()
+    return _sha256_of(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, modified: int) -> bytes:
+    """Of a file in this state: size and time of its last change."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
