@@ -42,6 +42,8 @@ def path_of(place: AnyPath) -> AnyPath:
     Raises:
       ValueError: it can be no path, the package that the URL needs is not installed, or the store does not answer.
     """
+    if not isinstance(place, str | Path):  # of a store already
+        return place
     text = str(place).removeprefix("file://")
     is_url = isinstance(place, str) and "://" in text
     try:
