@@ -229,6 +229,13 @@ def test_load_from_a_directory(tmp_path):
     assert half.fingerprint == model.fingerprint
 
 
+def test_a_model_is_shown_in_one_line():
+    model = andor.load("tiny-llama")
+    assert repr(model) == f"<LanguageModel 'tiny-llama': llama, {model.parameters:,} parameters, float32>"
+    divided = dataclasses.replace(model, name="m" * 300, mesh=andor.mesh.make_mesh(data=1, model=1))
+    assert len(repr(divided)) < 250 and repr(divided).endswith("float32 on data=1, model=1>")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("tiny-lama", "unknown model 'tiny-lama'"), ("", "unknown model ''"), ("no/such/dir", "unknown model")],

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from andor.core.effects import one_line
 from andor.devices.memory import available_bytes
 from andor.models import llama, qwen2
 from andor.models.config import read_config, read_json
@@ -27,7 +28,7 @@ FAMILIES = {family.model_type: family for family in (llama.FAMILY, qwen2.FAMILY)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
     """A decoder ready to be evaluated.
 
@@ -55,6 +56,11 @@ class LanguageModel:
     def parameters(self) -> int:
         """Number of weights."""
         return count_parameters(self.decoder.config)
+
+    def __repr__(self) -> str:
+        on = "" if self.mesh is None else " on " + ", ".join(f"{name}={n}" for name, n in self.mesh.shape.items())
+        what = f"{self.family}, {self.parameters:,} parameters, {self.dtype}"
+        return f"<LanguageModel {one_line(repr(self.name), 120)}: {what}{on}>"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
