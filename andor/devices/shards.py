@@ -28,9 +28,9 @@ WHOLE = Shard(1, 1)
 def read_shard(text: str | None = None, environment: Mapping[str, str] = os.environ) -> Shard:
     """The shard that "I/N" names; without it, that of this job.
 
-    Looked for in turn: a Slurm array (SLURM_ARRAY_TASK_*), an indexed Kubernetes job (JOB_COMPLETION_INDEX, with
-    JOB_COMPLETIONS set to its number of completions in the pod's template), processes that `andor.hosts.initialise`
-    brought together. Where there is none of these, the whole work is one shard.
+    Looked for in turn: a Slurm array (SLURM_ARRAY_TASK_*), processes that `andor.hosts.initialise` brought together, an
+    indexed Kubernetes job (JOB_COMPLETION_INDEX, with JOB_COMPLETIONS set to its number of completions in the pod's
+    template). Where there is none of these, the whole work is one shard.
 
     Raises:
       ValueError: the text is not of that form, or the environment tells an index and no number of jobs.
@@ -43,11 +43,11 @@ def read_shard(text: str | None = None, environment: Mapping[str, str] = os.envi
     if "SLURM_ARRAY_TASK_ID" in environment:
         names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "COUNT")]
         return _of_environment(environment, names, lambda task, first, last, count: (task - first, last - first, count))
+    if processes.n_processes() > 1:
+        return Shard(processes.this_process() + 1, processes.n_processes())
     if "JOB_COMPLETION_INDEX" in environment:
         names = ["JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"]
         return _of_environment(environment, names, lambda index, count: (index, count - 1, count))
-    if processes.n_processes() > 1:
-        return Shard(processes.this_process() + 1, processes.n_processes())
     return WHOLE
 
 

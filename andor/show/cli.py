@@ -106,7 +106,7 @@ class Compare(_Running, _Prompting, _Listing, _Models):
     """Join other processes: as Slurm, a TPU pod or Kubernetes say, or as process I of N, with process 0 at HOST:PORT. A
     --mesh of all devices is then one model over all processes; without one each takes a shard of the prompts."""
     shard: Annotated[str | None, _optional("I/N")] = None
-    """Work on the I-th of N parts of the prompts. Default: as a Slurm array, an indexed Kubernetes job or --distributed
+    """Work on the I-th of N parts of the prompts. Default: as a Slurm array, --distributed or an indexed Kubernetes job
     says, else on all of them. N may change between starts; whoever comes last writes the summary."""
     reuse: Root = None
     """Another root whose values may be used, after a sample of masks was evaluated again and agrees."""
