@@ -13,9 +13,9 @@ install_import_hook("andor", "beartype.beartype")
 sys.path.append(str(Path(__file__).parent.parent))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Directories of two small random checkpoints, one of each family."""
+    """Directories of two small random checkpoints, one of each family. A test that changes one copies it."""
     from tiny_models import SETTINGS, random_decoder, save_checkpoint  # imports andor, so only behind the hook above
 
     folder = tmp_path_factory.mktemp("models")
