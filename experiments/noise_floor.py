@@ -24,9 +24,8 @@ import matplotlib
 import numpy as np
 
 import andor
-from andor import evaluation
 from andor.core import lattice
-from andor.evaluation import noise_floor
+from andor.evaluation import noise_floor, schedule
 from andor.figures.style import TWO_COLUMNS, new_figure, style, title
 from andor.prompts import DEFAULT_PROMPTS, tokenize
 
@@ -54,7 +53,7 @@ class Config:
 def tf32():
     """Matrix products in TF32: by the device where it has it, else with rounded operands."""
     if jax.default_backend() == "gpu":
-        with mock.patch("andor.evaluation.MATMUL_PRECISION", "tensorfloat32"):
+        with mock.patch.object(schedule, "MATMUL_PRECISION", "tensorfloat32"):
             yield
         return
     einsum = jnp.einsum
@@ -79,7 +78,7 @@ def measure(config: Config, precision: str, prompt: andor.Prompt, target: str) -
     prompt_of_model = tokenize(prompt, model.tokenizer, target)
     with tf32() if precision == "tf32" else contextlib.nullcontext():
         values = andor.evaluate(model, prompt, target=target)
-        with jax.default_matmul_precision(evaluation.MATMUL_PRECISION):
+        with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
             batch = noise_floor.measure(model.decoder, prompt_of_model, values.v).batch
     # The float32 reference without TF32, on whatever device.
     floor = dataclasses.replace(noise_floor.measure(model.decoder, prompt_of_model, values.v), batch=batch)

@@ -1,9 +1,11 @@
+import jax
 import numpy as np
 import pytest
 
 import andor
-from andor.evaluation import noise_floor
+from andor.evaluation import naive, noise_floor, tree
 from andor.prompts import tokenize
+from experiments import noise_floor as experiment
 
 PROMPT = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "never"], "never again")
 
@@ -49,6 +51,23 @@ def test_planted_noise_is_measured(floats):
     outlier = values.v.copy()
     outlier[3] += 5.0
     assert noise_floor.measure(model.decoder, prompt, outlier).size == pytest.approx(5 / np.sqrt(2 * np.log(32)), 1e-3)
+
+
+def test_tf32_of_a_device_reaches_what_is_evaluated(floats, monkeypatch):
+    precisions = {"_layer": [], "_batch": []}
+    for module, name, function in ((tree, "_layer", tree._layer), (naive, "_batch", naive._batch)):
+
+        def recorded(*given, name=name, function=function):
+            precisions[name].append(jax.config.jax_default_matmul_precision)
+            return function(*given)
+
+        monkeypatch.setattr(module, name, recorded)
+    monkeypatch.setattr(experiment.jax, "default_backend", lambda: "gpu")
+    for precision, wanted in (("tf32", "tensorfloat32"), ("float32", "highest")):
+        for calls in precisions.values():
+            calls.clear()
+        experiment.measure(experiment.Config("tiny-qwen2"), precision, PROMPT, floats[1].target)
+        assert set(precisions["_layer"]) == {precisions["_batch"][0]} == {wanted}
 
 
 def test_extract_takes_the_measured_noise(floats):

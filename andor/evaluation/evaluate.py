@@ -18,7 +18,7 @@ from andor.evaluation import noise_floor, schedule
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
 from andor.evaluation.prefix_tree import bucket
-from andor.evaluation.schedule import MATMUL_PRECISION, Evaluation, Taken, UnderWay
+from andor.evaluation.schedule import Evaluation, Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
@@ -151,7 +151,7 @@ def evaluate_masks(
     check_fits(model.name, model.decoder.config, prompt, tokenized)
     embedding = _baseline_of(model, tokenized, baseline)
     again = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
-    with jax.default_matmul_precision(MATMUL_PRECISION):
+    with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
         for step in again.steps():
             step.done.block_until_ready()
         return again.values()
@@ -281,7 +281,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     check_fits(model.name, model.decoder.config, prompt, tokenized)
     length = len(tokenized.token_ids)
     padded = np.pad(tokenized.token_ids, (0, bucket(length) - length))
-    with jax.default_matmul_precision(MATMUL_PRECISION):
+    with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
         logits = hosts.gather(_last_logits(model.decoder, padded, np.int32(length - 1)))
     special = set(model.tokenizer.all_special_ids)
     # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
