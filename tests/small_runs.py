@@ -1,10 +1,11 @@
 """Runs without models: what `andor.compare` would have written for values and effects that are given."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
-from andor.core.lattice import moebius
+from andor.core.lattice import moebius, or_sums, zeta
 from andor.core.problem import Solution
 from andor.core.values import Values
 from andor.prompts import Prompt
@@ -105,11 +106,22 @@ def save_run(root, recipe: Recipe | None = None, explanations=None, tau: float =
     return run
 
 
-def run_in_memory(recipe: Recipe, explanations, tau: float = 0.05, path="run") -> Run:
-    """A run that no folder holds."""
-    from pathlib import Path
-
-    return Run(Path(path), recipe, tau=tau, explanations=explanations)
+def planted_run(factors, and_effects, or_effects, *, constant=0.0, prompts=None, target=" x") -> Run:
+    """A run in no folder: effects by subset of three players, and each model (by name) has a multiple of them."""
+    prompts = prompts or (Prompt("a b c", list("abc"), "x", "p"),)
+    recipe, explanations, zero = recipe_of(tuple(factors), prompts), {}, np.zeros(8)
+    for name, factor in factors.items():
+        effects = np.zeros((2, 8))
+        for row, given in zip(effects, (and_effects, or_effects), strict=True):
+            row[[*given]] = [factor * each for each in given.values()]
+        primal = float(np.abs(effects).sum())
+        effects[0, 0] = constant
+        v = zeta(effects[0]) + or_sums(effects[1])
+        solution = Solution(*effects, zero, zero, 0.0, primal, primal, 0.0, 9, "converged")
+        for prompt in prompts:
+            values = Values(v, prompt.words, target, 0.75, 1234, 2.0)
+            explanations[name, prompt.id] = explanation_of(recipe, name, prompt, values, solution)
+    return Run(Path("run"), recipe, tau=0.05, explanations=explanations)
 
 
 def rewrite(path, **changes) -> None:

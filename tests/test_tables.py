@@ -1,48 +1,25 @@
+import dataclasses
 import io
-from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
+from small_runs import planted_run
 
-from andor.core.lattice import or_sums, zeta
-from andor.core.problem import Solution
-from andor.core.values import Values
-from andor.runs import files, store
+from andor.prompts import Prompt
+from andor.runs import files
 from andor.runs.summary import summarise
 from andor.show import tables
 
 
-def planted_run(names, prompt_ids=("one", "[bold]two"), target=" [red]not"):
-    """Models that share an AND of a and b; v adds up exactly."""
-    a, b = np.zeros((2, 8))
-    a[[0, 0b001, 0b011]], b[0b110] = [-1.0, 2.0, -0.5], 0.25
-    v, zero = zeta(a) + or_sums(b), np.zeros(8)
-    values = Values(v, ("[a]", "b", "c"), target, 0.75, 1234, 2.0)
-    solution = Solution(a, b, zero, zero, 0.0, 2.75, 2.75, 0.0, 9, "converged")
-    settings = {
-        "models": [{"name": n, "label": k} for n, k in zip(names, store.model_labels(names), strict=True)],
-        "prompts": [
-            {
-                "id": prompt_id,
-                "text": "[a] b c",
-                "chat": False,
-                "players": [[0, 3], [4, 5], [6, 7]],
-                "target": target,
-                "target_from": names[0] if index else "given",
-            }
-            for index, prompt_id in enumerate(prompt_ids)
-        ],
-        "tau": 0.05,
-    }
-    run = store.Run(
-        Path("run"),
-        settings,
-        {},
-        {name: dict.fromkeys(prompt_ids, values) for name in names},
-        {name: dict.fromkeys(prompt_ids, solution) for name in names},
-    )
-    run.summary.update(files.jsonable(summarise(run)))
+def summarised(names, prompt_ids=("one", "[bold]two"), target=" [red]not"):
+    """Models that share an AND of a and b; v adds up exactly. The target of the first prompt is given."""
+    prompts = [
+        Prompt("[a] b c", [(0, 3), (4, 5), (6, 7)], None if index else target, prompt_id)
+        for index, prompt_id in enumerate(prompt_ids)
+    ]
+    factors = dict.fromkeys(names, 1.0)
+    run = planted_run(factors, {1: 2.0, 3: -0.5}, {6: 0.25}, constant=-1.0, prompts=prompts, target=target)
+    run.summary = files.jsonable(summarise(run))
     return run
 
 
@@ -53,7 +30,7 @@ def printed(renderable) -> str:
 
 
 def test_text_of_prompts_is_never_markup():
-    text = printed(tables.comparison(planted_run(("one/model", "two"))))
+    text = printed(tables.comparison(summarised(("one/model", "two"))))
     assert "[bold]two" in text and "' [red]not'" in text and "model | two" in text
     assert "' [red]not' *" in text and "*: predicted by model" in text
 
@@ -61,20 +38,20 @@ def test_text_of_prompts_is_never_markup():
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_closing_tables_fit_100_columns(count):
     names = tuple(f"organisation/model-number-{i}" for i in range(count))
-    text = printed(tables.comparison(planted_run(names)))
+    text = printed(tables.comparison(summarised(names)))
     assert max(map(len, text.splitlines())) <= 100
     assert ("Pairs of models" in text) == (count > 1)
 
 
 def test_undefined_numbers_are_dashes():
-    run = planted_run(("one", "two"))
+    run = summarised(("one", "two"))
     run.summary["models"]["two"]["certified"]["spindle_share"] = None
     line = next(line for line in printed(tables.models(run)).splitlines() if line.startswith("spindle"))
     assert "– (" in line and "nan" not in line
 
 
 def test_the_misfit_stands_below_the_spindle_share():
-    run = planted_run(("one",))
+    run = summarised(("one",))
     run.summary["models"]["one"]["certified"] |= {"spindle_share": 0.125, "spindle_misfit": 0.625}
     lines = printed(tables.models(run)).splitlines()
     row = next(row for row, line in enumerate(lines) if line.startswith("spindle"))
@@ -82,7 +59,7 @@ def test_the_misfit_stands_below_the_spindle_share():
 
 
 def test_orders_beyond_the_width_are_summed():
-    run = planted_run(("one",))
+    run = summarised(("one",))
     for kind in ("certified", "and_only"):
         for sign in ("positive", "negative"):
             run.summary["models"]["one"][kind][sign] = [0.125] * 20
@@ -93,25 +70,24 @@ def test_orders_beyond_the_width_are_summed():
 
 def test_long_lists_of_prompts_are_cut():
     ids = tuple(f"prompt-{i:04d}" for i in range(50))
-    text = printed(tables.prompts(planted_run(("one",), ids)))
+    text = printed(tables.prompts(summarised(("one",), ids)))
     assert "10 of 50 prompts are only in" in text and "prompt-0039" in text and "prompt-0040" not in text
 
 
 def test_effects_in_words_strongest_first():
-    run = planted_run(("one",))
-
-    def name(words, subset, is_or, longest):
-        return (" or " if is_or else " and ").join(word for i, word in enumerate(words) if subset >> i & 1)
-
-    lines = printed(tables.effects(run, "one", "one", 12, name)).splitlines()
+    run = summarised(("one",))
+    lines = printed(tables.effects(run["one", "one"], 12)).splitlines()
     rows = [line.split() for line in lines if line.strip()[:1].isdigit()]
     assert [row[1] for row in rows] == ["AND", "AND", "OR"], "no rows for effects that are zero"
-    assert rows[0][2:5] == ["1", "[a]", "+2.000"] and "█" * tables.BAR in lines[4]
-    assert "b or c" in lines[6] and "+0.250" in lines[6]
+    assert rows[0][2:6] == ["1", "[a]", "+2.000", "73%"] and "█" * tables.BAR in lines[4]
+    assert "b ∨ c" in lines[6] and "+0.250" in lines[6] and "[a] ∧ b" in lines[5] and "-0.500" in lines[5]
+    assert "' [red]not'" in lines[0]
+    few = printed(tables.effects(run["one", "one"], 1))
+    assert "+2.000" in few and "-0.500" not in few
 
 
 def test_certificate_names_the_worst_and_what_missed():
-    run = planted_run(("one", "two"))
+    run = summarised(("one", "two"))
     assert "missed" not in printed(tables.certificate(run))
     run.summary["worst"] |= {"not_converged": 3, "gap": {"value": 0.5, "model": "two", "prompt": "one"}}
     text = " ".join(printed(tables.certificate(run)).split())
@@ -119,6 +95,20 @@ def test_certificate_names_the_worst_and_what_missed():
 
 
 def test_small_probabilities_are_not_zero():
-    run = planted_run(("one",))
+    run = summarised(("one",))
     run.summary["prompts"]["one"]["models"]["one"]["target_probability"] = 3.1e-5
     assert "3e-05" in printed(tables.prompts(run)) and "0.000" not in printed(tables.prompts(run))
+
+
+def test_targets_that_each_model_chose_are_told():
+    run = summarised(("one", "two"))
+    run.summary["prompts"]["one"]["target"] = None
+    line = next(line for line in printed(tables.prompts(run)).splitlines() if line.startswith("one"))
+    assert "each model's own" in line and "[red]" not in line
+
+
+def test_the_noise_floor_tells_what_it_means_for_effects():
+    values = dataclasses.replace(summarised(("one",))["one", "one"].values, forward_noise=1e-5)
+    text = " ".join(printed(tables.noise_floor(values)).split())
+    assert "Forward noise of v: 1.0e-05 nats on 8 masks evaluated again" in text
+    assert f"bound {values.measured_noise:.1e} on all" in text and "to within 1.4e-05, 2.0e-05, 2.8e-05." in text
