@@ -12,14 +12,15 @@ import zipfile
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from small_runs import probability, recipe_of, rewrite, save_run
 from tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from andor.core import lattice
-from andor.core.problem import Solution
+import andor
 from andor.core.values import Values
 from andor.prompts import Prompt, read_prompts, tokenize
-from andor.runs import files, resume, store
+from andor.runs import cache, files
+from andor.runs.recipe import begin
 from andor.show.cli import main
 
 TEXT = "the film is not good , but it is never dull ."
@@ -114,8 +115,7 @@ def damaged(name, content):
     """A run with a file of other content; None removes it, a function gets what it was."""
 
     def make(folder, _):
-        a_run(folder / "run")
-        path = folder / "run" / name
+        path = a_run(folder / "run").path / name
         path.parent.mkdir(exist_ok=True)
         if content is None:
             return path.unlink()
@@ -142,24 +142,27 @@ def signed(change):
     """JSON with a checksum that fits, as a person would write it who changes a run by hand."""
 
     def changed(content):
-        settings = json.loads(content)
-        del settings["sha256"]
-        change(settings)
-        return files._text(settings | {"sha256": files._checksum(files._text(settings))}).encode()
+        content = json.loads(content)
+        del content["sha256"]
+        change(content)
+        return files.json_bytes(content)
 
     return changed
 
 
-def npz(**changes):
-    """Arrays of a file with some replaced."""
+def tampered(**changes):
+    """A run whose explanation has other arrays, with a checksum that fits."""
+    return lambda folder, _: rewrite(a_run(folder / "run").path / "model" / "one.npz", **changes)
 
-    def changed(content):
-        stream = io.BytesIO()
-        with np.load(io.BytesIO(content)) as arrays:
-            np.savez(stream, **(dict(arrays) | changes))
-        return stream.getvalue()
 
-    return changed
+def two_runs(folder, _):
+    a_run(folder / "run")
+    save_run(folder / "run", a_recipe(noise=0.05))
+
+
+def unfinished(folder, _):
+    """Left by a process that was killed."""
+    begin(folder / "run", a_recipe(noise=0.3))
 
 
 def an_npy(_):
@@ -173,14 +176,6 @@ def a_zip_of_other_things(_):
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("v", b"no array")
     return stream.getvalue()
-
-
-def full_disk(folder, monkeypatch):
-    def fsync(descriptor):
-        raise OSError(28, "No space left on device")
-
-    line()(folder, monkeypatch)
-    monkeypatch.setattr(files.os, "fsync", fsync)
 
 
 def no_hub(folder, monkeypatch):
@@ -199,24 +194,13 @@ def without_words(folder, _):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": normalizer}))
 
 
-def a_run(path, text=TEXT, players=("good", "dull"), model="model"):
-    """A finished run of one model on one prompt of two players, written as `andor compare` writes it."""
-    prompt = Prompt(text, players=players, id="one")
-    record = {"id": "one", "text": text, "chat": False, "players": prompt.players, "words": prompt.words}
-    settings = {
-        "models": [{"name": model, "label": model, "dtype": "float32", "keys": ["key"]}],
-        "prompts": [record | {"target": None, "target_from": model}],
-        "noise": 0.02,
-        "tau": 0.05,
-        "solver": {"2": {"name": "InteriorPoint"}},
-    }
-    resume.open_run(path, settings)
-    v, zero = np.array([0.0, 1.0, 2.0, 4.0]), np.zeros(4)
-    values = Values(v, prompt.words, " word", 0.5, 10, 0.1)
-    store.save_values(path, model, "one", values, key="key", made_by="cpu")
-    solution = Solution(lattice.moebius(v), zero, zero, zero, 0.08, 1.0, 1.0, 0.0, 3, "converged")
-    store.save_effects(path, model, "one", solution, values, settings)
-    store.save_summary(store.read_results(path), {}, [{"prompt": "one"}])
+def a_recipe(text=TEXT, players=("good", "dull"), model="model", **changes):
+    return recipe_of((model,), (Prompt(text, players=players, id="one"),), **changes)
+
+
+def a_run(path, **changes):
+    """A finished run of one model on one prompt of two players, the only one of its root."""
+    return save_run(path, a_recipe(**changes))
 
 
 def case(name, message, *arguments, make=None):
@@ -256,16 +240,20 @@ FLAGS = [
     case("target of no prompt", "--players and --target belong to --prompt", *COMPARE, "--target", "good"),
     case("half a device", "describe a device together", "plan", "model", "--memory", "80"),
     case("a model larger than the device", "weights", "plan", "model", "--memory", "1e-6", "--tflops", "1"),
+    case("a shard of too few", "a shard is written I/N", *COMPARE, "--shard", "3/2"),
+    case("a shard in words", "a shard is written I/N", *COMPARE, "--shard", "first"),
+    case("values of nowhere", "nowhere holds no values to reuse", *COMPARE, "--reuse", "nowhere"),
+    case("values of a model", "model holds no values to reuse", *COMPARE, "--reuse", "model"),
     case("no such prompt file", "no file 'prompts.jsonl': there is nothing", *READ),
     case("prompt file is a folder", "it is a directory", *READ, make=a_folder("prompts.jsonl")),
 ]
 
 PATHS = [
-    case("out is a file", "'out' cannot be written: it is a file", *LOAD, make=a_file("out")),
-    case("out below a file", "'mine/out' cannot be written", *LOAD, "--out", "mine/out", make=a_file("mine")),
+    case("out is a file", "out is a file, and --out names a folder", *LOAD, make=a_file("out")),
+    case("out below a file", "mine/out/unfinished.json could not be", *LOAD, "--out", "mine/out", make=a_file("mine")),
     case("out holds something else", "is not empty, and what it holds is no run", *LOAD, "--out", "model"),
     case("out is too long", "File name too long", *LOAD, "--out", "o" * 300),
-    case("out of nobody", "can be no run directory", *LOAD, "--out", "~no-such-user/run"),
+    case("out of nobody", "can be no path", *LOAD, "--out", "~no-such-user/run"),
     case("unknown model", "unknown model 'tiny-nothing'. Give one of", "extract", "tiny-nothing", "--prompt", TEXT),
     case("model without a name", "unknown model ''", "extract", "", "--prompt", TEXT),
     case("model is too long", "unknown model 'mmm", "extract", "m" * 5000, "--prompt", TEXT),
@@ -277,7 +265,12 @@ PATHS = [
         "model name with a line break", "control characters", "extract", "a\nb", "--prompt", TEXT, make=a_folder("a\nb")
     ),
     case("not on the hub", "could not be had from the hub", "extract", "lab/x", "--prompt", TEXT, make=no_hub),
-    case("full disk", "settings.json could not be written: No space left", *READ, make=full_disk),
+    case(
+        "out with other settings",
+        "run holds an unfinished run with other settings, begun by process ",
+        *GO_ON,
+        make=unfinished,
+    ),
 ]
 
 TEXTS = [
@@ -587,99 +580,81 @@ TOKENIZERS = [
     ),
 ]
 
-VALUES = "values/model/one.npz"
+NPZ = "model/one.npz"
 RUNS = [
-    case("no such run", "no run directory 'run'", *DRAW),
-    case("a run that is a file", "no run directory 'run'", *DRAW, make=a_file("run")),
-    case("an empty run", "settings.json is missing", *DRAW, make=a_folder("run")),
-    case("a run without settings", "settings.json is missing", *DRAW, make=damaged("settings.json", None)),
-    case("half the settings", "settings.json is damaged", *DRAW, make=damaged("settings.json", half)),
-    case("settings of noise", "settings.json is damaged", *DRAW, make=damaged("settings.json", b"\xff\x00\xfe")),
-    case("settings without end", "settings.json is damaged", *DRAW, make=damaged("settings.json", b"[" * 100_000)),
+    case("no such run", "no run 'run'. Give the --out of an earlier `andor compare`", *DRAW),
+    case("a run that is a file", "recipe.json is missing: 'run' holds no run", *DRAW, make=a_file("run")),
+    case("an empty run", "recipe.json is missing: 'run' holds no run", *DRAW, make=a_folder("run")),
+    case("a run without recipe", "recipe.json is missing", *DRAW, make=damaged("recipe.json", None)),
+    case("two runs", "holds 2 runs: run/noise-0.02, run/noise-0.05. Name one of them", *DRAW, make=two_runs),
+    case("half the recipe", "recipe.json is damaged", *DRAW, make=damaged("recipe.json", half)),
+    case("recipe of noise", "recipe.json is damaged", *DRAW, make=damaged("recipe.json", b"\xff\x00\xfe")),
+    case("recipe without end", "recipe.json is damaged", *DRAW, make=damaged("recipe.json", b"[" * 100_000)),
+    case("recipe with a digit changed", "does not match its sha256", *DRAW, make=damaged("recipe.json", one_digit)),
     case(
-        "settings with half a surrogate pair",
-        "settings.json is damaged",
+        "recipe with half a surrogate pair",
+        "recipe.json is damaged",
         *DRAW,
-        make=damaged("settings.json", b'{"a": "\\ud800", "sha256": ""}'),
-    ),
-    case("settings with a bit flipped", "does not match its sha256", *DRAW, make=damaged("settings.json", one_digit)),
-    case(
-        "an older run",
-        "has format 2; this version of andor reads 3",
-        *DRAW,
-        make=damaged("settings.json", b'{"format": 2}'),
+        make=damaged("recipe.json", b'{"a": "\\ud800", "sha256": ""}'),
     ),
     case(
-        "a newer run",
-        "has format 4; this version of andor reads 3",
+        "a run of another version",
+        "has format 5; this version of andor reads 4",
         *DRAW,
-        make=damaged("settings.json", signed(lambda content: content.update(format=4))),
+        make=damaged("recipe.json", signed(lambda content: content.update(format=5))),
     ),
     case(
         "a run without models",
-        "settings.json is damaged: KeyError: 'models'",
+        "recipe.json is damaged: KeyError: 'models'",
         *DRAW,
-        make=damaged("settings.json", signed(lambda content: content.pop("models"))),
+        make=damaged("recipe.json", signed(lambda content: content.pop("models"))),
     ),
     case(
         "a model without keys",
-        "settings.json is damaged",
+        "its content does not give its id",
         *DRAW,
-        make=damaged("settings.json", signed(lambda content: content["models"][0].update(keys=[]))),
+        make=damaged("recipe.json", signed(lambda content: content["models"][0].update(keys=[]))),
     ),
     case(
         "a run that leads elsewhere",
         "Prompt(id=...) names files",
         *DRAW,
-        make=damaged("settings.json", signed(lambda content: content["prompts"][0].update(id="../../x"))),
+        make=damaged("recipe.json", signed(lambda content: content["prompts"][0].update(id="../../x"))),
     ),
     case(
         "an unfinished run",
-        "summary.json is missing: the run is unfinished. Give the same command again",
+        "summary.json is missing: the run is unfinished. Give the command that made the run again",
         *DRAW,
         make=damaged("summary.json", None),
     ),
     case("half a summary", "summary.json is damaged", *DRAW, make=damaged("summary.json", half)),
-    case("values missing", "one.npz is missing. Give the same command again", *DRAW, make=damaged(VALUES, None)),
-    case("half the values", "one.npz is damaged", *DRAW, make=damaged(VALUES, half)),
-    case("values with a bit flipped", "one.npz is damaged: Bad CRC-32", *DRAW, make=damaged(VALUES, one_bit)),
-    case("no values", "one.npz is damaged", *DRAW, make=damaged(VALUES, b"")),
-    case("values in an .npy", "one.npz is damaged: File is not a zip file", *DRAW, make=damaged(VALUES, an_npy)),
     case(
-        "values in a pickle",
-        "one.npz is damaged: File is not a zip file",
+        "a summary of something else",
+        "summary.json holds the numbers of other explanations",
         *DRAW,
-        make=damaged(VALUES, pickle.dumps([1.0])),
+        make=damaged("summary.json", signed(lambda content: content["covers"].update(prompts=["other"]))),
     ),
-    case(
-        "values of objects",
-        "one.npz is damaged: Object arrays cannot be loaded",
-        *DRAW,
-        make=damaged(VALUES, npz(v=np.array([None] * 4))),
-    ),
-    case("a zip of other things", "one.npz is damaged", *DRAW, make=damaged(VALUES, a_zip_of_other_things)),
-    case(
-        "values of other players", "v has shape (8,); it must be (4,)", *DRAW, make=damaged(VALUES, npz(v=np.zeros(8)))
-    ),
-    case("values that are nan", "v is not finite", *DRAW, make=damaged(VALUES, npz(v=np.full(4, np.nan)))),
-    case(
-        "values of another prompt", "of another model, prompt or target", *DRAW, make=damaged(VALUES, npz(key="other"))
-    ),
-    case("half the effects", "one.npz is damaged", *DRAW, make=damaged("effects/model/one.npz", half)),
+    case("an explanation missing", "one.npz is missing. Give the command", *DRAW, make=damaged(NPZ, None)),
+    case("half an explanation", "one.npz is damaged", *DRAW, make=damaged(NPZ, half)),
+    case("a bit flipped", "one.npz is damaged: its content does not", *DRAW, make=damaged(NPZ, one_bit)),
+    case("an empty explanation", "one.npz is damaged", *DRAW, make=damaged(NPZ, b"")),
+    case("an .npy", "one.npz is damaged", *DRAW, make=damaged(NPZ, an_npy)),
+    case("a pickle of numbers", "one.npz is damaged", *DRAW, make=damaged(NPZ, pickle.dumps([1.0]))),
+    case("a zip of other things", "one.npz is damaged", *DRAW, make=damaged(NPZ, a_zip_of_other_things)),
+    case("objects", "one.npz is damaged: Object arrays cannot be loaded", *DRAW, make=tampered(v=np.array([None] * 4))),
+    case("values of other players", "v has shape (8,); it must be (4,)", *DRAW, make=tampered(v=np.zeros(8))),
+    case("values that are nan", "v is not finite", *DRAW, make=tampered(v=np.full(4, np.nan))),
+    case("values without end", "it says p = ", *DRAW, make=tampered(v=np.array([0, 1, 2, 1e200]))),
+    case("another probability", "it says p = 7.5 where v(N) gives", *DRAW, make=tampered(target_probability=7.5)),
+    case("other effects", "its effects do not add up to the values", *DRAW, make=tampered(or_effects=np.ones(4))),
+    case("another certificate", "it says primal ", *DRAW, make=tampered(dual=1.0)),
+    case("an explanation of something else", "is of another recipe", *DRAW, make=tampered(key="other")),
     case(
         "a skipped prompt without reason",
-        "does not hold id, model, why, again. Give the same command again",
+        "one.json is damaged",
         *DRAW,
-        make=damaged("skipped/one.json", signed(lambda content: None)(b'{"id": "one", "sha256": ""}')),
+        make=damaged("skipped/one.json", files.json_bytes({"id": "one"})),
     ),
-    case("go on with an older run", "has format 2", *GO_ON, make=damaged("settings.json", b'{"format": 2}')),
-    case(
-        "go on with half the settings",
-        "Move the run away and begin another",
-        *GO_ON,
-        make=damaged("settings.json", half),
-    ),
-    case("go on with other settings", "was begun with other settings", *GO_ON, make=damaged("summary.json", half)),
 ]
 
 CASES = [*FLAGS, *PATHS, *TEXTS, *LINES, *CHATS, *CONFIGS, *WEIGHTS, *TOKENIZERS, *RUNS]
@@ -714,6 +689,18 @@ def test_one_line_and_nothing_touched(workplace, monkeypatch, capfd, arguments, 
     assert code == 2 and len(errors) < 1500
     assert "Traceback" not in printed + errors
     assert tree(workplace) == before
+
+
+def test_a_full_disk_is_one_line(workplace, monkeypatch, capfd):
+    def fsync(descriptor):
+        raise OSError(28, "No space left on device")
+
+    line()(workplace, monkeypatch)
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    assert main(READ) == 2
+    errors = capfd.readouterr().err
+    assert errors.startswith("andor: error: out/unfinished.json could not be written: No space left on device.")
+    assert errors.count("\n") == 1 and not list((workplace / "out").iterdir())
 
 
 def test_the_table_is_long():
@@ -765,15 +752,9 @@ def test_odd_prompts_are_mapped_and_stored_as_they_are(tmp_path, name):
     assert set(tokens.player_of_token.tolist()) >= {0, 1}
     for player, word in enumerate(prompt.words):
         assert word in tokenizer().decode(tokens.token_ids[tokens.player_of_token == player])
-    values = Values(np.arange(4.0), prompt.words, " x", 0.5, 10, 0.1)
-    store.save_values(tmp_path, "m", name, values, key="key", made_by="cpu")
-    assert store.read_values(store.values_path(tmp_path, "m", name), prompt).players == prompt.words
-
-
-def test_text_that_numpy_would_cut_is_not_stored(tmp_path):
-    with pytest.raises(ValueError, match="ends with a NUL character, which NumPy does not keep"):
-        files.write_arrays(tmp_path / "x.npz", {"players": ("film\0", "good")})
-    assert not list(tmp_path.iterdir())
+    values = Values(np.arange(4.0), prompt.words, " x", probability(np.arange(4.0)), 10, 0.1)
+    cache.save_values(tmp_path, "m", name, values, key="key", made_by="cpu")
+    assert cache.read_values(cache.values_path(tmp_path, "m", name, "key"), "key")[0].players == prompt.words
 
 
 @pytest.fixture(scope="module")
@@ -784,18 +765,18 @@ def odd_run(models, tmp_path_factory):
     lines(*BAD.values(), *odd)(folder, None)
     printed, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("andor.figures.draw", lambda run: [])  # tests/test_figures.py draws odd words
+        patch.setattr("andor.show.draw.draw", lambda run, top: [])  # tests/test_figures.py draws odd words
         places = ["--prompts", f"{folder}/prompts.jsonl", "--out", f"{folder}/run"]
         code = main(["compare", "--models", models[0], *places])
     assert code == 0, errors.getvalue()
-    return store.read_run(folder / "run"), printed.getvalue(), errors.getvalue()
+    return andor.read(folder / "run"), printed.getvalue(), errors.getvalue()
 
 
 def test_odd_prompts_have_their_effects(odd_run):
     run, printed, _ = odd_run
     (model,) = run.models
     for name in IN_A_RUN:
-        values, solution = run.values[model][name], run.effects[model][name]
+        values, solution = run[model, name].values, run[model, name].solution
         assert np.isfinite(values.v).all() and values.v.shape == (4,) and solution.status == "converged"
         assert name in printed
 

@@ -9,6 +9,7 @@ from small_runs import MODELS, PROMPTS, flip, recipe_of, rewrite_json, save_run
 from andor.prompts import Prompt
 from andor.runs import files
 from andor.runs.recipe import begin, end, finished, model_labels, read_recipe, told
+from andor.runs.run import read
 
 
 def tree(folder):
@@ -233,8 +234,6 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(format=2), "has format 2; this version of andor reads 4"),
-        (without("format"), "has format None"),
         (lambda content: content.update(noise=0.05), "its content does not give its id"),
         (lambda content: content["prompts"][0].update(target="bad"), "its content does not give its id"),
         (lambda content: content["models"][0].update(dtype="bfloat16"), "its content does not give its id"),
@@ -254,6 +253,21 @@ def test_recipes_that_say_something_else_are_damaged(tmp_path, change, message):
     with pytest.raises(files.Damaged, match=message) as error:
         read_recipe(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("version", [2, 5, None])
+def test_runs_of_another_version_are_left_as_they_are(tmp_path, version):
+    folder = save_run(tmp_path).path
+    rewrite_json(folder / "recipe.json", lambda content: content.update(format=version))
+    before = tree(tmp_path)
+    for use in (
+        lambda: read_recipe(folder / "recipe.json"),
+        lambda: begin(tmp_path, recipe_of()),
+        lambda: read(tmp_path),
+    ):
+        with pytest.raises(ValueError, match=rf"has format {version}; this version of andor reads 4") as error:
+            use()
+        assert not isinstance(error.value, files.Damaged) and tree(tmp_path) == before
 
 
 def test_a_recipe_of_before_its_checksum_is_refused(tmp_path):

@@ -132,11 +132,12 @@ def read_recipe(path: AnyPath) -> Recipe:
 
     Raises:
       FileNotFoundError: there is none.
-      Damaged: it is not what was written, or of another version of this layout.
+      Damaged: it is not what was written.
+      ValueError: it is of another version of this layout.
     """
     content = files.read_json(path)
     if content.get("format") != FORMAT:
-        raise Damaged(f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}.")
+        raise ValueError(f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}.")
     try:
         recipe = Recipe(
             models=tuple(ModelRecord(**each | {"keys": tuple(each["keys"])}) for each in content["models"]),
@@ -169,7 +170,7 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
 
     Raises:
       ValueError: another run of the root is unfinished (the message says what differs), or the root is a file or holds
-        something that is no run.
+        something that is no run, or one of another version.
     """
     _check_root(root)
     there = {path.parent.name: cache.get(path, read_recipe) for path in recipe_paths(root)}
