@@ -1,9 +1,11 @@
 """Files: whole or not there, and never taken for what they are not."""
 
 import errno
+import hashlib
 import io
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -117,23 +119,48 @@ def test_json_that_says_the_same_in_other_bytes_is_damaged(tmp_path):
         files.read_json(path)
 
 
-def an_npy():
+def an_npy(array):
     stream = io.BytesIO()
-    np.save(stream, np.zeros(4))
+    np.save(stream, array, allow_pickle=True)
     return stream.getvalue()
 
 
-def an_npz(**arrays):
+def an_npz(**members):
+    """Without the checksum that is the last part of it."""
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    return stream.getvalue()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+        archive.comment = bytes(64)
+    return stream.getvalue()[:-64]
+
+
+def signed(content):
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def test_what_is_signed_here_is_what_is_written_there(tmp_path):
+    """Else the next test shows nothing."""
+    (tmp_path / "x.npz").write_bytes(signed(an_npz(v=an_npy(np.arange(3.0)))))
+    assert files.read_arrays(tmp_path / "x.npz")["v"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK", pickle.dumps([1.0]), an_npy(), an_npz(v=np.array([None] * 4)), an_npz(v=np.zeros(3))[:-30]]
+    "content",
+    [
+        b"",
+        b"PK",
+        pickle.dumps([1.0]),
+        an_npy(np.zeros(4)),
+        an_npz(v=an_npy(np.array([None] * 4))),
+        an_npz(v=an_npy(np.zeros(4))[:-9]),
+        an_npz(v=pickle.dumps([1.0])),
+        an_npz(v=b"no array"),
+    ],
+    ids=["nothing", "a beginning", "a pickle", "an npy", "objects", "half an array", "a pickle inside", "text"],
 )
 def test_arrays_of_another_kind_are_damaged_also_where_the_checksum_fits(tmp_path, content):
-    (tmp_path / "x.npz").write_bytes(content + files._sha256(content).encode())
+    (tmp_path / "x.npz").write_bytes(signed(content))
     with pytest.raises(files.Damaged, match=r"x\.npz is damaged"):
         files.read_arrays(tmp_path / "x.npz")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import io
 import itertools
 import json
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_bad_input import a_run
+from small_runs import save_run
 from tiny_models import LLAMA3_ROPE, SETTINGS, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -23,7 +24,8 @@ from andor.models.tensors import stored_tensors
 from andor.models.weights import check_weights, weight_files, weight_table
 from andor.prompts import Prompt, read_prompts, tokenize
 from andor.prompts.players import player_spans
-from andor.runs import files, store
+from andor.runs import files
+from andor.runs.run import Run, Skipped, read, save_skipped
 
 few = functools.partial(settings, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -36,9 +38,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(folder):
     """A run that is never changed."""
-    a_run(folder / "whole")
-    store.save_skipped(folder / "whole", store.Skipped("other", "model", "it gave nan"))
-    return folder / "whole"
+    run = save_run(folder / "whole")
+    save_skipped(run.path, Skipped("not good", run.models[0], "it gave nan"))
+    Run(run.path, run.recipe, skipped=[Skipped("not good", run.models[0], "it gave nan")], tau=0.05).summarised(0.05)
+    return run.path
 
 
 JSON = st.recursive(
@@ -134,10 +137,11 @@ def changes(draw):
 
 def as_read(path):
     """All that is in a run, to be compared."""
-    run = store.read_run(path)
-    values, effects = run.values["model"]["one"], run.effects["model"]["one"]
-    held = [dataclasses.astuple(each) for each in (values, effects, *run.skipped)]
-    return repr((run.settings, run.summary, held))
+    run = read(path)
+    held = [each.arrays() for each in run.values()]
+    return repr((run.recipe.to_json(), run.skipped, run.tau, run.summary)), [
+        {name: np.asarray(array).tobytes() for name, array in each.items()} for each in held
+    ]
 
 
 @few(max_examples=150)
@@ -157,38 +161,41 @@ def test_a_spoilt_run_is_refused_by_name_or_reads_the_same(folder, whole, data, 
         (spoilt / name).write_bytes((whole / name).read_bytes())
 
 
-def test_every_bit_of_an_array_file_counts(folder):
-    """Each bit in turn: among them those of headers, which NumPy's own reader takes at their word."""
-    path = folder / "arrays.npz"
-    files.write_arrays(path, {"v": np.arange(2.0), "target": " positively"})
-    content, names = path.read_bytes(), ("v", "target")
-    expected = {name: (x.dtype, x.tolist()) for name, x in files.read_arrays(path, names).items()}
-    for bit in range(8 * len(content)):
-        path.write_bytes(content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :])
-        try:
-            found = files.read_arrays(path, names)
-        except files.Damaged as error:
-            assert str(path) in str(error)
-        else:
-            assert {name: (x.dtype, x.tolist()) for name, x in found.items()} == expected
+@pytest.mark.parametrize("kind", ["npz", "json"])
+def test_every_byte_of_a_file_counts(folder, kind):
+    """One bit of each in turn: among them those of headers, which NumPy's own reader takes at their word."""
+    path, read_one = folder / f"x.{kind}", files.read_arrays if kind == "npz" else files.read_json
+    if kind == "npz":
+        files.write_arrays(path, {"v": np.arange(2.0), "target": " positively"})
+    else:
+        path.write_bytes(files.json_bytes({"v": [0, 1.5], "target": " positively"}))
+    content = path.read_bytes()
+    read_one(path)
+    for place, byte in enumerate(content):
+        path.write_bytes(content[:place] + bytes([byte ^ 1 << place % 8]) + content[place + 1 :])
+        with pytest.raises(files.Damaged, match=str(path)):
+            read_one(path)
 
 
 @few(max_examples=100)
-@given(st.binary(max_size=200), st.sampled_from(["file", "member", "header"]))
-@example(b"", "file")
-@example(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1" + b"0" * 30 + b",)}", "header")
-@example(b"{'descr': [('', '<f8')], 'fortran_order': False, 'shape': (-1,)}", "header")
-@example(b"(" * 9000, "header")
-def test_any_bytes_are_arrays_or_damaged(folder, content, place):
+@given(st.binary(max_size=200), st.sampled_from(["file", "member", "header"]), st.booleans())
+@example(b"", "file", True)
+@example(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1" + b"0" * 30 + b",)}", "header", True)
+@example(b"{'descr': [('', '<f8')], 'fortran_order': False, 'shape': (-1,)}", "header", True)
+@example(b"(" * 9000, "header", True)
+def test_any_bytes_are_arrays_or_damaged(folder, content, place, signed):
+    """Also where their checksum fits."""
     path = folder / "any.npz"
     if place == "header":
         content = b"\x93NUMPY\x01\0" + struct.pack("<H", len(content)) + content + bytes(16)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("v.npy", content)
-    path.write_bytes(content if place == "file" else stream.getvalue())
+        archive.comment = bytes(64)
+    content = content if place == "file" else stream.getvalue()[:-64]
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode() if signed else content)
     try:
-        assert isinstance(files.read_arrays(path, ["v"])["v"], np.ndarray)
+        assert isinstance(files.read_arrays(path)["v"], np.ndarray) and signed
     except files.Damaged as error:
         assert str(path) in str(error)
 

@@ -199,8 +199,11 @@ def read_arrays(path: AnyPath) -> dict[str, np.ndarray]:
     if content[-_DIGITS:] != _sha256(content[:-_DIGITS]).encode():
         raise Damaged(f"{path} is damaged: its content does not match its sha256.")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        if not all(isinstance(each, np.ndarray) for each in arrays.values()):
+            raise ValueError("it holds what is no array.")
+        return arrays
     except MemoryError:
         raise
     except Exception as error:  # the checksum fits, so somebody made it; zipfile and NumPy raise all kinds
