@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import andor
 from andor.core import lattice
 from andor.core.penalties import Huber, OrderWeightedL1, RowMax
+from andor.core.problem import Problem
 from andor.solvers import (
     FirstOrder,
     InteriorPoint,
@@ -22,7 +23,6 @@ from andor.solvers import (
     interior_point,
     placement,
 )
-from andor.solvers import extract as interactions
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.coordinates import harsanyi_sum, least_norm_pair, without_empty
 from andor.solvers.interior_point import active_pairs, effects_of, solve_one, tie_breaking
@@ -263,7 +263,7 @@ def test_problems_solved_at_once_are_those_solved_one_by_one(noise, monkeypatch)
     v = np.stack([planted(3, seed) for seed in range(5)])
     joint = np.stack([v[:2], v[2:4], v[3:]])
     bounds, prices = noise * np.abs(joint[..., -1] - joint[..., 0]), np.ones(8)
-    problem = interactions.Problem(joint - joint[..., :1], bounds, prices, RowMax())
+    problem = Problem(joint - joint[..., :1], bounds, prices, RowMax())
     one_by_one = andor.extract(v, noise), JointInteriorPoint().solve(problem)
     for module in ("interior_point", "joint"):
         monkeypatch.setattr(f"andor.solvers.{module}.problems_at_once", lambda problems, _: 2)
@@ -298,6 +298,16 @@ def test_every_solver_refuses_what_does_not_fit_in_memory(solver):
     with pytest.raises(ValueError, match=r"extract_joint\(v=...\) has 40 players, for which \w+ needs .* GB"):
         solver.check_memory(40, 2, 3, "extract_joint")
     solver.check_memory(4, 2, 3)
+
+
+@pytest.mark.parametrize("solver", [InteriorPoint(), JointInteriorPoint()], ids=str)
+def test_what_a_solver_advises_does_not_hang_on_who_asks(solver):
+    said = []
+    for caller in ("extract", "extract_joint", "optimal_strength"):
+        with pytest.raises(ValueError, match=rf"^{caller}\(v=...\) .* in extract and extract_joint: ") as refused:
+            solver.check_memory(40, caller=caller)
+        said.append(str(refused.value).removeprefix(caller))
+    assert len(set(said)) == 1
 
 
 def test_default_solver():

@@ -79,10 +79,7 @@ class InteriorPoint:
     def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
         """Raise ValueError when a problem of so many players does not fit in the memory there is."""
         del n_models, n_problems  # solved in groups that fit
-        way_out = "Use fewer players"
-        if caller.startswith("extract"):
-            way_out += f", or {caller}(solver=FirstOrder()), whose memory grows with 2**n_players"
-        require_memory(caller, self, n_players, _bytes_of_one(n_players), exact_bytes(), f"{way_out}.")
+        require_memory(caller, self, n_players, _bytes_of_one(n_players), exact_bytes(), WAY_OUT)
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
@@ -106,6 +103,9 @@ class InteriorPoint:
             steps=steps,
             advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
         )
+
+
+WAY_OUT = "Use fewer players, or solver=FirstOrder() in extract and extract_joint: its memory grows with 2**n_players."
 
 
 def _bytes_of_one(n_players: int) -> int:

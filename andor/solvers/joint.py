@@ -28,7 +28,7 @@ from andor.devices.memory import require_memory
 from andor.solvers.central_path import START, Iterate, advice, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
-from andor.solvers.interior_point import in_groups, problems_at_once, tie_breaking
+from andor.solvers.interior_point import WAY_OUT, in_groups, problems_at_once, tie_breaking
 from andor.solvers.placement import exact_bytes, on_exact_device
 
 
@@ -61,9 +61,7 @@ class JointInteriorPoint:
     def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
         """Raise ValueError when a problem of so many players and models does not fit in the memory there is."""
         del n_problems  # solved in groups that fit
-        needed = _bytes_of_one(n_models * 2**n_players)
-        way_out = f"Use fewer players, or {caller}(solver=FirstOrder()), whose memory grows with 2**n_players."
-        require_memory(caller, self, n_players, needed, exact_bytes(), way_out)
+        require_memory(caller, self, n_players, _bytes_of_one(n_models * 2**n_players), exact_bytes(), WAY_OUT)
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract_joint` is the front door, with checks and certificate."""
