@@ -1,6 +1,7 @@
 """Nothing that is read is executed, leads out of its folder, or becomes markup."""
 
 import ast
+import hashlib
 import io
 import json
 import pickle
@@ -12,16 +13,15 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 from rich.console import Console
-from test_bad_input import a_run, damaged, signed
+from small_runs import recipe_of, rewrite_json, save_run
 from tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 import andor
-from andor import figures
 from andor.figures import effects, style
 from andor.prompts import PlayerRow, Prompt, chat_template
-from andor.runs import files, store
-from andor.show import tables
+from andor.runs import cache, files
+from andor.show import draw, tables
 
 
 class Attack:
@@ -47,12 +47,13 @@ def mark(tmp_path):
 
 def test_arrays_of_a_run_are_not_unpickled(mark, tmp_path):
     path = tmp_path / "x.npz"
-    np.savez(path, v=np.array([Attack(mark)], object))
+    files.write_arrays(path, {"v": np.array([Attack(mark)], object)})  # with a checksum that fits
     with pytest.raises(files.Damaged, match="Object arrays cannot be loaded"):
-        files.read_arrays(path, ["v"])
-    path.write_bytes(pickle.dumps(Attack(mark)))
-    with pytest.raises(files.Damaged, match="not a zip file"):
-        files.read_arrays(path, ["v"])
+        files.read_arrays(path)
+    for content in (attack := pickle.dumps(Attack(mark)), attack + hashlib.sha256(attack).hexdigest().encode()):
+        path.write_bytes(content)
+        with pytest.raises(files.Damaged, match="is damaged"):
+            andor.read(path)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "consolidated.pth"])
@@ -129,19 +130,21 @@ CLIMBING = (
 def test_ids_and_model_names_stay_in_the_run(tmp_path, name):
     with pytest.raises(ValueError, match="names files"):
         Prompt("a film", id=name)
-    for path in (store.values_path(tmp_path, name, "one"), store.effects_path(tmp_path, name, "one")):
-        assert path.resolve().parent.parent.parent == tmp_path.resolve() and len(path.parent.name) < 200
+    values = cache.values_path(tmp_path, name, "one", files.key_of("x"))
+    for path, folder in ((values, tmp_path / "values"), (cache.explanation_path(tmp_path, name, "one"), tmp_path)):
+        assert path.resolve().parent.parent == folder.resolve() and len(path.parent.name) < 200
 
 
-def test_settings_do_not_lead_out_of_the_run(tmp_path):
-    def elsewhere(settings):
-        settings["models"][0].update(name="../../secret", folder="../../secret")
-        settings["prompts"][0].update(target_from="../../secret")
-
-    damaged("settings.json", signed(elsewhere))(tmp_path, None)
-    with pytest.raises(FileNotFoundError) as error:
-        store.read_run(tmp_path / "run")
-    assert "values/secret@" in str(error.value)
+def test_a_recipe_does_not_lead_out_of_the_run(tmp_path):
+    """One that somebody wrote, with an id and a checksum that fit."""
+    recipe = recipe_of(("../../secret",), (Prompt("a good film", ["good"], id="one"),))
+    run = save_run(tmp_path / "root", recipe)
+    assert {path.name for path in tmp_path.iterdir()} == {"root"} and len(andor.read(run.path)) == 1
+    (folder,) = (path for path in run.path.iterdir() if path.is_dir())
+    assert folder.name.startswith("secret@")
+    rewrite_json(run.path / "recipe.json", lambda content: content["prompts"][0].update(id="../../secret"))
+    with pytest.raises(files.Damaged, match=r"Prompt\(id=...\) names files"):
+        andor.read(run.path)
 
 
 MARKUP = (
@@ -156,10 +159,11 @@ MARKUP = (
 
 
 def test_words_are_no_markup_in_captions(tmp_path, monkeypatch):
-    a_run(tmp_path / "run", text=" ".join(MARKUP[:-1]), players=MARKUP[:-1:3], model="![m](<x>)")
-    monkeypatch.setattr(figures, "save", lambda figure, path: path.parent.mkdir(exist_ok=True) or [])
-    figures.draw(tmp_path / "run")
-    captions = (tmp_path / "run" / "figures" / "captions.md").read_text()
+    text = " ".join(MARKUP[:-1])
+    run = save_run(tmp_path, recipe_of(("![m](<x>)",), (Prompt(text, players=MARKUP[:-1:3], id="one"),)))
+    monkeypatch.setattr(draw, "save", lambda figure, path: [])
+    draw.draw(run.path)
+    captions = (run.path / "figures" / "captions.md").read_text()
     assert "\\<script\\>alert(1)\\</script\\>" in captions and "\\!\\[m\\](\\<x\\>)" in captions
     plain = captions.replace("\\\\", "")
     for sign in "<>[]`$&":
