@@ -14,6 +14,7 @@ import andor
 from andor.core import lattice
 from andor.core.penalties import Huber, OrderWeightedL1, RowMax
 from andor.core.problem import Problem
+from andor.show import cli
 from andor.solvers import (
     FirstOrder,
     InteriorPoint,
@@ -286,6 +287,7 @@ def test_without_fast_float64_the_exact_solver_runs_on_the_host(monkeypatch):
     assert isinstance(default_solver(10), InteriorPoint)
     assert default_solver(11) == FirstOrder(precision="float32")
     assert default_solver(11, RowMax(), 2).precision == "float32"
+    assert default_solver(11) == FirstOrder() == cli._solver("first-order")
     assert placement.exact_platform() == "cpu" and placement.platform() == "tpu"
     with placement.on_exact_device():
         assert placement.platform() == "cpu"

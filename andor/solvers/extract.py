@@ -51,7 +51,7 @@ def default_solver(
         return InteriorPoint()
     if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**most:
         return JointInteriorPoint()
-    return FirstOrder(precision="float64" if has_fast_float64() else "float32")
+    return FirstOrder()
 
 
 def extract(

@@ -35,6 +35,7 @@ from andor.solvers.coordinates import (
     nearest_multipliers,
     without_empty,
 )
+from andor.solvers.placement import fast_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class FirstOrder:
       width: the smoothing, in units of the mean |effect| of the split of v of least squared norm: wider makes rounds
         easier and more of them. By default 0.05 without noise and 0.5 with, which took few steps on planted and on
         random games of 6 to 10 players alike.
-      precision: "float64", or "float32" for accelerators without fast float64.
+      precision: "float64" or "float32"; by default float64 where the default device is fast in it, as a TPU is not.
       progress: called as progress(step, gap) after every round, in order, with the certified gaps so far, float64
         `[p]`, of the problems that the noise alone does not explain.
     """
@@ -66,7 +67,7 @@ class FirstOrder:
     optimizer: optax.GradientTransformation | None = None
     steps_per_round: int = 20
     width: float | None = None
-    precision: Literal["float32", "float64"] = "float64"
+    precision: Literal["float32", "float64"] = dataclasses.field(default_factory=fast_precision)
     progress: Callable[[int, np.ndarray], None] | None = None
 
     def __post_init__(self):

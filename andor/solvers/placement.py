@@ -4,6 +4,7 @@ A TPU has no float64 in hardware; the host's CPU is faster than its emulation.
 """
 
 import contextlib
+from typing import Literal
 
 import jax
 
@@ -15,6 +16,11 @@ _FAST_FLOAT64 = ("cpu", "gpu", "cuda", "rocm")
 def has_fast_float64() -> bool:
     """Whether the default device computes in float64."""
     return jax.default_backend() in _FAST_FLOAT64
+
+
+def fast_precision() -> Literal["float32", "float64"]:
+    """The most exact precision that the default device is fast in."""
+    return "float64" if has_fast_float64() else "float32"
 
 
 def exact_platform() -> str:
