@@ -10,8 +10,8 @@ A ratio of nothing to nothing (no effects at all, v(N) = v(∅)) is undefined an
 that a mean over prompts has to say what it does with it.
 
 Sources: Ren et al., ICLR 2024 (arXiv 2305.01939), matching and sparsity; Chen et al., ICLR 2024 (arXiv 2401.16318),
-transfer and order strength; Qin et al., ICML 2026, "Evaluating and Explaining Prompt Sensitivity of LLMs Using
-Interactions", IPS. The decay / spindle split of order strengths is in `andor.spindle`.
+transfer and order strength; Qin et al., ICML 2026 (arXiv 2608.18539), "Evaluating and Explaining Prompt Sensitivity of
+LLMs Using Interactions", IPS. The decay / spindle split of order strengths is in `andor.spindle`.
 """
 
 from collections.abc import Sequence
@@ -274,8 +274,8 @@ def ips(first: Pair, second: Pair, tau: float = 0.1) -> float:
     """Interaction-based prompt sensitivity: mean |I1 - I2| / (|I1| + |I2|) over the union of the two salient sets.
 
     Between two phrasings of one prompt, their players matched one to one by the caller; each phrasing's effects are
-    first divided by their largest |I| (Qin et al., ICML 2026). 0: the same effects; 1: none in common or opposite
-    signs. nan when neither phrasing has an effect. The paper uses AND effects only: give zeros for OR.
+    first divided by their largest |I|. AND and OR effects count alike, as in Qin et al., ICML 2026, section 3.2.
+    0: the same effects; 1: none in common or opposite signs. nan when neither phrasing has an effect.
     """
     _check_same(first, second, "ips")
     one, two = (_stack(*pair) for pair in (first, second))
