@@ -18,7 +18,7 @@ SCRIPT = """
 import dataclasses, json, sys
 import numpy as np, andor, jax
 from andor.devices import processes as hosts
-from andor.runs import session
+from andor.runs import files, work
 from andor.evaluation import evaluate_all
 from andor.devices.mesh import make_mesh, read_mesh
 from andor.models.tensors import StoredTensor
@@ -76,21 +76,39 @@ found["own"] = {"spans": hosts.spans(mesh), "of": sorted({device.process_index f
 # Whole runs: one model over both processes, of which the first writes; and each process with prompts of its own.
 prompts = [dataclasses.replace(prompt, players=prompt.players[:n], id=f"{n} players") for n in (3, 2, 1)]
 prompts.append(dataclasses.replace(prompts[0], text=prompt.text.replace("film", "play"), id="another"))
-evaluated, evaluate_all = [], session.evaluate_all
+outcomes, evaluated, write_bytes, written = work.outcomes, [], files.write_bytes, []
 
 def counted(*arguments, **options):
-    for each in evaluate_all(*arguments, **options):
-        evaluated.append(each.players)
+    for each in outcomes(*arguments, **options):
+        evaluated.append(None if isinstance(each, ValueError) else each.players)
         yield each
 
-session.evaluate_all = counted
+def noted(path, *arguments, **options):
+    written.append(path.name)
+    return write_bytes(path, *arguments, **options)
+
+work.outcomes, files.write_bytes = counted, noted
 for name, mesh in {"together": make_mesh(data=4, model=2), "apart": make_mesh(data=2, model=2)}.items():
-    evaluated.clear()
-    run = andor.compare("tiny-llama", prompts, out=f"{out}/{name}/run", mesh=mesh)
-    found[name] = len(evaluated)
-    found[f"{name} skipped"] = [each.id for each in run.skipped]
+    evaluated.clear(), written.clear()
+    made = andor.compare("tiny-llama", prompts, out=f"{out}/{name}", mesh=mesh)
+    hosts.agree(0)  # apart, another may still be at it
+    run = andor.read(f"{out}/{name}")
+    found[name] = {
+        "evaluated": sum(each is not None for each in evaluated),
+        "arrays": sum(each.endswith(".npz") for each in written),
+        "others": sorted(each for each in written if not each.endswith(".npz")),
+        "skipped": [each.id for each in run.skipped],
+        "whole": bool(made.summary),
+    }
     for each in run.prompts:
-        values[f"{name} {each.id}"] = run.effects["tiny-llama"][each.id].and_effects
+        values[f"{name} {each.id}"] = run["tiny-llama", each.id].effects[0]
+
+# What the first refuses before any work, the others refuse too, and nobody waits.
+(open(f"{out}/taken", "w").close() if hosts.is_first() else None), hosts.agree(0)
+try:
+    andor.compare("tiny-llama", prompts, out=f"{out}/taken", mesh=make_mesh(data=4, model=2))
+except ValueError as error:
+    found["refused"] = str(error)
 np.savez(f"{out}/{process}.npz", **values)
 json.dump(found, open(f"{out}/{process}.json", "w"))
 hosts.agree(0)  # nobody leaves while others work
@@ -194,28 +212,43 @@ def test_each_process_can_have_its_own_model(found, values, alone):
         assert_close(values[process]["own"], alone.v, 1e-4)
 
 
+@pytest.fixture(scope="module")
+def run_alone(tmp_path_factory):
+    """The run of one device."""
+    prompt = andor.Prompt(*PROMPT)
+    prompts = [dataclasses.replace(prompt, players=prompt.players[:n], id=f"{n} players") for n in (3, 2, 1)]
+    prompts.append(dataclasses.replace(prompts[0], text=prompt.text.replace("film", "play"), id="another"))
+    return andor.compare("tiny-llama", prompts, out=tmp_path_factory.mktemp("alone"))
+
+
 @pytest.mark.parametrize("name", ["together", "apart"])
-def test_whole_runs_of_two_processes(found, values, tmp_path, name):
-    text, words = PROMPT
-    texts = {"3 players": text, "2 players": text, "1 players": text, "another": text.replace("film", "play")}
-    prompts = [
-        andor.Prompt(each, [word.replace("film", "play") if key == "another" else word for word in words], id=key)
-        for key, each in texts.items()
-    ]
-    prompts = [
-        dataclasses.replace(prompt, players=prompt.players[: int(prompt.id[0])]) if prompt.id[0].isdigit() else prompt
-        for prompt in prompts
-    ]
-    alone = andor.compare("tiny-llama", prompts, out=tmp_path / "run").effects["tiny-llama"]
+def test_whole_runs_of_two_processes(found, values, run_alone, name):
     # Two masks cannot be divided among data=4: that prompt is left out, and the processes stay in step.
     skipped = ["1 players"] if name == "together" else []
     for each, v in zip(found, values, strict=True):
-        assert each[f"{name} skipped"] == skipped
-        for prompt_id in alone.keys() - set(skipped):
-            assert_close(v[f"{name} {prompt_id}"], alone[prompt_id].and_effects, 1e-4)
-    evaluated = [each[name] for each in found]
-    # Together the second process evaluates along and saves nothing; apart every prompt is one process's.
-    assert evaluated == [3, 0] if name == "together" else sum(evaluated) == 4
+        assert each[name]["skipped"] == skipped
+        for _, prompt_id in run_alone:
+            if prompt_id not in skipped:
+                assert_close(v[f"{name} {prompt_id}"], run_alone["tiny-llama", prompt_id].effects[0], 1e-4)
+
+
+def test_one_model_over_two_processes_is_written_by_the_first(found):
+    first, second = (each["together"] for each in found)
+    assert first["evaluated"] == second["evaluated"] == 3 and first["whole"] and second["whole"]
+    assert first["arrays"] == 3 + 3 and {"unfinished.json", "recipe.json", "summary.json"} <= set(first["others"])
+    assert second["arrays"] == 0 and not second["others"]
+
+
+def test_two_processes_with_a_model_each_share_the_prompts(found):
+    each = [of_process["apart"] for of_process in found]
+    assert [x["evaluated"] for x in each] == [2, 2] and [x["arrays"] for x in each] == [2 + 2, 2 + 2]
+    assert any(x["whole"] for x in each), "whoever comes last writes the summary"
+    assert all(("summary.json" in x["others"]) == x["whole"] for x in each)
+
+
+def test_what_the_first_refuses_all_refuse(found):
+    for each in found:
+        assert "taken is a file, and --out names a folder" in each["refused"]
 
 
 def test_a_process_alone():

@@ -119,10 +119,10 @@ def compare(
         if mesh is not None:
             check_divides(mesh.shape, "".join(ALONG), found.config.axis_sizes())
     tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
+    dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}  # asks all processes
     if spans and not processes.is_first():
         return read(root / follow(prompts, baseline=baseline, mesh=mesh, measure_noise=noise == "measured"))
     with Lead(spans) as lead:
-        dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}
         if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
             dtypes |= _recorded_dtypes(root, names)
         recipe = Recipe(
