@@ -248,9 +248,8 @@ def test_help_shows_the_docstring_as_it_stands(capsys):
 
 
 def test_fault_drill(capsys):
-    """`compare` is killed in a process of its own, and goes on."""
+    """`compare` is killed in a process of its own, and goes on, and so with all other faults."""
     drill = experiment("fault_drill")
     rows = drill.main(drill.Config(smoke=True))
-    assert [row.fault for row in rows] == ["kill -9", "two, kill -9", "SIGTERM", "disk full", "corrupt"]
-    assert all(row.injected > 0 and row.lost == row.wrong == 0 for row in rows), rows
-    assert "struck at" in capsys.readouterr().out
+    assert len(rows) == 10 and all(row.injected > 0 and row.lost == row.wrong == 0 for row in rows), rows
+    assert capsys.readouterr().out.count("struck at") == 2
