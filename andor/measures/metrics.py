@@ -124,11 +124,12 @@ def logic_model(
 
     The logical model h of arXiv 2305.01939 (theorem on universal matching), with OR effects as in arXiv 2302.13080.
     """
-    effects = _stack(and_effects, or_effects)
-    if k is not None:
+    if k is None:
+        effects = _stack(and_effects, or_effects)
+    else:
         _check_k("logic_model", k, least=0)
         top = ranking(and_effects, or_effects)
-        effects = np.zeros_like(effects)
+        effects = np.zeros((2, and_effects.size))
         effects[top.is_or[:k].astype(int), top.subset[:k]] = top.effect[:k]
     return and_effects[0] + zeta(effects[0]) + or_sums(effects[1])
 
@@ -150,7 +151,7 @@ def matching(
     scale = output_range(v)
     total = float(np.sum((v - v.mean()) ** 2))
     return Matching(
-        k=min(k, ranking(and_effects, or_effects).effect.size),
+        k=min(k, int(np.count_nonzero(_stack(and_effects, or_effects)))),
         r2=1 - _ratio(float(np.sum(error**2)), total),
         max_error=_ratio(float(error.max()), scale),
         mean_error=_ratio(float(error.mean()), scale),
@@ -294,7 +295,7 @@ def _stack(and_effects, or_effects) -> np.ndarray:
             f"and_effects and or_effects must both be [2**n_players]; got {effects[0].shape} and {effects[1].shape}. "
             "Give the effects of one prompt at a time."
         )
-    single = orders(n_players_of(effects[0], "and_effects")) == 1
+    single = 1 << np.arange(n_players_of(effects[0], "and_effects"))
     stacked = np.stack(effects)
     if not np.isfinite(stacked).all():
         raise ValueError("and_effects and or_effects must be finite; got nan or inf. Check the values extracted from.")

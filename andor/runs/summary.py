@@ -135,8 +135,8 @@ def _model_numbers(run: Compared, name: str, prompts: dict) -> dict:
         "prompts": len(numbers),
         "without_effects": len(numbers) - len(prompts_with_effects(run)),
         "without_unit": sum(each["rise"] == 0 for each in numbers),
-        "target_probability": mean_of_defined(each["target_probability"] for each in numbers),
-        "rise": mean_of_defined(each["rise"] for each in numbers),
+        "target_probability": mean_of_defined([each["target_probability"] for each in numbers]),
+        "rise": mean_of_defined([each["rise"] for each in numbers]),
         "worst_gap": max(each["gap"] for each in numbers),
         "worst_identity_error": max(each["identity_error"] for each in numbers),
         "tokens": sum(each["tokens"] for each in numbers),
@@ -171,4 +171,4 @@ def _worst(prompts: dict, what: str) -> dict:
 
 
 def _means(records: list[dict], skip: str | None = None) -> dict:
-    return {key: mean_of_defined(record[key] for record in records) for key in records[0] if key != skip}
+    return {key: mean_of_defined([record[key] for record in records]) for key in records[0] if key != skip}

@@ -330,6 +330,8 @@ def _report(error: Exception) -> int:
         return _say(
             "error: the device has no memory left. Use a smaller --dtype or fewer players, or a larger device.", 2
         )
+    if type(error).__name__ == "JaxRuntimeError":  # what the device, the system or another process could not do
+        return _say(f"error: the device failed: {message} (--debug shows where)", 2)
     return _say(f"error: {type(error).__name__}: {message} (unexpected; --debug shows where)", 1)
 
 
