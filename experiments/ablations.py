@@ -20,7 +20,8 @@ from matplotlib.ticker import MaxNLocator
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.metrics import SALIENT, Pair
-from andor.runs import results, store
+from andor.measures.reported import mean_of_defined
+from andor.runs.run import Run
 from experiments.methods import mean_split
 from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 from experiments.variants import BASE, Variant, variants
@@ -57,9 +58,9 @@ def measure(settings: Settings) -> dict:
     if len(settings.models) < 2:
         raise ValueError(f"ablations compares two models; got --models {' '.join(settings.models)}.")
     prompts, models = prompts_of(settings), settings.models[:2]
-    runs: list[store.Run] = []
+    runs: list[Run] = []
 
-    def numbers(variant: Variant, base: store.Run | None) -> tuple[Numbers, store.Run]:
+    def numbers(variant: Variant, base: Run | None) -> tuple[Numbers, Run]:
         run = comparison(settings, models=models, prompts=variant.change(prompts), **variant.options)
         runs.append(run)
         return _numbers(variant, run, base), run
@@ -78,22 +79,20 @@ def measure(settings: Settings) -> dict:
     return {"runs": [described(run) for run in runs], "prompts": len(prompts), "tau": SALIENT, "table": table}
 
 
-def _numbers(variant: Variant, run: store.Run, base: store.Run | None) -> Numbers:
-    ids = results.prompt_ids(run)
+def _numbers(variant: Variant, run: Run, base: Run | None) -> Numbers:
+    ids = [prompt.id for prompt in run.prompts]
     pairs = {(model, p): _pair(variant, run, model, p) for model in run.models for p in ids}
     tau = variant.tau or SALIENT
     overlap = [
-        metrics.weighted_overlap(
-            *(pairs[m, p] for m in run.models), tuple(results.value_range(run, m, p) for m in run.models)
-        )
+        metrics.weighted_overlap(*(pairs[m, p] for m in run.models), tuple(run[m, p].range for m in run.models))
         for p in ids
     ]
     salient = [np.mean([metrics.salient_count(*pairs[m, p], tau) for m in run.models]) for p in ids]
     kept, ips = np.full((2, len(ids)), np.nan)
     if base is not None and variant.same_players:
         for place, p in enumerate(ids):
-            both = [(pairs[m, p], results.optimum(base, m, p)) for m in run.models]
-            ranges = [(results.value_range(run, m, p), results.value_range(base, m, p)) for m in run.models]
+            both = [(pairs[m, p], base[m, p].effects) for m in run.models]
+            ranges = [(run[m, p].range, base[m, p].range) for m in run.models]
             kept[place] = np.mean(
                 [metrics.weighted_overlap(*pair, unit) for pair, unit in zip(both, ranges, strict=True)]
             )
@@ -108,9 +107,9 @@ def _numbers(variant: Variant, run: store.Run, base: store.Run | None) -> Number
     return Numbers(np.array(overlap), np.array(salient, float), profiles, np.array(players), kept, ips)
 
 
-def _pair(variant: Variant, run: store.Run, model: str, prompt_id: str) -> Pair:
+def _pair(variant: Variant, run: Run, model: str, prompt_id: str) -> Pair:
     """(AND, OR) effects of one prompt as the variant has them."""
-    pair = (results.and_only if variant.and_only else results.optimum)(run, model, prompt_id)
+    pair = run[model, prompt_id].pair("and_only" if variant.and_only else "certified")
     if variant.tau is None:
         return pair
     kept = metrics.salient(*pair, variant.tau)
@@ -121,8 +120,8 @@ def _resampled(numbers: Numbers, chosen: Int[np.ndarray, "resamples p"]) -> dict
     """Each measure over all prompts (entry 0), then over every resampling of them."""
     choices = [np.arange(chosen.shape[1]), *chosen]
     return {
-        "overlap": np.array([results.mean_of_defined(numbers.overlap[each]) for each in choices]),
-        "salient": np.array([results.mean_of_defined(numbers.salient[each]) for each in choices]),
+        "overlap": np.array([mean_of_defined(numbers.overlap[each]) for each in choices]),
+        "salient": np.array([mean_of_defined(numbers.salient[each]) for each in choices]),
         "spindle": np.array([_spindle_share(numbers, each) for each in choices]),
     }
 
@@ -140,7 +139,7 @@ def _summary(variant: dict, base: dict, numbers: Numbers) -> dict:
         summary[name] = _interval(variant[name])
         summary[f"{name}_difference"] = _interval(variant[name] - base[name])
     for name in ("kept", "ips"):
-        summary[name] = results.mean_of_defined(getattr(numbers, name))
+        summary[name] = mean_of_defined(getattr(numbers, name))
     return summary
 
 

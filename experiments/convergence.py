@@ -21,11 +21,12 @@ import numpy as np
 
 import andor
 from andor.core import lattice
-from andor.figures.convergence import compared
 from andor.core.effects import effect_name
+from andor.figures.convergence import compared
 from andor.measures import metrics
 from andor.measures.metrics import Pair
-from andor.runs import results, store
+from andor.measures.reported import closest_to_median, mean_of_defined
+from andor.runs.run import Run
 from experiments import seeds, sharing, zoo
 from experiments.convergence_figure import draw as draw
 from experiments.corpus import TEMPLATE
@@ -60,7 +61,7 @@ def measure(settings: Settings) -> dict:
         raise ValueError(f"convergence compares two models; got --models {' '.join(settings.models)}.")
     found = effects(settings)
     run, pair = found.run, found.run.models[:2]
-    ids = results.with_range(run, pair)
+    ids = _with_range(run, pair)
     rng = np.random.default_rng(settings.seed)
 
     def between(pair_of: Callable[[str, str], Pair]) -> list[sharing.Overlap]:
@@ -69,7 +70,8 @@ def measure(settings: Settings) -> dict:
 
     cases = {TWO_MODELS[m]: between(lambda model, p, m=m: found.pair(m, model, p)) for m in LABELS}
     for name, players_of in ((JOINT, np.arange), (JOINT_SHUFFLED, rng.permutation)):
-        joint = {p: _joint(run, pair, p, players_of) for p in ids}
+        values = {p: [run[model, p].values.v for model in pair] for p in ids}
+        joint = {p: _joint(*values[p], run.recipe.noise, players_of) for p in ids}
         cases[name] = between(lambda model, p, joint=joint: joint[p][pair.index(model)])
     measured = comparison(settings, noise="measured")
     cases[AGAIN] = [sharing.mean([_again(measured, run, model, p, rng) for model in pair]) for p in ids]
@@ -104,50 +106,53 @@ def measure(settings: Settings) -> dict:
     }
 
 
-def _between(run: store.Run) -> list[sharing.Overlap]:
+def _between(run: Run) -> list[sharing.Overlap]:
     """Overlap of the two models of a run on every prompt that has a unit."""
     return [
-        sharing.overlap(*(results.optimum(run, model, p) for model in run.models), _ranges(run, run.models, p))
-        for p in results.with_range(run, run.models)
+        sharing.overlap(*(run[model, p].effects for model in run.models), _ranges(run, run.models, p))
+        for p in _with_range(run, run.models)
     ]
 
 
-def _ranges(run: store.Run, models, prompt_id: str) -> tuple[float, float]:
-    first, second = (results.value_range(run, model, prompt_id) for model in models)
+def _ranges(run: Run, models, prompt_id: str) -> tuple[float, float]:
+    first, second = (run[model, prompt_id].range for model in models)
     return first, second
 
 
-def _joint(run: store.Run, models, prompt_id: str, players_of: Callable[[int], np.ndarray]) -> list[Pair]:
+def _with_range(run: Run, models) -> tuple[str, ...]:
+    """Ids of the prompts on which v(N) differs from v(∅) under every one of these models: the others have no unit."""
+    return tuple(p.id for p in run.prompts if min(run[model, p.id].range for model in models) > 0)
+
+
+def _joint(first, second, noise: float, players_of: Callable[[int], np.ndarray]) -> list[Pair]:
     """(AND, OR) effects of each model at the optimum of the joint objective (arXiv 2401.16318, eq. 6), where player i
-    of the second model's v is players_of(n_players)[i] of its prompt."""
-    first, second = (run.values[model][prompt_id].v for model in models)
+    of the second v is players_of(n_players)[i] of its prompt."""
     masks, moved = np.arange(second.size), np.zeros(second.size, int)
     for player, other in enumerate(players_of(lattice.n_players_of(second))):
         moved |= (masks >> player & 1) << int(other)
     v = np.stack([first, second[moved]])
-    solution = andor.extract_joint(v, run.settings["noise"])
+    solution = andor.extract_joint(v, noise)
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
 
 
-def _again(measured: store.Run, run: store.Run, model: str, prompt_id: str, rng) -> sharing.Overlap:
+def _again(measured: Run, run: Run, model: str, prompt_id: str, rng) -> sharing.Overlap:
     """A model's effects against those of its v plus noise of the measured size."""
-    values = measured.values[model][prompt_id]
+    values = measured[model, prompt_id].values
     v = values.v + values.forward_noise * rng.normal(size=values.v.shape)
-    solution = andor.extract(v, run.settings["noise"])
+    solution = andor.extract(v, run.recipe.noise)
     again = solution.and_effects, solution.or_effects
-    ranges = results.value_range(run, model, prompt_id), metrics.output_range(v)
-    return sharing.overlap(results.optimum(run, model, prompt_id), again, ranges)
+    ranges = run[model, prompt_id].range, metrics.output_range(v)
+    return sharing.overlap(run[model, prompt_id].effects, again, ranges)
 
 
-def _across(runs: tuple[store.Run, store.Run], model: str, prompt_id: str) -> sharing.Overlap:
+def _across(runs: tuple[Run, Run], model: str, prompt_id: str) -> sharing.Overlap:
     """One model's effects in two runs."""
-    pairs = [results.optimum(run, model, prompt_id) for run in runs]
-    first, second = (results.value_range(run, model, prompt_id) for run in runs)
-    return sharing.overlap(*pairs, (first, second))
+    first, second = (run[model, prompt_id] for run in runs)
+    return sharing.overlap(first.effects, second.effects, (first.range, second.range))
 
 
-def _shuffled(run: store.Run, models, prompt_id: str, rng) -> sharing.Overlap:
-    first, second = (results.optimum(run, model, prompt_id) for model in models)
+def _shuffled(run: Run, models, prompt_id: str, rng) -> sharing.Overlap:
+    first, second = (run[model, prompt_id].effects for model in models)
     ranges = _ranges(run, models, prompt_id)
     return sharing.mean([sharing.overlap(first, sharing.shuffled(second, rng), ranges) for _ in range(SHUFFLES)])
 
@@ -196,24 +201,24 @@ def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict
         real, *chance = (
             numbers(each, "distinctive", what) - numbers(each, "shared", what) for each in (found, *shuffles)
         )
-        expected = np.array([results.mean_of_defined(of_prompt) for of_prompt in np.transpose(chance)])
+        expected = np.array([mean_of_defined(of_prompt) for of_prompt in np.transpose(chance)])
         summary["difference"][what] = interval(real, seed=seed)
         summary["chance"][what] = interval(expected, seed=seed)
         summary["beyond chance"][what] = interval(real - expected, seed=seed)
     return summary
 
 
-def _words(run: store.Run, ids, overlaps: dict[str, float]) -> dict:
+def _words(run: Run, ids, overlaps: dict[str, float]) -> dict:
     """The strongest salient effects of both models on the prompt of median overlap, shared ones first."""
-    shown = results.closest_to_median(overlaps)
-    players = run.values[run.models[0]][shown].players
+    shown = closest_to_median(overlaps)
+    players = run[run.models[0], shown].values.players
     prompt = next(p for p in run.prompts if p.id == shown)
     strongest = compared(run, shown)[:WORDS]
     place = [0 if e.shared else 1 if abs(e.values[0]) >= abs(e.values[1]) else 2 for e in strongest]
     return {
         "id": shown,
         "text": " ".join(prompt.text.split()),
-        "target": run.values[run.models[0]][shown].target,
+        "target": run[run.models[0], shown].target,
         "overlap": overlaps[shown],
         "effects": [
             {

@@ -23,7 +23,6 @@ import numpy as np
 from scipy.stats import rankdata
 
 from andor.measures import metrics
-from andor.runs import results
 from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
 from experiments.generalisation_figure import draw as draw
 from experiments.methods import LABELS, mean_split
@@ -105,7 +104,7 @@ def measure(settings: Settings) -> dict:
 
 def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
     """What scores are made of, for every prompt: strengths `[prompts, 2, orders]` by method, numbers `[prompts]`."""
-    ids = results.prompt_ids(each.run)
+    ids = [prompt.id for prompt in each.run.prompts]
     found: dict[str, np.ndarray] = {}
     highest = max(prompt.n_players for prompt in each.run.prompts)
     for method in LABELS:
@@ -123,7 +122,7 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
             salient[row] = metrics.salient_count(*pair)
             cancelled[row] = metrics.cancellation(strength).overall
         found |= {f"{method} strengths": strengths, f"{method} salient": salient, f"{method} cancellation": cancelled}
-    whole = np.array([each.run.values[each.name][prompt].v[-1] for prompt in ids])
+    whole = np.array([each.run[each.name, prompt].values.v[-1] for prompt in ids])
     # The whole prompt leaves next to nothing but the two labels, so 1 - p stands for the other label.
     log_p, log_q = -np.logaddexp(0, -whole), -np.logaddexp(0, whole)
     found["certainty"] = np.log(2) + np.exp(log_p) * log_p + np.exp(log_q) * log_q

@@ -39,7 +39,7 @@ from jaxtyping import Float, Int
 import andor
 from andor.core import lattice
 from andor.measures import metrics
-from andor.runs.results import mean_of_defined
+from andor.measures.reported import mean_of_defined
 from andor.solvers import InteriorPoint
 from experiments.ground_truth_figure import SOLVERS, cell_of
 from experiments.ground_truth_figure import draw as draw

@@ -16,8 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor.figures import style
 from andor.measures import metrics
-from andor.runs import results
-from andor.runs.results import SHARES, TOP_K
+from andor.measures.reported import SHARES, TOP_K, closest_to_median, top_counts
 from experiments.methods import LABELS, effects, look
 from experiments.study import Row, Settings, described, interval, with_interval
 
@@ -41,7 +40,7 @@ def measure(settings: Settings) -> dict:
     }
     certified = {
         p: float(np.mean([numbers[run.labels[m]]["certified"]["r2"][place][PUBLISHED_SHARE] for m in run.models]))
-        for place, p in enumerate(results.prompt_ids(run))
+        for place, p in enumerate(prompt.id for prompt in run.prompts)
     }
     return {
         "runs": [described(each) for each in found.runs],
@@ -58,7 +57,7 @@ def measure(settings: Settings) -> dict:
             }
             for model, of_model in numbers.items()
         },
-        "shown": _sorted_values(run, results.closest_to_median(certified)),
+        "shown": _sorted_values(run, closest_to_median(certified)),
     }
 
 
@@ -70,8 +69,8 @@ def _numbers(run, model: str, pair_of) -> dict[str, list[list[float]]]:
     names = ("r2", "mean_error", "max_error", "mean_error_of_spread")
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for prompt in run.prompts:
-        v = run.values[model][prompt.id].v
-        matches = [metrics.matching(v, *pair_of(prompt.id), k) for k in results.top_counts(prompt.n_players)]
+        v = run[model, prompt.id].values.v
+        matches = [metrics.matching(v, *pair_of(prompt.id), k) for k in top_counts(prompt.n_players)]
         scale = metrics.output_range(v) / (np.ptp(v) or np.nan)
         numbers = [(each.r2, each.mean_error, each.max_error, each.mean_error * scale) for each in matches]
         for name, column in zip(names, np.round(numbers, 5).T, strict=True):
@@ -84,10 +83,10 @@ def _sorted_values(run, prompt_id: str) -> dict:
     prompt = next(p for p in run.prompts if p.id == prompt_id)
     models = {}
     for model in run.models[:SHOWN]:
-        v = run.values[model][prompt_id].v
+        v = run[model, prompt_id].values.v
         by_value = np.argsort(v, kind="stable")
-        counts = results.top_counts(prompt.n_players)[: len(SHARES)]
-        pair = results.optimum(run, model, prompt_id)
+        counts = top_counts(prompt.n_players)[: len(SHARES)]
+        pair = run[model, prompt_id].effects
         tops = [metrics.logic_model(*pair, k)[by_value] for k in counts]
         models[run.labels[model]] = {
             "v": np.round(v[by_value], 3),
@@ -98,7 +97,7 @@ def _sorted_values(run, prompt_id: str) -> dict:
     return {
         "id": prompt_id,
         "text": " ".join(prompt.text.split()),
-        "target": run.values[run.models[0]][prompt_id].target,
+        "target": run[run.models[0], prompt_id].target,
         "models": models,
     }
 

@@ -18,7 +18,7 @@ from andor.core import lattice
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.spindle import SpindleSplit, spindle_split
-from andor.runs import results, store
+from andor.runs.run import Run
 from andor.solvers import InteriorPoint, Published
 from experiments.study import Settings, comparison
 
@@ -49,20 +49,18 @@ class Effects:
       published: the same models and prompts with the published solver, a run per learning rate.
     """
 
-    run: store.Run
-    published: tuple[store.Run, ...]
+    run: Run
+    published: tuple[Run, ...]
 
     @property
-    def runs(self) -> tuple[store.Run, ...]:
+    def runs(self) -> tuple[Run, ...]:
         return self.run, *self.published
 
     def pair(self, method: str, model: str, prompt_id: str) -> metrics.Pair:
         """(AND effects, OR effects) of one prompt."""
-        if method == "and_only":
-            return results.and_only(self.run, model, prompt_id)
-        if method == "certified":
-            return results.optimum(self.run, model, prompt_id)
-        return weaker([results.optimum(run, model, prompt_id) for run in self.published])
+        if method == "published":
+            return weaker([run[model, prompt_id].effects for run in self.published])
+        return self.run[model, prompt_id].pair(method)
 
 
 def published_solvers(settings: Settings, steps: int = 50_000) -> tuple[Published, ...]:

@@ -24,8 +24,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.metrics import OrderStrength, Pair
-from andor.runs import results
-from andor.runs.results import FAINT
+from andor.measures.profile import FAINT, prompts_with_effects
+from andor.measures.profile import strength as _strength
 from experiments.methods import LABELS, by_method, effects, look, mean_split, published_solvers
 from experiments.planted import planted
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
@@ -49,11 +49,11 @@ def measure(settings: Settings) -> dict:
     """Order profiles of the models and of planted games, by method."""
     found = effects(settings)
     run = found.run
-    ids = results.prompts_with_effects(run)
+    ids = prompts_with_effects(run)
     resamples = RESAMPLES[settings.scale]
     models = {}
     for model in run.models:
-        units = [_strength(results.optimum(run, model, p)) for p in ids]
+        units = [_strength(run[model, p].effects) for p in ids]
         of_model = models[run.labels[model]] = {}
         for method in LABELS:
             pairs = [found.pair(method, model, p) for p in ids]
@@ -74,11 +74,6 @@ def measure(settings: Settings) -> dict:
         "models": models,
         "games": {family: _games(settings, family, resamples) for family in FAMILIES},
     }
-
-
-def _strength(pair: Pair) -> float:
-    strength = metrics.order_strength(*pair)
-    return float(strength.positive.sum() + strength.negative.sum())
 
 
 def _stacked(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Float[np.ndarray, "p 2 orders"]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from andor.models import EMBEDDED
-from andor.runs import store
+from andor.runs.run import Run, read
 from experiments.loading_memory import write_checkpoint
 
 TEXT = "The film is not good, but it is never dull and its cast is quietly wonderful. In one word, the review is"
@@ -77,7 +77,7 @@ def andor_command(*arguments: str) -> str:
     return done.stdout
 
 
-def main(config: Config) -> list[store.Run]:
+def main(config: Config) -> list[Run]:
     """Plan and compare; returns the runs."""
     layers = config.layers * len(config.models) if len(config.layers) == 1 else config.layers
     players = config.players or (("film", "dull", "cast") if config.smoke else ())
@@ -96,12 +96,11 @@ def main(config: Config) -> list[store.Run]:
             andor_command(
                 "compare", "--models", *names, *prompt, "--dtype", config.dtype, "--out", str(out), *["--chat"] * chat
             )
-            seconds, run = time.perf_counter() - start, store.read_run(out)
+            seconds, run = time.perf_counter() - start, read(out)
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
             runs.append(run)
             for name in run.models:
-                values = run.values[name]["prompt"]
-                gap = run.effects[name]["prompt"].gap
+                values, gap = run[name, "prompt"].values, run[name, "prompt"].solution.gap
                 finite = np.isfinite(values.v).all()
                 print(
                     f"{Path(name).name}: {values.tokens_evaluated:,} tokens in {values.seconds:.1f} s, certified gap "

@@ -45,7 +45,7 @@ def measure(settings: Settings) -> dict:
             pairs = {p.id: found.pair(method, model, p.id) for p in run.prompts}
             curves = np.array([_strengths(*pair, most) for pair in pairs.values()])[:, ranks - 1]
             salient = [metrics.salient_count(*pair) for pair in pairs.values()]
-            needed = [effects_needed(run.values[model][p].v, *pair) for p, pair in pairs.items()]
+            needed = [effects_needed(run[model, p].values.v, *pair) for p, pair in pairs.items()]
             of_model[method] = {
                 "curve": [interval(column, np.median, seed=settings.seed) for column in curves.T],
                 "salient": salient,

@@ -28,7 +28,7 @@ import numpy as np
 
 from andor.core import lattice
 from andor.measures import metrics
-from andor.runs import results
+from andor.measures.profile import strength
 from experiments import methods
 from experiments.methods import LABELS, mean_split
 from experiments.planted import NOISES, validate
@@ -144,11 +144,10 @@ def _profiles(cases: list[Case], method: str, settings: Settings) -> dict:
     players = tuple(prompt.n_players for prompt in run.prompts)
     orders = max(ORDERS, *players)
     found = []  # [prompts][models]
-    for prompt in results.prompt_ids(run):
+    for prompt in (each.id for each in run.prompts):
         row = []
         for model, references in cases:
-            optimum = metrics.order_strength(*results.optimum(model.run, model.name, prompt))
-            unit = float(optimum.positive.sum() + optimum.negative.sum())
+            unit = strength(model.pair("certified", prompt))
             if unit > 0:
                 others = [each.pair(method, prompt) for each in references]
                 row.append(label(model.pair(method, prompt), others, unit * model.direction(prompt)))

@@ -12,16 +12,13 @@ A study is a module of this package with these functions:
 ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
 """
 
-import contextlib
 import dataclasses
-import hashlib
 import importlib
 import json
 import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +27,13 @@ from matplotlib.figure import Figure
 
 import andor
 from andor.devices.mesh import read_mesh
-from andor.figures import save as save_figure
 from andor.figures.style import style
-from andor.models import EMBEDDED, embedded_models, find
+from andor.models import find
 from andor.prompts import Prompt, read_prompts
-from andor.runs import provenance, store
+from andor.runs import files, provenance
+from andor.runs.recipe import model_labels
+from andor.runs.run import Run
+from andor.show.draw import save as save_figure
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
@@ -45,9 +44,6 @@ QUICK_PROMPTS = 8
 
 SMOKE_PROMPTS, SMOKE_PLAYERS = 2, 5
 """Prompts of a smoke run, and players of each."""
-
-LARGE_FILE = 2**27
-"""Bytes up to which a model's file is read to tell whether it is the same model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +131,9 @@ def comparison(
     models: Sequence[str] | None = None,
     prompts: Sequence[Prompt] | None = None,
     **options,
-) -> store.Run:
-    """`andor.compare` into a folder of its own under `settings.work`; a run that is finished there is read instead.
+) -> Run:
+    """`andor.compare` in a root under `settings.work`, one for each choice of models, prompts and dtype. What is there,
+    values for other noise bounds and solvers too, is read.
 
     Args:
       settings: `models`, `dtype`, `mesh` and `work`; prompts by `prompts_of`.
@@ -145,44 +142,21 @@ def comparison(
     """
     models = settings.models if models is None else tuple(models)
     prompts = prompts_of(settings) if prompts is None else list(prompts)
-    if settings.dtype != "auto":
-        options.setdefault("dtype", settings.dtype)
-    decides = [[_version(name) for name in models], prompts, sorted(options.items()), version("andor")]
-    digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
-    folder = settings.work / "runs" / f"{'-'.join(store.model_labels(models))[:60]}-{digest}"
-    if (folder / "summary.json").exists():
-        with contextlib.suppress(ValueError):  # damaged, or of an earlier version: `compare` mends it or says so
-            return store.read_run(folder)
+    dtype = options.setdefault("dtype", settings.dtype)
+    digest = files.key_of(models, prompts, dtype)[:12]
+    root = settings.work / "runs" / f"{'-'.join(model_labels(models))[:60]}-{digest}"
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
-    # What runs beside this one have evaluated already is not evaluated again.
-    return andor.compare(models, prompts, out=folder, mesh=mesh, command="python -m experiments", **options)
+    return andor.compare(models, prompts, out=root, mesh=mesh, command="python -m experiments", **options)
 
 
-def _version(name: str) -> tuple:
-    """A model's name and, where it is a directory, what is in it: one that was trained again is another."""
-    folder = EMBEDDED / name if name in embedded_models() else Path(name)
-    if not folder.is_dir():
-        return (name,)
-    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))
-    return name, tuple((file.name, _content(file)) for file in files)
-
-
-def _content(file: Path) -> tuple:
-    """Digest of a file; of one that takes long to read, its size and time."""
-    status = file.stat()
-    if status.st_size > LARGE_FILE:
-        return status.st_size, status.st_mtime_ns
-    return (hashlib.sha256(file.read_bytes()).hexdigest(),)
-
-
-def described(run: store.Run) -> dict:
+def described(run: Run) -> dict:
     """What decides a run, for the result of a study: models, prompts, noise bound, solver."""
     keys = ("label", "fingerprint", "dtype", "baseline")
     return {
-        "models": [{key: model[key] for key in keys} for model in run.settings["models"]],
+        "models": [{key: getattr(model, key) for key in keys} for model in run.recipe.models],
         "prompts": [prompt.id for prompt in run.prompts],
-        "noise": run.settings["noise"],
-        "solver": run.settings["solver"],
+        "noise": run.recipe.noise,
+        "solver": run.recipe.solvers,
     }
 
 
@@ -337,11 +311,11 @@ def redraw(name: str, folder: Path) -> dict:
     figure: Figure
     with rc_context(style()):
         figure = module.draw(result)
-        files = save_figure(figure, folder / name)
+        written = save_figure(figure, folder / name)
     if hasattr(module, "table"):
-        files.append(folder / f"{name}.md")
-        files[-1].write_text(module.table(result), encoding="utf-8")
+        written.append(folder / f"{name}.md")
+        written[-1].write_text(module.table(result), encoding="utf-8")
     for row in module.rows(result):
         print(f"{row.claim}: {row.ours} (published: {row.published})")
-    print(f"{result_file(name, folder)}, {', '.join(file.name for file in files)}", flush=True)
+    print(f"{result_file(name, folder)}, {', '.join(file.name for file in written)}", flush=True)
     return result

@@ -12,7 +12,7 @@ import numpy as np
 
 from andor.measures.metrics import Pair
 from andor.prompts import Prompt
-from andor.runs.store import Run
+from andor.runs.run import Run
 from experiments import methods, zoo
 from experiments.corpus import LABELS, TEMPLATE, read_sst2, require
 from experiments.study import Settings, described
@@ -45,7 +45,7 @@ class ModelEffects:
 
     def direction(self, prompt_id: str) -> float:
         """Sign of v(N) - v(∅): 1 where the sentence makes " positive" likelier, else -1."""
-        v = self.run.values[self.name][prompt_id].v
+        v = self.run[self.name, prompt_id].values.v
         return 1.0 if v[-1] >= v[0] else -1.0
 
 
@@ -111,7 +111,7 @@ def zoo_described(runs: list[ZooRun]) -> dict:
             {
                 "model": each.scored.member.name,
                 "kind": each.scored.member.kind,
-                "fingerprint": each.run.settings["models"][0]["fingerprint"][:16],
+                "fingerprint": each.run.recipe.models[0].fingerprint[:16],
                 "train": each.scored.scores["train"]["cross_entropy"],
                 "dev": each.scored.scores["dev"]["cross_entropy"],
                 "validation": each.scored.scores["validation"]["cross_entropy"],
