@@ -21,7 +21,7 @@ def top_counts(n_players: int) -> tuple[int, ...]:
     return (*(math.ceil(share * available) for share in SHARES), TOP_K)
 
 
-def mean_of_defined(numbers: Iterable[float]) -> float:
+def mean_of_defined(numbers: Iterable[float | int]) -> float:
     """Mean of the numbers that are not nan; nan when none is left."""
     defined = [x for x in numbers if not np.isnan(x)]
     return float(np.mean(defined)) if defined else float("nan")
