@@ -1,10 +1,13 @@
 """A sample of masks evaluated again, to tell whether values that came from elsewhere are this model's."""
 
+import jax
 import numpy as np
-from jaxtyping import Float
 
 from andor.core.values import Values
-from andor.evaluation.evaluate import evaluate_masks
+from andor.evaluation import schedule
+from andor.evaluation.evaluate import tokenized_for
+from andor.evaluation.naive import NaiveEvaluation
+from andor.evaluation.planning import default_tokens_per_batch
 from andor.models import LanguageModel
 from andor.prompts import Prompt
 
@@ -29,5 +32,7 @@ def largest_difference(
         return float("inf")
     others = np.random.default_rng(seed).permutation(np.arange(1, values.v.size - 1))[: SAMPLE - 2]
     subsets = np.concatenate([[0, values.v.size - 1], others]).astype(np.int32)
-    again: Float[np.ndarray, k] = evaluate_masks(model, prompt, subsets, target=values.target, baseline=baseline)
-    return float(np.max(np.abs(again - values.v[subsets])))
+    tokenized, embedding = tokenized_for(model, prompt, values.target, baseline)
+    sample = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
+    with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
+        return float(np.max(np.abs(sample.run() - values.v[subsets])))

@@ -1,5 +1,6 @@
 """v(T) for all 2**n_players masks of a prompt: the log-odds of the target under every masked prompt."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -9,7 +10,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 
 from andor.core.values import Values
 from andor.devices import processes as hosts
@@ -18,7 +18,7 @@ from andor.evaluation import noise_floor, schedule
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
 from andor.evaluation.prefix_tree import bucket
-from andor.evaluation.schedule import Evaluation, Taken, UnderWay
+from andor.evaluation.schedule import Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
@@ -123,38 +123,10 @@ def outcomes(
     if isinstance(targets, str) or (n_prompts is not None and isinstance(targets, Sized) and len(targets) != n_prompts):
         raise ValueError(f"evaluate_all(targets=...) must be one for each of {n_prompts} prompts; got {targets!r}.")
 
-    def begin(taken: Taken, limit: int | None) -> UnderWay:
-        return _begin(model, taken, baseline, method, tokens_per_batch, limit, in_flight=1 if n_prompts == 1 else 2)
-
-    def finish(done: UnderWay, start: float) -> Values:
-        return _values(model, done, measure_noise, start)
-
-    taken = _taken(model, prompts, targets)
+    run = _Run(model, baseline, method, tokens_per_batch, measure_noise, in_flight=1 if n_prompts == 1 else 2)
+    progress = progress or (lambda index, masks: None)
     again = not hosts.spans(model.mesh)
-    return schedule.run(taken, begin, finish, progress or (lambda index, masks: None), again=again)
-
-
-def evaluate_masks(
-    model: LanguageModel, prompt: Prompt, subsets: Int[np.ndarray, "k"], *, target: str, baseline: str = "auto"
-) -> Float[np.ndarray, "k"]:
-    """v of some masks of a prompt, each evaluated from scratch.
-
-    Args:
-      model, prompt, baseline: as for `evaluate`.
-      subsets: which masks; index as in `andor.lattice`.
-      target: exact continuation to explain.
-
-    Raises:
-      ValueError: as `evaluate`.
-    """
-    tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
-    check_fits(model.name, model.decoder.config, prompt, tokenized)
-    embedding = _baseline_of(model, tokenized, baseline)
-    again = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
-    with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
-        for step in again.steps():
-            step.done.block_until_ready()
-        return again.values()
+    return schedule.run(_taken(model, prompts, targets), run.begin, run.finish, progress, again=again)
 
 
 def _check_kinds(model: object, *prompts: object) -> None:
@@ -178,96 +150,85 @@ def _taken(model: LanguageModel, prompts: Iterable[Prompt], targets: Iterable[st
         yield Taken(index, prompt, target)
 
 
-def _begin(
-    model: LanguageModel,
-    taken: Taken,
-    baseline: str,
-    method: Method,
-    tokens_per_batch: int | None,
-    limit: int | None,
-    in_flight: int,
-) -> UnderWay:
-    start = time.perf_counter()
-    prompt, target = taken.prompt, taken.target
-    if target is None:
-        target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is the same for all prompts of a call: the arguments of `outcomes`, and how many are under way at a time."""
+
+    model: LanguageModel
+    baseline: str
+    method: Method
+    tokens_per_batch: int | None
+    measure_noise: bool
+    in_flight: int
+
+    def begin(self, taken: Taken, limit: int | None) -> UnderWay:
+        """Plan a prompt in batches of at most `limit` tokens, unless that is None."""
+        start, model, prompt, target = time.perf_counter(), self.model, taken.prompt, taken.target
+        if target is None:
+            target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
+        tokenized, embedding = tokenized_for(model, prompt, target, self.baseline)
+        data, shards = (1, 1) if model.mesh is None else (model.mesh.shape["data"], model.mesh.shape["model"])
+        groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
+        if self.method == "naive":
+            tokens = limit or self.tokens_per_batch or default_tokens_per_batch()
+            evaluation = NaiveEvaluation(model.decoder, tokenized, tokens, model.mesh, baseline=embedding)
+        else:
+            tree = plan_tree(
+                model.decoder.config,
+                model.dtype.itemsize,
+                tokenized,
+                None if limit else self.tokens_per_batch,
+                groups_players=groups,
+                shards=shards,
+                in_flight=self.in_flight,
+                default_tokens=limit,
+                available=available_bytes(model.mesh),
+            )
+            evaluation = TreeEvaluation(model.decoder, tree, model.mesh, embedding)
+        return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
+
+    def finish(self, done: UnderWay, start: float) -> Values:
+        """Read the values of a prompt, whose time counts from `start`."""
+        model, prompt, v, forward_noise = self.model, done.taken.prompt, done.evaluation.values(), math.nan
+        seconds = time.perf_counter() - start
+        if not np.all(np.isfinite(v)):
+            bad = int(np.flatnonzero(~np.isfinite(v))[0])
+            raise ValueError(
+                f"model {model.name!r} gave v = {v[bad]} on mask {bad} of prompt {prompt.id or prompt.text[:40]!r}: "
+                f"its logits overflow or hold NaN in {model.dtype}. Try dtype='float32', and check the weights."
+            )
+        if self.measure_noise:
+            again = done.tokenized, v, model.mesh, done.baseline
+            forward_noise = noise_floor.measure(model.decoder, *again, tokens_per_batch=done.limit).size
+        return Values(
+            v=v,
+            players=prompt.words,
+            target=done.target,
+            target_probability=float(1 / (1 + np.exp(-v[-1]))),
+            tokens_evaluated=done.evaluation.tokens,
+            seconds=seconds,
+            forward_noise=forward_noise,
+        )
+
+
+def tokenized_for(
+    model: LanguageModel, prompt: Prompt, target: str, baseline: str
+) -> tuple[TokenizedPrompt, jax.Array | None]:
+    """The prompt as the model reads it, and the embedding that masks, where it is no token's.
+
+    Raises:
+      ValueError: the prompt cannot be tokenised for this model, or is too long for it.
+    """
     tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
     check_fits(model.name, model.decoder.config, prompt, tokenized)
-    embedding = _baseline_of(model, tokenized, baseline)
-    evaluation = _evaluation(model, prompt, tokenized, embedding, method, tokens_per_batch, limit, in_flight)
-    return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
-
-
-def _baseline_of(model: LanguageModel, tokenized: TokenizedPrompt, baseline: str) -> jax.Array | None:
-    """The embedding that masks, where it is no token's."""
-    if tokenized.baseline_id != NO_TOKEN:
-        return None
-    return _baseline_embedding(model.decoder, baseline)
+    return tokenized, _embedding(model.decoder, baseline) if tokenized.baseline_id == NO_TOKEN else None
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _baseline_embedding(decoder, baseline: str):
+def _embedding(decoder, baseline: str):
     embeddings = decoder.model.embed_tokens.weight[...]
     mean = jnp.mean(embeddings, axis=0, dtype=jnp.float32).astype(embeddings.dtype)
     return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
-
-
-def _values(model: LanguageModel, done: UnderWay, measure_noise: bool, start: float) -> Values:
-    v, forward_noise = done.evaluation.values(), math.nan
-    seconds = time.perf_counter() - start
-    _check_finite(model, done.taken.prompt, v)
-    if measure_noise:
-        again = done.tokenized, v, model.mesh, done.baseline
-        floor = noise_floor.measure(model.decoder, *again, tokens_per_batch=done.limit)
-        forward_noise = floor.size
-    return Values(
-        v=v,
-        players=done.taken.prompt.words,
-        target=done.target,
-        target_probability=float(1 / (1 + np.exp(-v[-1]))),
-        tokens_evaluated=done.evaluation.tokens,
-        seconds=seconds,
-        forward_noise=forward_noise,
-    )
-
-
-def _evaluation(
-    model: LanguageModel,
-    prompt: Prompt,
-    tokenized: TokenizedPrompt,
-    baseline: jax.Array | None,
-    method: Method,
-    tokens_per_batch: int | None,
-    limit: int | None,
-    in_flight: int,
-) -> Evaluation:
-    mesh, config = model.mesh, model.decoder.config
-    data, shards = (1, 1) if mesh is None else (mesh.shape["data"], mesh.shape["model"])
-    groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
-    if method == "naive":
-        tokens = limit or tokens_per_batch or default_tokens_per_batch()
-        return NaiveEvaluation(model.decoder, tokenized, tokens, mesh, baseline=baseline)
-    tree = plan_tree(
-        config,
-        model.dtype.itemsize,
-        tokenized,
-        None if limit else tokens_per_batch,
-        groups_players=groups,
-        shards=shards,
-        in_flight=in_flight,
-        default_tokens=limit,
-        available=available_bytes(mesh),
-    )
-    return TreeEvaluation(model.decoder, tree, mesh, baseline)
-
-
-def _check_finite(model: LanguageModel, prompt: Prompt, v: np.ndarray) -> None:
-    if not np.all(np.isfinite(v)):
-        bad = int(np.flatnonzero(~np.isfinite(v))[0])
-        raise ValueError(
-            f"model {model.name!r} gave v = {v[bad]} on mask {bad} of prompt {prompt.id or prompt.text[:40]!r}: its "
-            f"logits overflow or hold NaN in {model.dtype}. Try dtype='float32', and check the weights."
-        )
 
 
 def predict_target(model: LanguageModel, prompt: Prompt) -> str:

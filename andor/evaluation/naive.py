@@ -23,7 +23,7 @@ from andor.prompts import TokenizedPrompt
 
 
 class NaiveEvaluation:
-    """The masked prompts of one prompt, in batches.
+    """An `Evaluation` of the masked prompts of one prompt as they are.
 
     Args:
       decoder: the network.
@@ -55,16 +55,13 @@ class NaiveEvaluation:
 
     @property
     def tokens(self) -> int:
-        """Tokens that go through the decoder, padding not counted."""
         return len(self._subsets) * (len(self._prompt.token_ids) + len(self._prompt.target_ids) - 1)
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens of a batch, padding included."""
         return self._batch_size * len(self._token_ids)
 
     def steps(self) -> Iterator[Step]:
-        """Start the batches, one after the other."""
         count = len(self._subsets)
         for first in range(0, count, self._batch_size):
             last = min(first + self._batch_size, count)
@@ -84,8 +81,13 @@ class NaiveEvaluation:
             self._results.append((last - first, result))
             yield Step(done=result[0], masks=last)
 
-    def values(self) -> Float[np.ndarray, "s"]:
-        """v of every subset that was asked for, after all steps."""
+    def run(self) -> Float[np.ndarray, "k"]:
+        """Evaluate now, one batch after the other: v of every subset that was asked for."""
+        for step in self.steps():
+            step.done.block_until_ready()
+        return self.values()
+
+    def values(self) -> Float[np.ndarray, "k"]:
         target, others = (
             np.concatenate([gather(result[part])[:count] for count, result in self._results]) for part in (0, 1)
         )

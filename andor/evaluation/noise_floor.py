@@ -76,9 +76,7 @@ def measure(
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
     # Shapes that the values were not computed in: a few prompts from scratch.
     length = len(prompt.token_ids) + len(prompt.target_ids)
-    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline)
-    for step in again.steps():
-        step.done.block_until_ready()
+    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline).run()
     # In batches, because attention within 64 long prompts would not fit where their tree did.
     at_a_time = max(1, (tokens_per_batch or default_tokens_per_batch()) // length)
     with jax.default_matmul_precision("highest"):
@@ -88,7 +86,7 @@ def measure(
         ]
     return NoiseFloor(
         subsets=subsets,
-        batch=v[subsets] - again.values(),
+        batch=v[subsets] - again,
         float32=v[subsets] - np.concatenate(exact),
         rounding=float(np.finfo(np.float32).eps * np.max(np.abs(v))),
     )

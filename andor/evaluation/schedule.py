@@ -92,11 +92,7 @@ class UnderWay(NamedTuple):
     start: float
 
 
-Begin = Callable[..., UnderWay]
-"""begin(taken, limit=...) begins a prompt, in batches of at most so many tokens unless that is None."""
-
 Finish = Callable[[UnderWay, float], Values]
-"""The values of a prompt whose batches are done; its time counts from then."""
 
 
 class _OutOfMemory(Exception):
@@ -104,13 +100,19 @@ class _OutOfMemory(Exception):
 
 
 def run(
-    prompts: Iterator[Taken], begin: Begin, finish: Finish, progress: Callable[[int, int], None], *, again: bool
+    prompts: Iterator[Taken],
+    begin: Callable[[Taken, int | None], UnderWay],
+    finish: Finish,
+    progress: Callable[[int, int], None],
+    *,
+    again: bool,
 ) -> Iterator[Values | ValueError]:
     """Values of one prompt after the other; of a prompt that fails, what is wrong with it.
 
     Args:
       prompts: taken one by one, each when it is begun.
-      begin, finish: what to do with a prompt.
+      begin: begin(prompt, limit) plans it, in batches of at most `limit` tokens unless that is None.
+      finish: finish(prompt under way, start) gives its values, once its batches are done; its time counts from `start`.
       progress: called as progress(index of the prompt, masks of it that are done), always for more than before.
       again: whether to begin again in smaller batches when the device runs out of memory.
 

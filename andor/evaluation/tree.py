@@ -26,7 +26,7 @@ Cache = tuple[Float[Array, "b slots k h"], Float[Array, "b slots k h"]]
 
 
 class TreeEvaluation:
-    """The prefix tree of one prompt, in batches.
+    """An `Evaluation` of the masked prompts of one prompt by their prefix tree.
 
     Args:
       decoder: the network.
@@ -44,16 +44,13 @@ class TreeEvaluation:
 
     @property
     def tokens(self) -> int:
-        """Tokens that go through the decoder, padding not counted: sum_t 2**k(t) in every group."""
         return self._tree.tokens
 
     @property
     def tokens_per_batch(self) -> int:
-        """Rows of a batch in every group."""
         return self._tree.n_rows
 
     def steps(self) -> Iterator[Step]:
-        """Start the batches, one after the other."""
         tree, decoder, mesh = self._tree, self._decoder, self._mesh
         groups, dtype, n_layers = 2**tree.groups_players, decoder.head.dtype, decoder.config.num_layers
         shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
@@ -86,7 +83,6 @@ class TreeEvaluation:
             yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)
 
     def values(self) -> Float[np.ndarray, "s"]:
-        """v of every subset, after all steps."""
         tree = self._tree
         outcome = np.concatenate(self._outcomes)
         groups, n_states = 2**tree.groups_players, 2**tree.n_players
