@@ -20,9 +20,9 @@ from matplotlib.ticker import MaxNLocator
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.metrics import SALIENT, Pair
+from andor.measures.profile import Profile, profile, strength
 from andor.measures.reported import mean_of_defined
 from andor.runs.run import Run
-from experiments.methods import mean_split
 from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 from experiments.variants import BASE, Variant, variants
 
@@ -39,16 +39,14 @@ class Numbers:
     Attributes:
       overlap: `[p]`, weighted overlap of the first two models.
       salient: `[p]`, salient effects, mean of the models.
-      profiles: `[models, p, 2, orders]`, strength per order over the prompt's strength.
-      players: `[p]`.
+      profiles: of each model, in units of its own strength on the prompt.
       kept, ips: `[p]`, weighted overlap and IPS of each model's effects with those it has in the base, mean of the
         models.
     """
 
     overlap: Float[np.ndarray, "p"]
     salient: Float[np.ndarray, "p"]
-    profiles: Float[np.ndarray, "models p 2 orders"]
-    players: Int[np.ndarray, "p"]
+    profiles: list[Profile]
     kept: Float[np.ndarray, "p"]
     ips: Float[np.ndarray, "p"]
 
@@ -97,14 +95,13 @@ def _numbers(variant: Variant, run: Run, base: Run | None) -> Numbers:
                 [metrics.weighted_overlap(*pair, unit) for pair, unit in zip(both, ranges, strict=True)]
             )
             ips[place] = np.mean([metrics.ips(*pair) for pair in both])
-    players = [prompt.n_players for prompt in run.prompts]
-    profiles = np.zeros((len(run.models), len(ids), 2, max(players)))
-    for of_model, model in zip(profiles, run.models, strict=True):
-        for row, p in zip(of_model, ids, strict=True):
-            strength = metrics.order_strength(*pairs[model, p])
-            stacked = np.stack([strength.positive, strength.negative])
-            row[:, : stacked.shape[1]] = stacked / (stacked.sum() or 1.0)
-    return Numbers(np.array(overlap), np.array(salient, float), profiles, np.array(players), kept, ips)
+    profiles = [
+        profile(
+            [metrics.order_strength(*pairs[model, p]) for p in ids], [strength(pairs[model, p]) or 1.0 for p in ids]
+        )
+        for model in run.models
+    ]
+    return Numbers(np.array(overlap), np.array(salient, float), profiles, kept, ips)
 
 
 def _pair(variant: Variant, run: Run, model: str, prompt_id: str) -> Pair:
@@ -128,8 +125,7 @@ def _resampled(numbers: Numbers, chosen: Int[np.ndarray, "resamples p"]) -> dict
 
 def _spindle_share(numbers: Numbers, chosen: Int[np.ndarray, "p"]) -> float:
     """Of the mean profile of the prompts, mean of the models."""
-    players = numbers.players[chosen]
-    return float(np.mean([mean_split(of_model[chosen], players).spindle_share for of_model in numbers.profiles]))
+    return float(np.mean([of_model.of(chosen).split.spindle_share for of_model in numbers.profiles]))
 
 
 def _summary(variant: dict, base: dict, numbers: Numbers) -> dict:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from andor.measures.profile import Profile
 from experiments.cause_settings import NUMBERS
 from experiments.sentiment import METHODS, Orders, Snapshot
 
@@ -54,11 +55,10 @@ def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
       found: order strengths on the same prompts, one entry per seed.
       resamples: behind the interval of the score.
     """
-    n_seeds, n_prompts = len(found), len(found[0].players)
+    n_seeds, n_prompts = len(found), len(found[0].total)
+    strengths = np.concatenate([each.profile.strengths for each in found])
     every = Orders(
-        strengths=np.concatenate([each.strengths for each in found]),
-        players=np.tile(found[0].players, n_seeds),
-        total=np.concatenate([each.total for each in found]),
+        Profile(strengths, found[0].profile.players * n_seeds), total=np.concatenate([each.total for each in found])
     )
     statistics = {
         "score": (every.scores, resamples),
@@ -85,7 +85,7 @@ def of_model(name: str, snapshots: Sequence[Snapshot], numbers: dict[str, dict[s
     """Losses, and by method the numbers with their intervals and by seed, and the mean strength of each order."""
     record = {"model": name, "steps": [each.step for each in snapshots], **_losses(snapshots)}
     for method in METHODS:
-        strengths = np.concatenate([each[method].strengths for each in found])
+        strengths = np.concatenate([each[method].profile.strengths for each in found])
         record[method] = _saved(numbers[method]) | {"by_order": np.nanmean(strengths, axis=0)}
     return record
 

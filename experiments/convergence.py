@@ -25,12 +25,13 @@ from andor.core.effects import effect_name
 from andor.figures.convergence import compared
 from andor.measures import metrics
 from andor.measures.metrics import Pair
+from andor.measures.profile import profile
 from andor.measures.reported import closest_to_median, mean_of_defined
 from andor.runs.run import Run
 from experiments import seeds, sharing, zoo
 from experiments.convergence_figure import draw as draw
 from experiments.corpus import TEMPLATE
-from experiments.methods import LABELS, effects
+from experiments.methods import LABELS, effects, unbatched
 from experiments.sharing import TRANSFER_K
 from experiments.study import Row, Settings, comparison, described, interval, prompts_of, with_interval
 from experiments.zoo_effects import zoo_config
@@ -130,9 +131,7 @@ def _joint(first, second, noise: float, players_of: Callable[[int], np.ndarray])
     masks, moved = np.arange(second.size), np.zeros(second.size, int)
     for player, other in enumerate(players_of(lattice.n_players_of(second))):
         moved |= (masks >> player & 1) << int(other)
-    v = np.stack([first, second[moved]])
-    solution = andor.extract_joint(v, noise)
-    return list(zip(solution.and_effects, solution.or_effects, strict=True))
+    return unbatched(andor.extract_joint(np.stack([first, second[moved]]), noise))
 
 
 def _again(measured: Run, run: Run, model: str, prompt_id: str, rng) -> sharing.Overlap:
@@ -172,18 +171,15 @@ def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict
     rng = np.random.default_rng(seed)
     pairs = [[pair_of(model, p) for model in models] for p in ids]
     found = [sharing.groups(of_prompt, rng) for of_prompt in pairs]
-    orders = max(each[0]["shared"].strength.shape[1] for each in found)
 
     def numbers(found: list, name: str, what: str) -> np.ndarray:
         """One number per prompt: mean of the models where both have one."""
         return np.array([np.mean([getattr(model[name], what) for model in prompt]) for prompt in found])
 
     def strength(name: str) -> np.ndarray:
-        padded = np.zeros((len(found), 2, orders))
-        for row, prompt in zip(padded, found, strict=True):
-            mean = np.mean([model[name].strength for model in prompt], axis=0)
-            row[:, : mean.shape[1]] = mean
-        return padded
+        means = [np.mean([model[name].strength for model in prompt], axis=0) for prompt in found]
+        orders = [metrics.OrderStrength(*mean, (mean.shape[1],)) for mean in means]
+        return profile(orders, [1.0] * len(orders)).strengths
 
     summary = {}
     for name in ("shared", "distinctive"):

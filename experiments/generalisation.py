@@ -23,9 +23,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from andor.measures import metrics
+from andor.measures.profile import Profile, profile, strength
 from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
 from experiments.generalisation_figure import draw as draw
-from experiments.methods import LABELS, mean_split
+from experiments.methods import LABELS
 from experiments.study import Row, Settings, with_interval
 from experiments.zoo_effects import ZooRun, zoo_described, zoo_runs
 
@@ -53,21 +54,21 @@ class Score:
 def measure(settings: Settings) -> dict:
     runs = zoo_runs(settings)
     per_prompt = [_numbers(each) for each in runs]
-    players = tuple(prompt.n_players for prompt in runs[0].run.prompts)
+    n_prompts = len(runs[0].run.prompts)
     kinds = [each.scored.member.kind for each in runs]
     gaps = {
         "gap": np.array([each.scored.gap for each in runs]),
         "validation gap": np.array([each.scored.validation_gap for each in runs]),
         "dev loss": np.array([each.scored.scores["dev"]["cross_entropy"] for each in runs]),
     }
-    every = _scores(per_prompt, players, [np.arange(len(players))])
+    every = _scores(per_prompt, [np.arange(n_prompts)])
     rng, n_draws = np.random.default_rng(settings.seed), SMOKE_DRAWS if settings.smoke else DRAWS
-    counts = [*(count for count in PROMPT_COUNTS if count < len(players)), len(players)]
+    counts = [*(count for count in PROMPT_COUNTS if count < n_prompts), n_prompts]
     scores = {}
     for count in counts:
-        draws = list(rng.integers(0, len(players), (n_draws, count)))
-        for name, values in _scores(per_prompt, players, draws).items():
-            scores[count, name] = Score(every[name] if count == len(players) else values, values)
+        draws = list(rng.integers(0, n_prompts, (n_draws, count)))
+        for name, values in _scores(per_prompt, draws).items():
+            scores[count, name] = Score(every[name] if count == n_prompts else values, values)
 
     def found(statistic: Callable, count: int, names: Sequence[str], against: str = "gap") -> tuple:
         return _interval(statistic, [scores[count, name] for name in names], gaps[against], kinds, settings)
@@ -102,26 +103,23 @@ def measure(settings: Settings) -> dict:
     }
 
 
-def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
-    """What scores are made of, for every prompt: strengths `[prompts, 2, orders]` by method, numbers `[prompts]`."""
+def _numbers(each: ZooRun) -> dict[str, np.ndarray | Profile]:
+    """What scores are made of: profiles by method, in units of the strength at the optimum, and numbers `[prompts]`."""
     ids = [prompt.id for prompt in each.run.prompts]
-    found: dict[str, np.ndarray] = {}
-    highest = max(prompt.n_players for prompt in each.run.prompts)
+    total = np.array([strength(each.pair("certified", p)) for p in ids])
+    found: dict[str, np.ndarray | Profile] = {"usable": total > 0}
     for method in LABELS:
-        strengths = np.zeros((len(ids), 2, highest))
-        salient, cancelled = np.zeros(len(ids)), np.zeros(len(ids))
-        for row, prompt in enumerate(ids):
-            pair = each.pair(method, prompt)
-            strength = metrics.order_strength(*pair)
-            sides = (
-                (strength.positive, strength.negative)
-                if each.direction(prompt) > 0
-                else (strength.negative, strength.positive)
-            )
-            strengths[row, :, : strength.positive.size] = np.stack(sides)
-            salient[row] = metrics.salient_count(*pair)
-            cancelled[row] = metrics.cancellation(strength).overall
-        found |= {f"{method} strengths": strengths, f"{method} salient": salient, f"{method} cancellation": cancelled}
+        pairs = [each.pair(method, p) for p in ids]
+        orders = [
+            metrics.order_strength(*(each.direction(p) * effects for effects in pair))
+            for p, pair in zip(ids, pairs, strict=True)
+        ]
+        found |= {
+            f"{method} profile": profile(orders, np.where(total > 0, total, 1.0).tolist()),
+            f"{method} salient": np.array([metrics.salient_count(*pair) for pair in pairs], float),
+            f"{method} strength": np.array([strength(pair) for pair in pairs]),
+            f"{method} cancellation": np.array([metrics.cancellation(of_prompt).overall for of_prompt in orders]),
+        }
     whole = np.array([each.run[each.name, prompt].values.v[-1] for prompt in ids])
     # The whole prompt leaves next to nothing but the two labels, so 1 - p stands for the other label.
     log_p, log_q = -np.logaddexp(0, -whole), -np.logaddexp(0, whole)
@@ -130,40 +128,21 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray]:
     return found
 
 
-def _scores(per_prompt: list[dict], players: tuple[int, ...], draws: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _scores(per_prompt: list[dict], draws: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Name of a score, with its method -> `[draws, models]`."""
     found = {}
     for method in LABELS:
-        strengths = [each[f"{method} strengths"] for each in per_prompt]
-        totals = [each["certified strengths"].sum(axis=(1, 2)) for each in per_prompt]
-        profiles = [[_profile(s, t, chosen) for s, t in zip(strengths, totals, strict=True)] for chosen in draws]
-        order = np.arange(1, strengths[0].shape[2] + 1)
-        found[f"{method} {SPLIT}"] = np.array(
-            [
-                [mean_split(profile[None], [players[i] for i in chosen]).spindle_share for profile in row]
-                for row, chosen in zip(profiles, draws, strict=True)
-            ]
-        )
-        by_order = np.array(profiles).sum(axis=2)  # [draws, models, orders]
-        whole = by_order.sum(axis=2)
-        found[f"{method} high orders"] = by_order[:, :, 2:].sum(axis=2) / whole
-        found[f"{method} mean order"] = (by_order * order).sum(axis=2) / whole
-        means = {
-            "salient": [each[f"{method} salient"] for each in per_prompt],
-            "strength": [s.sum(axis=(1, 2)) for s in strengths],
-            "cancellation": [each[f"{method} cancellation"] for each in per_prompt],
-        }
-        for name, values in means.items():
-            found[f"{method} {name}"] = np.array([[np.nanmean(each[chosen]) for each in values] for chosen in draws])
+        profiles = [
+            [each[f"{method} profile"].of(chosen[each["usable"][chosen]]) for each in per_prompt] for chosen in draws
+        ]
+        found[f"{method} {SPLIT}"] = np.array([[each.split.spindle_share for each in row] for row in profiles])
+        found[f"{method} high orders"] = np.array([[1 - each.low_orders for each in row] for row in profiles])
+        found[f"{method} mean order"] = np.array([[each.mean_order for each in row] for row in profiles])
+        for name in (f"{method} {what}" for what in ("salient", "strength", "cancellation")):
+            found[name] = np.array([[np.nanmean(each[name][chosen]) for each in per_prompt] for chosen in draws])
     for name in PLAIN:
         found[name] = np.array([[each[name][chosen].mean() for each in per_prompt] for chosen in draws])
     return found
-
-
-def _profile(strengths: np.ndarray, totals: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Mean over the chosen prompts, each in units of its strength at the optimum (as `andor.runs.results.profile`)."""
-    kept = chosen[totals[chosen] > 0]
-    return (strengths[kept] / totals[kept, None, None]).sum(axis=0) / max(len(kept), 1)
 
 
 def _rho(values: np.ndarray, truth: np.ndarray) -> float:

@@ -17,7 +17,6 @@ import andor
 from andor.core import lattice
 from andor.figures import style
 from andor.measures import metrics
-from andor.measures.spindle import SpindleSplit, spindle_split
 from andor.runs.run import Run
 from andor.solvers import InteriorPoint, Published
 from experiments.study import Settings, comparison
@@ -103,13 +102,6 @@ def published_pairs(v: Float[np.ndarray, "games s"], solvers: Sequence[Published
 def unbatched(solution: andor.Solution) -> list[metrics.Pair]:
     """A batch of solutions as pairs of (AND, OR) effects."""
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
-
-
-def mean_split(strengths: Float[np.ndarray, "p 2 orders"], players: Sequence[int]) -> SpindleSplit:
-    """Split of the mean order profile of some prompts, positive and negative; it ends at the most players they have,
-    which can be fewer than there are orders where prompts are drawn by lot."""
-    positive, negative = np.mean(strengths, axis=0)[:, : max(players)]
-    return spindle_split(metrics.OrderStrength(positive, negative, tuple(map(int, players))))
 
 
 def look(method: str, place: int | None = None) -> dict:

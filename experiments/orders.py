@@ -11,11 +11,9 @@ Minutes:    10
 Published:  strength decays with order for what generalises, a spindle of middle orders for what does not (2502.10162)
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -23,10 +21,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from andor.figures import style
 from andor.measures import metrics
-from andor.measures.metrics import OrderStrength, Pair
-from andor.measures.profile import FAINT, prompts_with_effects
-from andor.measures.profile import strength as _strength
-from experiments.methods import LABELS, by_method, effects, look, mean_split, published_solvers
+from andor.measures.metrics import Pair
+from andor.measures.profile import Profile, profile, prompts_with_effects, strength
+from experiments.methods import LABELS, by_method, effects, look, published_solvers
 from experiments.planted import planted
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
 
@@ -53,7 +50,7 @@ def measure(settings: Settings) -> dict:
     resamples = RESAMPLES[settings.scale]
     models = {}
     for model in run.models:
-        units = [_strength(run[model, p].effects) for p in ids]
+        units = [strength(run[model, p].effects) for p in ids]
         of_model = models[run.labels[model]] = {}
         for method in LABELS:
             pairs = [found.pair(method, model, p) for p in ids]
@@ -62,12 +59,9 @@ def measure(settings: Settings) -> dict:
                 metrics.shared_order_strength(pair, *other)[0] if len(other) == 1 else None
                 for pair, other in zip(pairs, others, strict=True)
             ]
-            of_model[method] = _profile(
-                [metrics.order_strength(*pair) for pair in pairs], units, settings.seed, resamples
-            )
+            of_model[method] = _numbers(_in_units(pairs, units), settings.seed, resamples)
             if None not in shared:
-                stacked = _stacked(shared, units)
-                of_model[method]["shared"] = _intervals(stacked, settings.seed)
+                of_model[method]["shared"] = _intervals(profile(shared, units), settings.seed)
     return {
         "runs": [described(each) for each in found.runs],
         "prompts": len(ids),
@@ -76,51 +70,30 @@ def measure(settings: Settings) -> dict:
     }
 
 
-def _stacked(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Float[np.ndarray, "p 2 orders"]:
-    """Positive and negative strength of every prompt in its unit, zero above its last order."""
-    stacked = np.zeros((len(strengths), 2, max(each.positive.size for each in strengths)))
-    for row, each, unit in zip(stacked, strengths, units, strict=True):
-        row[:, : each.positive.size] = np.stack([each.positive, each.negative]) / unit
-    return stacked
+def _in_units(pairs: list[Pair], units: list[float]) -> Profile:
+    return profile([metrics.order_strength(*pair) for pair in pairs], units)
 
 
-def _intervals(stacked: Float[np.ndarray, "p 2 orders"], seed: int) -> list:
-    return [[interval(column, seed=seed) for column in side.T] for side in stacked.transpose(1, 0, 2)]
+def _intervals(found: Profile, seed: int) -> list:
+    return [[interval(column, seed=seed) for column in side.T] for side in found.strengths.transpose(1, 0, 2)]
 
 
-def _profile(strengths: Sequence[OrderStrength], units: Sequence[float], seed: int, resamples: int) -> dict:
+def _numbers(found: Profile, seed: int, resamples: int) -> dict:
     """Mean over prompts with intervals: strength per order and sign, in units; total; shares; cancellation."""
-    stacked = _stacked(strengths, units)
-    players = np.array([max(each.players) for each in strengths])
-    rows = np.concatenate([stacked.reshape(len(stacked), -1), players[:, None]], axis=1)
-    orders = stacked.shape[2]
+    places = np.arange(len(found.players))
 
-    def of_orders(statistic: Callable) -> Callable:
-        """A statistic of (strengths `[p, 2, orders]`, players) as one of the rows that are resampled together."""
-        return lambda chosen: statistic(chosen[:, :-1].reshape(-1, 2, orders), chosen[:, -1].astype(int))
+    def of(statistic: Callable[[Profile], float], **options) -> tuple[float, float, float]:
+        return interval(places, lambda chosen: statistic(found.of(chosen.astype(int))), seed=seed, **options)
 
     return {
-        "strength": _intervals(stacked, seed),
-        "total": interval(stacked.sum(axis=(1, 2)), seed=seed),
-        "low_orders": interval(rows, of_orders(lambda s, _: s[:, :, :2].sum() / s.sum()), seed=seed),
-        "spindle_share": interval(rows, of_orders(_spindle_share), seed=seed, repeats=resamples),
+        "strength": _intervals(found, seed),
+        "total": of(lambda some: some.total),
+        "low_orders": of(lambda some: some.low_orders),
+        "spindle_share": of(lambda some: some.split.spindle_share, repeats=resamples),
         "cancellation": [
-            interval(rows, of_orders(functools.partial(_cancellation, order=o)), seed=seed) for o in range(orders)
+            of(lambda some, order=order: some.cancellation[order]) for order in range(found.strengths.shape[2])
         ],
     }
-
-
-def _spindle_share(stacked: Float[np.ndarray, "p 2 orders"], players) -> float:
-    return mean_split(stacked, players).spindle_share
-
-
-def _cancellation(stacked: Float[np.ndarray, "p 2 orders"], _, order: int) -> float:
-    """Share of an order's strength that cancels within the same prompt; nan where there is next to none."""
-    positive, negative = stacked[:, 0, order], stacked[:, 1, order]
-    both = (positive + negative).sum()
-    if both < FAINT * stacked.sum():
-        return float("nan")
-    return float(1 - np.abs(positive - negative).sum() / both)
 
 
 def _games(settings: Settings, family: str, resamples: int) -> dict:
@@ -136,11 +109,8 @@ def _games(settings: Settings, family: str, resamples: int) -> dict:
         v = np.stack([game.v for game in games[start : start + BATCH]])
         for method, of_batch in by_method(v, published_solvers(settings)).items():
             found.setdefault(method, []).extend(of_batch)
-    units = [_strength(pair) for pair in found[TRUTH]]
-    return {
-        method: _profile([metrics.order_strength(*pair) for pair in found[method]], units, settings.seed, resamples)
-        for method in (TRUTH, *LABELS)
-    }
+    units = [strength(pair) for pair in found[TRUTH]]
+    return {m: _numbers(_in_units(found[m], units), settings.seed, resamples) for m in (TRUTH, *LABELS)}
 
 
 def draw(result: dict) -> Figure:

@@ -8,8 +8,7 @@ from math import comb
 import numpy as np
 
 from andor.core import lattice
-from andor.measures import metrics
-from andor.measures.spindle import spindle_split
+from andor.measures import metrics, profile
 from experiments.methods import FEW_STEPS, by_method, published_solvers
 from experiments.study import Settings, interval
 
@@ -95,8 +94,7 @@ def validate(settings: Settings) -> list[dict]:
             for (method, pairs), count in itertools.product(found.items(), PROMPT_COUNTS):
                 if count <= prompts:
                     strengths = [metrics.order_strength(*pair) for pair in pairs[:count]]
-                    units = [strength.positive.sum() + strength.negative.sum() for strength in strengths]
-                    split = spindle_split(metrics.pool(strengths, units))
+                    split = profile.profile(strengths, [profile.strength(pair) for pair in pairs[:count]]).split
                     true = np.mean([game.share for game in games[:count]])
                     errors.setdefault((method, count), []).append(split.spindle_share - true)
         for (method, count), found_errors in errors.items():

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 import andor
 from andor.core import lattice
 from andor.measures import metrics
+from andor.measures.profile import Profile, profile, strength
 from andor.models import EMBEDDED, LanguageModel
 from andor.solvers import Published
 from experiments import corpus, methods, training
@@ -200,60 +201,55 @@ def _judged(phrases: list[Phrase]) -> Float[np.ndarray, "phrases"]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
-    """Order strengths of one model by one method, each prompt's divided by its own total.
+    """Order strengths of one model by one method, in units of each prompt's own.
 
     Attributes:
-      strengths: `[prompts, 2, orders]`, positive and negative; a prompt without effects is nan.
-      players: `[prompts]`.
-      total: `[prompts]`, what each was divided by, nats; 0 without effects.
+      profile: a prompt without effects is nan.
+      total: `[prompts]`, the units, nats; 0 without effects.
     """
 
-    strengths: Float[np.ndarray, "prompts 2 orders"]
-    players: Int[np.ndarray, "prompts"]
+    profile: Profile
     total: Float[np.ndarray, "prompts"]
 
     @property
     def mean_order(self) -> Float[np.ndarray, "prompts"]:
         """Mean order of the strength of each prompt."""
-        return self.strengths.sum(axis=1) @ np.arange(1, self.strengths.shape[2] + 1)
+        return self.profile.strengths.sum(axis=1) @ np.arange(1, self.profile.strengths.shape[2] + 1)
 
     @property
     def cancellation(self) -> Float[np.ndarray, "prompts"]:
         """1 - |sum of effects| / sum of |effects| of each prompt."""
-        up, down = self.strengths.sum(axis=2).T
+        up, down = self.profile.strengths.sum(axis=2).T
         return 1 - np.abs(up - down)
 
-    def high(self, least: int = 3) -> Float[np.ndarray, "prompts"]:
-        """Share of each prompt's strength at orders `least` and above."""
-        return self.strengths.sum(axis=1)[:, least - 1 :].sum(axis=1)
+    @property
+    def high(self) -> Float[np.ndarray, "prompts"]:
+        """Share of each prompt's strength at order 3 and above."""
+        return self.profile.strengths.sum(axis=1)[:, 2:].sum(axis=1)
 
     def scores(self, places: Int[np.ndarray, "rows prompts"]) -> Float[np.ndarray, "rows"]:
         """1 - spindle share of the mean over the prompts at the places in each row; those without effects left out."""
-        usable = ~np.isnan(self.strengths[:, 0, 0])
-        return np.array([1 - self._share_of(row[usable[row]]) if usable[row].any() else np.nan for row in places])
-
-    def _share_of(self, prompts: np.ndarray) -> float:
-        """Spindle share of the mean over these prompts, given by place."""
-        index = prompts.astype(int)
-        return methods.mean_split(self.strengths[index], self.players[index]).spindle_share
+        usable = (row[self.total[row] > 0] for row in places)
+        return np.array([1 - self.profile.of(row).split.spindle_share if len(row) else np.nan for row in usable])
 
 
 def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Published]) -> dict[str, Orders]:
     """Order strengths of a model's values on all prompts, by every one of `METHODS`."""
     players = np.array([lattice.n_players_of(v) for v in values])
-    strengths = {method: np.full((len(values), 2, players.max()), np.nan) for method in METHODS}
-    totals = {method: np.zeros(len(values)) for method in METHODS}
+    pairs: dict[str, dict[int, metrics.Pair]] = {}
     for n_players in np.unique(players):
         index = np.flatnonzero(players == n_players)
         for method, found in methods.by_method(np.stack([values[i] for i in index]), published).items():
-            for i, pair in zip(index, found, strict=True):
-                order = metrics.order_strength(*pair)
-                both = np.stack([order.positive, order.negative])
-                if both.any():
-                    strengths[method][i] = 0
-                    strengths[method][i, :, :n_players] = both / both.sum()
-                    totals[method][i] = both.sum()
-    return {method: Orders(strengths[method], players, totals[method]) for method in METHODS}
+            pairs.setdefault(method, {}).update(zip(index, found, strict=True))
+    return {method: _orders([of_method[i] for i in range(len(values))]) for method, of_method in pairs.items()}
+
+
+def _orders(pairs: Sequence[metrics.Pair]) -> Orders:
+    """Order strengths of the effects on every prompt."""
+    total = np.array([strength(pair) for pair in pairs])
+    found = profile([metrics.order_strength(*pair) for pair in pairs], np.where(total > 0, total, 1.0).tolist())
+    found.strengths[total == 0] = np.nan
+    return Orders(found, total)
 
 
 def pooled(orders: Orders, repeats: int) -> dict:
@@ -264,20 +260,23 @@ def pooled(orders: Orders, repeats: int) -> dict:
     where no prompt has effects.
     """
     usable = np.flatnonzero(orders.total > 0)
-    weight = orders.total[usable]
-    in_nats = Orders(orders.strengths * orders.total[:, None, None], orders.players, orders.total)
-    share = in_nats.strengths[usable].sum(axis=0) / weight.sum() if len(usable) else orders.strengths[0]
-    one_minus_share = interval(usable, lambda places: in_nats.scores(places[None].astype(int))[0], repeats=repeats)
+    weight, of_usable = orders.total[usable], orders.profile.of(usable)
+    in_nats = Profile(of_usable.strengths * weight[:, None, None], of_usable.players)
+    share = in_nats.strengths.sum(axis=0) / weight.sum() if len(usable) else orders.profile.strengths[0]
     return {
         **{
             name: interval(np.column_stack([weight * values[usable], weight]), _ratio_of_sums)
             for name, values in (
                 ("mean_order", orders.mean_order),
-                ("high", orders.high()),
+                ("high", orders.high),
                 ("cancellation", orders.cancellation),
             )
         },
-        "spindle_share": tuple(1 - one_minus_share[i] for i in (0, 2, 1)),
+        "spindle_share": interval(
+            np.arange(len(usable)),
+            lambda places: in_nats.of(places.astype(int)).split.spindle_share,
+            repeats=repeats,
+        ),
         "positive": share[0],
         "negative": share[1],
     }

@@ -28,9 +28,9 @@ import numpy as np
 
 from andor.core import lattice
 from andor.measures import metrics
-from andor.measures.profile import strength
+from andor.measures.profile import Profile, strength
 from experiments import methods
-from experiments.methods import LABELS, mean_split
+from experiments.methods import LABELS
 from experiments.planted import NOISES, validate
 from experiments.spindle_figure import NAMES, SETS
 from experiments.spindle_figure import draw as draw
@@ -178,7 +178,7 @@ def _profiles(cases: list[Case], method: str, settings: Settings) -> dict:
         "labelled_share_of_strength": _ratio(
             strengths[:, 0].sum(axis=(1, 2)), strengths.sum(axis=(1, 2, 3)), settings.seed
         ),
-        "groups": {name: _shape(each, players, settings) for name, each in groups.items()},
+        "groups": {name: _shape(Profile(each, players), settings) for name, each in groups.items()},
     }
 
 
@@ -200,37 +200,29 @@ def _band(samples: np.ndarray, quantile: float, seed: int) -> np.ndarray:
     return np.quantile([samples[each].mean(axis=0) for each in chosen], quantile, axis=0)
 
 
-def _shape(strengths: np.ndarray, players: tuple[int, ...], settings: Settings) -> dict:
-    """Shape of the order profile of some effects, `[prompts, 2, orders]`, with intervals over prompts."""
-    order = np.arange(1, 1 + strengths.shape[2])
-    if not strengths.any():
+def _shape(found: Profile, settings: Settings) -> dict:
+    """Shape of the order profile of some effects, with intervals over prompts."""
+    if not found.strengths.any():
         undefined = dict.fromkeys(("spindle_share", "mean_order", "low_orders", "positive", "balance"), (np.nan,) * 3)
         return undefined | {"misfit": np.nan, "peak": None}
 
-    def split(chosen):
-        return mean_split(strengths[chosen], [players[i] for i in chosen])
+    def over_prompts(statistic, **options):
+        def of_places(places):
+            some = found.of(places.astype(int))
+            return statistic(some) if some.strengths.any() else np.nan
 
-    def over_prompts(statistic):
-        def of_rows(rows):
-            chosen = rows.reshape(-1, 2, order.size)
-            return statistic(chosen) if chosen.any() else np.nan
+        return interval(np.arange(len(found.players)), of_places, seed=settings.seed, **options)
 
-        return interval(strengths.reshape(len(strengths), -1), of_rows, seed=settings.seed)
-
-    rng = np.random.default_rng(settings.seed)
-    repeats = SMOKE_RESAMPLES if settings.smoke else RESAMPLES
-    resampled = [split(rng.integers(0, len(strengths), len(strengths))).spindle_share for _ in range(repeats)]
-    whole = split(np.arange(len(strengths)))
     return {
-        "spindle_share": (whole.spindle_share, *np.nanquantile(resampled, [0.025, 0.975])),
-        "misfit": whole.misfit,
-        "mean_order": over_prompts(lambda s: (s.sum(axis=(0, 1)) * order).sum() / s.sum()),
-        "low_orders": over_prompts(lambda s: s[:, :, :LOW].sum() / s.sum()),
-        "positive": over_prompts(lambda s: s[:, 0].sum() / s.sum()),
-        "balance": over_prompts(
-            lambda s: 1 - np.abs(s[:, 0].mean(axis=0) - s[:, 1].mean(axis=0)).sum() / s.mean(axis=0).sum()
+        "spindle_share": over_prompts(
+            lambda some: some.split.spindle_share, repeats=SMOKE_RESAMPLES if settings.smoke else RESAMPLES
         ),
-        "peak": int(1 + np.argmax(strengths.mean(axis=0).sum(axis=0))),
+        "misfit": found.split.misfit,
+        "mean_order": over_prompts(lambda some: some.mean_order),
+        "low_orders": over_prompts(lambda some: some.low_orders),
+        "positive": over_prompts(lambda some: some.strengths[:, 0].sum() / some.strengths.sum()),
+        "balance": over_prompts(lambda some: 1 - np.abs(some.mean.positive - some.mean.negative).sum() / some.total),
+        "peak": int(1 + np.argmax(found.mean.positive + found.mean.negative)),
     }
 
 

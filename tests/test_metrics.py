@@ -10,14 +10,12 @@ import pytest
 
 from andor.core.lattice import moebius, or_sums, subset_of, zeta
 from andor.measures.metrics import (
-    OrderStrength,
     cancellation,
     ips,
     logic_model,
     matching,
     order_strength,
     output_range,
-    pool,
     ranking,
     salient,
     salient_count,
@@ -54,7 +52,7 @@ NOTHING_OF_TWO = game(2)
 
 
 def test_importing_metrics_loads_no_jax():
-    code = "import sys, andor.metrics, andor.spindle; sys.exit('jax' in sys.modules)"
+    code = "import sys, andor; andor.metrics, andor.spindle; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -257,26 +255,6 @@ def test_cancellation_is_one_when_signs_balance_and_nan_without_effects():
     np.testing.assert_array_equal(found.per_order, [1, 1, np.nan])
     assert found.overall == 1
     assert isnan(cancellation(order_strength(*NOTHING)).overall)
-
-
-def test_pool_is_the_mean_of_strengths_in_units_of_the_range():
-    small = OrderStrength(np.array([2.0, 4.0]), np.array([0.0, 2.0]), (2,))
-    large = OrderStrength(np.array([1.0, 0.0, 3.0]), np.array([1.0, 1.0, 0.0]), (3,))
-    pooled = pool([small, large], ranges=[2.0, 1.0])
-    np.testing.assert_allclose(pooled.positive, [1, 1, 1.5])
-    np.testing.assert_allclose(pooled.negative, [0.5, 1, 0])
-    assert pooled.players == (2, 3)
-    again = pool([pooled, pooled], ranges=[1.0, 1.0])
-    np.testing.assert_allclose(again.positive, pooled.positive)
-
-
-def test_pool_refuses_prompts_without_a_range():
-    with pytest.raises(ValueError, match=r"pool\(ranges=...\) must be above 0; got 0.0 for prompt 1"):
-        pool([order_strength(*EXAMPLE)] * 2, ranges=[1.0, 0.0])
-    with pytest.raises(ValueError, match="one range per strength"):
-        pool([order_strength(*EXAMPLE)], ranges=[1.0, 2.0])
-    with pytest.raises(ValueError, match="at least one"):
-        pool([], ranges=[])
 
 
 # IPS

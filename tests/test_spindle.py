@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from andor.core.lattice import moebius
-from andor.measures.metrics import OrderStrength, order_strength, pool
+from andor.measures.metrics import OrderStrength, order_strength
+from andor.measures.profile import profile
 from andor.measures.spindle import spindle_split
 
 
@@ -120,7 +121,7 @@ def test_and_only_effects_of_pure_noise_are_a_spindle():
     # Noise in v turns into AND-only effects of size 2^{order / 2} (arXiv 2401.16318, appendix D): r = sqrt(2). One
     # draw is far from balanced (noise of one small mask has the same sign in half of all effects of an order).
     games = np.random.default_rng(0).standard_normal((30, 2**10))
-    split = spindle_split(pool([order_strength(moebius(v), np.zeros(2**10)) for v in games], [1.0] * 30))
+    split = profile([order_strength(moebius(v), np.zeros(2**10)) for v in games], [1.0] * 30).split
     assert split.spindle_share > 0.97
     assert abs(split.ratio - np.sqrt(2)) < 0.1
     assert split.misfit < 0.2
@@ -178,8 +179,8 @@ def test_undefined_without_strength():
     assert isnan(spindle_split(OrderStrength(np.zeros(8), np.zeros(8), (8,))).spindle_share)
 
 
-def test_pooled_prompts_of_different_sizes():
-    # Same shapes at 8, 9 and 10 players; the pooled strengths are neither's, and still split exactly. A decay has one
+def test_a_profile_of_prompts_of_different_sizes():
+    # Same shapes at 8, 9 and 10 players; the mean strengths are neither's, and still split exactly. A decay has one
     # amplitude, so the cut ones are weaker: scale each prompt's decay to start alike, and its spindle to sum alike.
     order = np.arange(1, 11)
     prompts, bulges, totals = [], 0.0, 0.0
@@ -188,13 +189,13 @@ def test_pooled_prompts_of_different_sizes():
         binomials = np.array([comb(n_players, int(i)) for i in o]) * 0.8**o
         bulge = 2 * binomials / binomials.sum()
         up, down = 3 * np.exp(-0.5 * o), 1 * np.exp(-0.9 * o)
-        scale = float(n_players)  # Any |v(N) - v(∅)|; pooling divides it away.
+        scale = float(n_players)  # Any unit; a profile divides it away.
         prompts.append((OrderStrength(scale * (up + bulge), scale * (down + bulge), (n_players,)), scale))
         bulges += 2 * bulge.sum()
         totals += up.sum() + down.sum() + 2 * bulge.sum()
-    pooled = pool(*zip(*prompts, strict=True))
-    assert pooled.players == (8, 9, 10, 10)
-    split = spindle_split(pooled)
+    found = profile(*zip(*prompts, strict=True))
+    assert found.mean.players == (8, 9, 10, 10)
+    split = found.split
     assert split.spindle_share == pytest.approx(bulges / totals, abs=2e-3)
     assert split.ratio == pytest.approx(0.8, abs=0.01)
 

@@ -14,7 +14,6 @@ transfer and order strength; Qin et al., ICML 2026 (arXiv 2608.18539), "Evaluati
 LLMs Using Interactions", IPS. The decay / spindle split of order strengths is in `andor.spindle`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +78,7 @@ class OrderStrength:
     Attributes:
       positive: `[orders]`, float64; entry o - 1 is the sum of the positive effects of order o.
       negative: `[orders]`, float64 and >= 0; entry o - 1 is the sum of |effect| over the negative effects of order o.
-      players: number of players of each prompt pooled here, one entry for a single prompt. orders = max(players).
+      players: number of players of each prompt in the mean, one entry for a single prompt. orders = max(players).
     """
 
     positive: Float[np.ndarray, "orders"]
@@ -239,32 +238,8 @@ def shared_order_strength(first: Pair, second: Pair, tau: float = SALIENT) -> tu
     return _order_strength(one, shared), _order_strength(two, shared)
 
 
-def pool(strengths: Sequence[OrderStrength], ranges: Sequence[float]) -> OrderStrength:
-    """Mean order strength of one model over several prompts, each divided by its prompt's |v(N) - v(∅)|.
-
-    Prompts may differ in their number of players: a prompt adds nothing above its own highest order, and `players`
-    remembers which prompts went in. Raises ValueError when a range is not above 0: such a prompt has no unit.
-    """
-    if not strengths or len(strengths) != len(ranges):
-        raise ValueError(
-            f"pool(strengths=..., ranges=...) must have one range per strength, and at least one; got "
-            f"{len(strengths)} and {len(ranges)}."
-        )
-    if not min(ranges) > 0:
-        raise ValueError(
-            f"pool(ranges=...) must be above 0; got {min(ranges)} for prompt {int(np.argmin(ranges))}. "
-            "Leave out prompts whose output does not change between all players masked and none."
-        )
-    highest = max(strength.positive.size for strength in strengths)
-    total = np.zeros((2, highest))
-    for strength, scale in zip(strengths, ranges, strict=True):
-        total[:, : strength.positive.size] += np.stack([strength.positive, strength.negative]) / scale
-    positive, negative = total / len(strengths)
-    return OrderStrength(positive, negative, tuple(n for strength in strengths for n in strength.players))
-
-
 def cancellation(strength: OrderStrength) -> Cancellation:
-    """1 - |sum I| / sum |I| at each order and overall, from order strengths of any kind (all, shared, pooled)."""
+    """1 - |sum I| / sum |I| at each order and overall, from order strengths of any kind (all, shared, mean)."""
     positive, negative = strength.positive, strength.negative
     pairs = zip([*positive, positive.sum()], [*negative, negative.sum()], strict=True)
     *per_order, overall = (1 - _ratio(abs(up - down), up + down) for up, down in pairs)

@@ -61,6 +61,12 @@ class Profile:
         return float(self.strengths[:, :, :2].sum() / self.strengths.sum())
 
     @property
+    def mean_order(self) -> float:
+        """Mean order of the mean strength."""
+        by_order = self.strengths.sum(axis=(0, 1))
+        return float(by_order @ np.arange(1, by_order.size + 1) / by_order.sum())
+
+    @property
     def cancellation(self) -> Float[np.ndarray, "orders"]:
         """Share of each order's strength that cancels within the same prompt; nan where there is next to none."""
         positive, negative = self.strengths[:, 0], self.strengths[:, 1]

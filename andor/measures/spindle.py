@@ -87,8 +87,8 @@ def spindle_split(strength: OrderStrength) -> SpindleSplit:
     form; rates and ratio come from a full grid, refined around its best point: no starting point, no optimiser. About
     15 ms. Exact mixtures come back to 1e-3.
 
-    For pooled strengths (`andor.metrics.pool`) with different numbers of players the shapes are means of the prompts'
-    own shapes: every prompt has the same decay, cut at its last order, and a spindle of the same strength.
+    For a mean over prompts (`andor.measures.profile`) with different numbers of players the shapes are means of the
+    prompts' own shapes: every prompt has the same decay, cut at its last order, and a spindle of the same strength.
     """
     observed = np.stack([strength.positive, strength.negative])
     highest = max(strength.players, default=0)
