@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from small_runs import explanation_of, probability, recipe_of, save_run
 
-from andor import figures
 from andor.core import lattice
 from andor.core.problem import Solution
 from andor.core.values import Values
-from andor.figures import FIGURES, convergence, draw, effects, matching, orders, save, sparsity
+from andor.figures import FIGURES, convergence, effects, matching, orders, sparsity
 from andor.figures.style import missing_glyphs_in_one_line, style
-from andor.runs import files, results, store
+from andor.prompts import Prompt
+from andor.runs.run import Run, read
+from andor.show import draw as drawing
+from andor.show.draw import draw, save
 
 WORDS = ("not", "good", "never", "dull", "film", "cast")
 NASTY = ("$x_1$", "a_b^{c", "100%", "<b>&amp;", "\\alpha\n", "日本")
 NOISE = 0.02
-SOLVERS = {"solver": {str(n_players): {"name": "InteriorPoint"} for n_players in range(1, 21)}}
 
 
 def planted(rng, n_players, count=8):
@@ -34,51 +36,42 @@ def planted(rng, n_players, count=8):
     return and_effects, or_effects
 
 
-def solution(v, and_effects, or_effects):
-    bound = NOISE * abs(v[-1] - v[0])
-    noise = v - lattice.zeta(and_effects) - lattice.or_sums(or_effects)
-    return Solution(and_effects, or_effects, noise, np.zeros_like(v), bound, 1.0, 1.0, 0.0, 3, "converged")
-
-
 def make_run(path, models=("tiny-llama", "tiny-qwen2"), n_prompts=6, words=WORDS, make=planted, seed=0):
-    """A run on disk whose effects are known, written as `andor compare` writes it."""
+    """A run whose effects are known, as `andor compare` gives it; nothing is written."""
     rng = np.random.default_rng(seed)
-    records = []
+    text, prompts = " and ".join(words) + " .", []
     for place in range(n_prompts):
         chosen = words[: len(words) - place % 2]  # prompts differ in their number of players
-        prompt_id, text = f"prompt-{place + 1}", " and ".join(words) + " ."
         starts = [text.index(word) for word in chosen]
-        spans = [[start, start + len(word)] for start, word in zip(starts, chosen, strict=True)]
-        record = {"id": prompt_id, "text": text, "chat": False, "players": spans, "words": list(chosen)}
-        records.append(record | {"target": " positive", "target_from": "given"})
-        shared = make(rng, len(chosen))
+        spans = [(start, start + len(word)) for start, word in zip(starts, chosen, strict=True)]
+        prompts.append(Prompt(text, spans, " positive", f"prompt-{place + 1}"))
+    recipe, explanations = recipe_of(models, prompts, noise=NOISE), {}
+    for prompt in prompts:
+        shared = make(rng, prompt.n_players)
         for model in models:
             and_effects, or_effects = (x * rng.normal(1, 0.2, x.shape) for x in shared)
             v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
             v[1:-1] += rng.uniform(-NOISE, NOISE, v.size - 2) * abs(v[-1] - v[0])
-            values = Values(v, tuple(text[a:b].strip() for a, b in spans), " positive", 0.9, 100, 0.1)
-            store.save_values(path, model, prompt_id, values, key=prompt_id, made_by="cpu")
-            store.save_effects(path, model, prompt_id, solution(v, and_effects, or_effects), values, SOLVERS)
-    labels = store.model_labels(tuple(models))
-    settings = {
-        "format": store.FORMAT,
-        "models": [
-            {"name": name, "label": label, "keys": [record["id"] for record in records]}
-            for name, label in zip(models, labels, strict=True)
-        ],
-        "prompts": records,
-        "noise": NOISE,
-        "tau": 0.05,
-        **SOLVERS,
-    }
-    files.write_json(path / "settings.json", settings)
-    store.save_summary(store.read_results(path), {}, [{"prompt": "none"}])
-    return path
+            explanations[model, prompt.id] = explained(recipe, model, prompt, v, and_effects, or_effects)
+    return Run(path, recipe, tau=0.05, explanations=explanations)
+
+
+def explained(recipe, model, prompt, v, and_effects, or_effects):
+    values = Values(v, prompt.words, " positive", probability(v), 100, 0.1)
+    bound, strength = NOISE * abs(v[-1] - v[0]), float(np.abs(and_effects[1:]).sum() + np.abs(or_effects).sum())
+    noise = v - lattice.zeta(and_effects) - lattice.or_sums(or_effects)
+    status = "not converged: raise max_steps."
+    solution = Solution(
+        and_effects, or_effects, noise, np.zeros_like(v), bound, strength, 0.0, float(strength > 0), 3, status
+    )
+    return explanation_of(recipe, model, prompt, values, solution)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return store.read_run(make_run(tmp_path_factory.mktemp("run") / "run"))
+    made = make_run(None)
+    explanations = {key: made[key] for key in made}
+    return read(save_run(tmp_path_factory.mktemp("run") / "run", made.recipe, explanations).path)
 
 
 def texts(figure: Figure) -> str:
@@ -124,7 +117,7 @@ def test_drawing_needs_no_jax_and_touches_no_global_state(run):
     # Items are read from the dict below RcParams: its own [] would choose a backend, which is what must not happen.
     code = (
         "import sys, matplotlib; before = list(dict.items(matplotlib.rcParams))\n"
-        "from andor.figures import draw; draw(sys.argv[1])\n"
+        "from andor.show.draw import draw; draw(sys.argv[1])\n"
         "assert list(dict.items(matplotlib.rcParams)) == before, 'rcParams changed'\n"
         "loaded = {'jax', 'flax', 'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert not loaded, loaded"
@@ -133,7 +126,7 @@ def test_drawing_needs_no_jax_and_touches_no_global_state(run):
 
 
 def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURES", {"convergence": convergence, "sparsity": sparsity})
+    monkeypatch.setattr(drawing, "FIGURES", {"convergence": convergence, "sparsity": sparsity})
     files = draw(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
     # One model on one prompt, as `andor extract` makes it, has its effects drawn.
     assert [file.name for file in files] == [
@@ -157,14 +150,14 @@ def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
 )
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 def test_runs_of_any_shape_are_drawn(tmp_path, shape):
-    run = store.read_run(make_run(tmp_path / "run", **shape))
+    run = make_run(tmp_path / "run", **shape)
     for module in FIGURES.values():
         draw_small(run, module)
         assert "nan" not in module.caption(run)
 
 
 def test_missing_glyphs_are_told_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURES", {"matching": matching, "orders": orders, "convergence": convergence})
+    monkeypatch.setattr(drawing, "FIGURES", {"matching": matching, "orders": orders, "convergence": convergence})
     run = make_run(tmp_path / "run", words=("\U00013000", "\U00013001", "film"), n_prompts=2)  # hieroglyphs
     with pytest.warns(UserWarning) as caught:
         draw(run)
@@ -181,7 +174,7 @@ def test_other_warnings_come_through(tmp_path):
 
 
 def test_control_characters_are_drawn_visibly(tmp_path):
-    run = store.read_run(make_run(tmp_path / "run", words=("a\x1b[1m", "b\x7f", "c\x00d"), n_prompts=2))
+    run = make_run(tmp_path / "run", words=("a\x1b[1m", "b\x7f", "c\x00d"), n_prompts=2)
     for module in FIGURES.values():
         drawn = texts(draw_small(run, module))
         assert not {"\x1b", "\x7f", "\x00"} & set(drawn)
@@ -198,7 +191,7 @@ def nothing(rng, n_players):
 
 
 def test_a_run_without_effects_is_drawn_and_says_so(tmp_path):
-    run = store.read_run(make_run(tmp_path / "run", make=nothing))
+    run = make_run(tmp_path / "run", make=nothing)
     for module in FIGURES.values():
         draw_small(run, module)
         assert "nan" not in module.caption(run)
@@ -207,7 +200,7 @@ def test_a_run_without_effects_is_drawn_and_says_so(tmp_path):
 
 
 def test_captions_quote_computed_numbers(run):
-    counts = [sparsity.salient_counts(run, m, results.optimum) for m in run.models]
+    counts = [sparsity.salient_counts(run, m, "certified") for m in run.models]
     assert all(
         f"{m} {np.median(c):g} [{c.min()}, {c.max()}]" in sparsity.caption(run)
         for m, c in zip(run.models, counts, strict=True)
@@ -221,79 +214,26 @@ def test_captions_quote_computed_numbers(run):
 
 @pytest.mark.parametrize("count, claim", [(1, "1 effect is salient"), (2, "2 effects are salient")])
 def test_one_effect_is_singular(tmp_path, monkeypatch, count, claim):
-    run = store.read_run(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
+    run = make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1)
     monkeypatch.setattr(sparsity, "salient_counts", lambda *arguments: np.array([count]))
     assert claim in sparsity._claim(run)
 
 
-def test_top_counts_are_shares_of_all_effects():
-    # 2**11 - 10 - 2 = 2036 effects of 10 players.
-    assert results.top_counts(10) == (21, 62, 102, 204, 100)
-
-
-def test_the_prompt_shown_is_the_lower_median():
-    assert results.closest_to_median({"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.7}) == "c"
-    assert results.closest_to_median({"a": float("nan"), "b": 0.1, "c": 0.5}) == "b"
-    assert results.closest_to_median({"a": float("nan")}) == "a"
-
-
-def test_shared_means_salient_in_both_models_with_one_sign(tmp_path):
-    path = make_run(tmp_path / "run", n_prompts=1)
-    n_players = len(WORDS)
+def test_shared_means_salient_in_both_models_with_one_sign():
     not_good, dull, opposite, faint = 0b000011, 0b001000, 0b010000, 0b100000
-    for model, values in {"tiny-llama": (2.0, 1.0, 0.5, 0.01), "tiny-qwen2": (1.0, 0.0, -0.5, 0.01)}.items():
-        and_effects, or_effects = np.zeros((2, 2**n_players))
+    prompt = Prompt(" ".join(WORDS), list(WORDS), " positive", "prompt-1")
+    recipe, explanations = recipe_of(("one", "two"), (prompt,)), {}
+    for model, values in {"one": (2.0, 1.0, 0.5, 0.01), "two": (1.0, 0.0, -0.5, 0.01)}.items():
+        and_effects, or_effects = np.zeros((2, 2 ** len(WORDS)))
         and_effects[[not_good, dull, opposite, faint]] = values
         v = lattice.zeta(and_effects)
-        old = store.read_results(path).values[model]["prompt-1"]
-        new = Values(v, old.players, old.target, 0.9, 1, 0.1)
-        store.save_values(path, model, "prompt-1", new, key="prompt-1", made_by="cpu")
-        store.save_effects(path, model, "prompt-1", solution(v, and_effects, or_effects), new, SOLVERS)
-    found = {effect.subset: effect for effect in convergence.compared(store.read_results(path), "prompt-1")}
+        explanations[model, prompt.id] = explained(recipe, model, prompt, v, and_effects, or_effects)
+    run = Run(None, recipe, tau=0.05, explanations=explanations)
+    found = {effect.subset: effect for effect in convergence.compared(run, "prompt-1")}
     assert set(found) == {not_good, dull, opposite}
     assert [found[s].shared for s in (not_good, dull, opposite)] == [True, False, False]
     # v(N) - v(∅) is 3.51 and 0.51: each model's effects are divided by its own.
     np.testing.assert_allclose(found[not_good].values, (2 / 3.51, 1 / 0.51))
-
-
-def test_order_profiles_weigh_every_prompt_alike(run):
-    ours = results.profile(run, "tiny-llama", results.optimum)
-    np.testing.assert_allclose(ours.strengths.sum(axis=(1, 2)), 1)
-    assert ours.players == (6, 5, 6, 5, 6, 5)
-    theirs = results.profile(run, "tiny-llama", results.and_only)
-    sums = [
-        [sum(np.abs(x[1:]).sum() for x in pair_of(run, "tiny-llama", p)) for pair_of in orders.METHODS.values()]
-        for p in results.prompt_ids(run)
-    ]
-    np.testing.assert_allclose(theirs.total, np.mean([and_only / optimum for optimum, and_only in sums]))
-
-
-def test_effects_cancel_within_a_prompt_only():
-    # Order 1: +1 in one prompt, -1 in the other. Order 2: +1 and -1 in each. Order 3: next to nothing.
-    strengths = np.array([[[1.0, 1.0, 1e-9], [0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]])
-    np.testing.assert_array_equal(results.Profile(strengths, (3, 3)).cancellation, [0, 1, np.nan])
-
-
-def test_and_only_adds_up_to_v_exactly(run):
-    and_effects, or_effects = results.and_only(run, "tiny-llama", "prompt-1")
-    np.testing.assert_allclose(lattice.zeta(and_effects), run.values["tiny-llama"]["prompt-1"].v, atol=1e-12)
-    assert not or_effects.any()
-
-
-def test_effect_names():
-    words = ("not", "good", "not", "very\nlong  phrase", "dull")
-    assert effects.effect_name(words, 0b00010, False) == "good"
-    assert effects.effect_name(words, 0b10010, True) == "good ∨ dull"
-    assert effects.effect_name(words, 0b00111, False) == "not₁ ∧ good ∧ not₂"
-    assert effects.effect_name(words, 0b01000, False) == "very long phrase"
-    assert effects.effect_name(words, 0b11111, False, 40) == "not₁ ∧ good ∧ … ∧ dull (5 words)"
-
-
-@pytest.mark.parametrize("longest", [20, 30, 44])
-def test_long_effect_names_are_cut_to_length(longest):
-    words = tuple("extraordinarily" * (1 + i % 3) for i in range(10))
-    for subset in (0b1, 0b11, 0b111, 2**10 - 1):
-        assert len(effects.effect_name(words, subset, True, longest)) <= longest + 4
 
 
 def test_effects_chart_draws_the_strongest_first(run):
