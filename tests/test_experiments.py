@@ -85,7 +85,7 @@ def test_real_pair(tmp_path, capsys):
     real_pair = experiment("real_pair")
     (run,) = real_pair.main(real_pair.Config(smoke=True, layers=(1, 2), out=tmp_path))
     assert [Path(name).name for name in run.models] == ["tiny-qwen2", "tiny-llama"]
-    assert all(run.effects[name]["prompt"].gap <= 1e-6 for name in run.models)
+    assert all(each.solution.gap <= 1e-6 for each in run.values())
     printed = capsys.readouterr().out
     assert printed.count("v finite") == 2 and "from scratch" in printed and "Pairs of models" in printed
 
@@ -198,16 +198,15 @@ def test_prompts_of_every_scale():
     assert {p.n_players for p in smoke} == {study.SMOKE_PLAYERS}
 
 
-def test_a_comparison_is_made_once(tmp_path, monkeypatch):
+def test_a_comparison_is_made_once(tmp_path):
     study = experiment("study")
     settings = study.Settings(models=("tiny-llama",), smoke=True, work=tmp_path)
     run = study.comparison(settings, noise=0.05)
     assert study.described(run)["noise"] == 0.05 and run.summary["worst"]["gap"]["value"] <= 1e-6
-    monkeypatch.setattr(andor, "compare", None)
     again = study.comparison(settings, noise=0.05)
-    assert again.path == run.path
-    with pytest.raises(TypeError):  # another noise bound is another run
-        study.comparison(settings, noise=0.02)
+    assert again.path == run.path and again.counts == {"evaluated": 0, "reused": 0, "solved": 0, "kept": 2}
+    other = study.comparison(settings, noise=0.02)  # of the same values
+    assert other.path != run.path and other.counts == {"evaluated": 0, "reused": 2, "solved": 2, "kept": 0}
 
 
 def test_interval_covers_the_mean():

@@ -1,7 +1,6 @@
 """Studies of matching, sparsity, convergence, orders and ablations: smoke runs, and the statistics behind them."""
 
 import importlib
-import types
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.measures import metrics
-from andor.measures.spindle import spindle_split
+from andor.measures.profile import profile, strength
 from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
 from experiments.planted import planted
 
@@ -163,13 +162,9 @@ def test_shared_by_chance_is_not_beyond_chance():
 
 def test_players_permuted_move_v_and_nothing_else():
     v = np.random.default_rng(0).normal(size=16)
-    run = types.SimpleNamespace(
-        values={"a": {"p": types.SimpleNamespace(v=v)}, "b": {"p": types.SimpleNamespace(v=v)}},
-        settings={"noise": 0.0},
-    )
     turned = np.array([1, 2, 3, 0])
-    first, second = convergence._joint(run, ("a", "b"), "p", lambda n: turned)
-    same = convergence._joint(run, ("a", "b"), "p", np.arange)
+    first, second = convergence._joint(v, v, 0.0, lambda n: turned)
+    same = convergence._joint(v, v, 0.0, np.arange)
     np.testing.assert_allclose(same[0][0], same[1][0], atol=1e-6)
     rebuilt = reconstruct(*second)
     assert rebuilt[0b0001] == pytest.approx(v[0b0010], abs=1e-6)  # player 0 is player 1 of its prompt
@@ -182,19 +177,10 @@ def test_planted_controls_decay_or_are_a_spindle():
     for family, share in orders.FAMILIES.items():
         rng = np.random.default_rng(0)
         games = [planted(rng, 10, share=share, rate=orders.RATE, ratio=orders.RATIO, or_too=True) for _ in range(30)]
-        strengths = [metrics.order_strength(game.and_effects, game.or_effects) for game in games]
-        stacked = np.array([np.stack([each.positive, each.negative]) for each in strengths])
-        shares[family] = orders._spindle_share(stacked / stacked.sum(axis=(1, 2), keepdims=True), np.full(30, 10))
+        pairs = [(game.and_effects, game.or_effects) for game in games]
+        strengths = [metrics.order_strength(*pair) for pair in pairs]
+        shares[family] = profile(strengths, [strength(pair) for pair in pairs]).split.spindle_share
     assert shares["decaying"] < 0.1 and shares["flat"] > 0.9
-
-
-def test_a_mean_profile_ends_at_the_most_players_that_were_drawn():
-    strengths = np.zeros((3, 2, 10))
-    strengths[:, :, :8] = np.random.default_rng(0).uniform(size=(3, 2, 8))
-    few = methods.mean_split(strengths[:2], np.array([8, 8]))
-    cut = spindle_split(metrics.OrderStrength(*strengths[:2, :, :8].mean(axis=0), (8, 8)))
-    assert few.spindle_share == cut.spindle_share and few.misfit == cut.misfit
-    assert np.isfinite(methods.mean_split(strengths, np.array([8, 8, 10])).spindle_share)
 
 
 def test_the_published_answer_is_the_weaker_one():

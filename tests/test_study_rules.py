@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from andor.core import lattice
+from andor.measures.profile import Profile
 from experiments import cause_numbers, ground_truth, phases, study
 from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
 from experiments.rule_recovery import canonical, hits, optima, score
@@ -171,7 +172,7 @@ def test_pooled_numbers_are_those_of_the_strength_of_all_prompts():
     strengths[0, 0, 0] = 1  # 3 nats of order 1
     strengths[1, :, 2] = 0.5  # 1 nat of order 3, of both signs
     strengths[2] = np.nan
-    found = pooled(Orders(strengths, np.full(3, 8), np.array([3.0, 1.0, 0.0])), 2)
+    found = pooled(Orders(Profile(strengths, (8, 8, 8)), np.array([3.0, 1.0, 0.0])), 2)
     estimates = [found[number][0] for number in ("mean_order", "high", "cancellation")]
     np.testing.assert_allclose(estimates, [1.5, 0.25, 0.25])
     assert found["positive"][0] == 0.75 and found["negative"][2] == 0.125
@@ -199,15 +200,15 @@ def test_orders_of_known_effects():
     v = lattice.zeta(and_effects) + lattice.or_sums(or_effects)
     found = orders_of([v, np.zeros(4)], ())["and_only"]
     assert found.mean_order[0] == pytest.approx(1.5) and found.cancellation[0] == pytest.approx(0.5)
-    assert found.high()[0] == pytest.approx(0.25)
-    assert np.isnan(found.strengths[1]).all() and found.total.tolist() == [4.0, 0.0]
+    assert found.high[0] == pytest.approx(0.25)
+    assert np.isnan(found.profile.strengths[1]).all() and found.total.tolist() == [4.0, 0.0]
 
 
 def planted_orders(first_order, prompts=20):
     """Order strengths with these shares at order 1, of 8 players, the rest at order 3; one seed."""
     strengths = np.zeros((prompts, 2, 8))
     strengths[:, 0, 0], strengths[:, 0, 2] = first_order, 1 - np.asarray(first_order)
-    return Orders(strengths, np.full(prompts, 8), np.ones(prompts))
+    return Orders(Profile(strengths, (8,) * prompts), np.where(np.isnan(first_order), 0.0, 1.0) * np.ones(prompts))
 
 
 def test_seeds_that_disagree_make_a_change_uncertain():
