@@ -34,10 +34,10 @@ import scipy.sparse
 
 import andor
 from andor.core import lattice
+from andor.core.effects import DUST
 from andor.core.problem import Solution
 from andor.solvers import FirstOrder, InteriorPoint, Published
 from andor.solvers.extract import extract_joint
-from andor.solvers.stability import DUST
 
 Solver = Literal["highs", "published-20k", "published-50k", "first-order", "exact", "exact-batch", "joint"]
 

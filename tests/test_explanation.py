@@ -13,7 +13,7 @@ from small_runs import assert_same, probability, rewrite
 import andor
 from andor.core import lattice
 from andor.core.certificate import reconstruct
-from andor.core.effects import Effect, distinct
+from andor.core.effects import DUST, Effect, distinct
 from andor.core.penalties import L1, Huber
 from andor.core.problem import Solution
 from andor.core.values import Values
@@ -90,14 +90,14 @@ def test_who_is_no_player_is_told_who_is(one, asked):
 def test_the_strongest_come_first_and_dust_not_at_all(one):
     sizes = np.abs(np.concatenate([one.effects[0][1:], one.effects[1][1:]]))
     everything = one.top(100)
-    real = np.sort(sizes[sizes > 1e-6 * sizes.max()])[::-1]
+    real = np.sort(sizes[sizes > DUST * sizes.max()])[::-1]
     assert 4 < len(everything) < len(sizes)
     np.testing.assert_array_equal([abs(each.effect) for each in everything], real)
     for each in everything:
         assert each.effect == strongest(one, each.kind, lattice.subset_of(each.players)) != 0
         assert each.kind == "AND" or each.order > 1
     assert one.top(3) == everything[:3] and one.top(0) == ()
-    assert sum(each.share for each in everything) == pytest.approx(1, abs=1e-4)
+    assert sum(each.share for each in everything) == pytest.approx(1, abs=1e-2)
 
 
 def test_orders_and_fit_are_those_of_the_arrays(one):

@@ -180,7 +180,7 @@ def test_transfer_to_a_model_with_fewer_effects():
 
 
 def test_transfer_does_not_share_solver_dust():
-    dust = 1e-9 * np.arange(8)
+    dust = 1e-4 * np.arange(8)
     first = (EXAMPLE[0] + dust, EXAMPLE[1])
     assert transfer(first, EXAMPLE, k=8).s_and == 1.0
 

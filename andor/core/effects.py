@@ -9,6 +9,10 @@ import numpy as np
 
 from andor.core.lattice import members
 
+DUST = 1e-3
+"""Below this share of the strongest effect an effect is none. Where there is none the exact solvers leave up to 1e-7 of
+the strongest, and up to 1e-3 where optima tie, since they take the one at which a path would end."""
+
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 

@@ -37,14 +37,14 @@ def plot(
       tau: an effect is salient above tau times the largest.
       top: bars at most.
     """
-    ranked = metrics.ranking(and_effects, or_effects)
+    every = metrics.ranking(and_effects, or_effects)
+    ranked = every.real
     strongest = abs(ranked.effect[0]) if ranked.effect.size else 0.0
-    # Dust that a solver leaves where an effect is zero is not worth a bar.
-    count = min(top, int(np.count_nonzero(np.abs(ranked.effect) > metrics.NEGLIGIBLE * strongest)))
+    count = min(top, ranked.effect.size)
     words = [style.visible(word) for word in words]
     with rc_context(style.style()):
         figure = style.new_figure(1.5 * style.ONE_COLUMN, 1.05 + 0.165 * max(count, 3))
-        style.title(figure, _claim(ranked, tau, model))
+        style.title(figure, _claim(every, tau, model))
         ax = figure.subplots()
         if not count:
             style.empty(ax, "v is constant up to noise: no effects")

@@ -13,7 +13,7 @@ from andor.figures import style
 from andor.measures import metrics
 
 FLOOR = 1e-4
-"""Lowest strength drawn, a share of the strongest effect. Solvers leave dust below it where an effect is zero."""
+"""Lowest strength drawn, a share of the strongest effect."""
 
 _PER_ROW = 3
 

@@ -19,15 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from andor.core.effects import DUST
 from andor.core.lattice import n_players_of, or_sums, orders, zeta
 
 Pair = tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]
 
 # Salient: |I| above this share of the largest |I| (arXiv 2401.16318, section 3). IPS uses 0.1.
 SALIENT = 0.05
-# A solver leaves dust where an effect is zero. Below this share of the largest |I| an entry is dust: two models do not
-# share it, and cannot fill up their top k with it.
-NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,12 @@ class Ranking:
     is_or: Bool[np.ndarray, "effects"]
     subset: Int[np.ndarray, "effects"]
     effect: Float[np.ndarray, "effects"]
+
+    @property
+    def real(self) -> "Ranking":
+        """Without the dust that solvers leave where there is no effect."""
+        count = int(np.count_nonzero(np.abs(self.effect) > DUST * np.abs(self.effect).max(initial=0)))
+        return Ranking(self.is_or[:count], self.subset[:count], self.effect[:count])
 
 
 @dataclass(frozen=True)
@@ -185,17 +189,16 @@ def salient_count(and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndar
 def transfer(first: Pair, second: Pair, k: int = 50) -> Transfer:
     """s_and, s_or = |top-k of one model ∩ top-k of the other| / k (arXiv 2401.16318, definition 1).
 
-    Sign is ignored, as in the definition. Where neither model has k effects above the dust (`NEGLIGIBLE`), the divisor
-    is the larger of their two counts, so that a model always transfers fully to itself and an effect that only one of
+    Sign is ignored, as in the definition. Where neither model has k effects above the solver's dust, the divisor is
+    the larger of their two counts, so that a model always transfers fully to itself and an effect that only one of
     them has counts as not shared. Chance level of two random choices: about k / 2**n_players.
     """
     _check_k("transfer", k, least=1)
     _check_same(first, second, "transfer")
     tops = []
     for pair in (first, second):
-        top = ranking(*pair)
-        real = np.abs(top.effect) > NEGLIGIBLE * np.abs(top.effect).max(initial=0)
-        tops.append([top.subset[real & (top.is_or == kind)][:k] for kind in (False, True)])
+        top = ranking(*pair).real
+        tops.append([top.subset[top.is_or == kind][:k] for kind in (False, True)])
     shares = [_ratio(np.intersect1d(a, b).size, max(a.size, b.size)) for a, b in zip(*tops, strict=True)]
     return Transfer(k=k, s_and=shares[0], s_or=shares[1])
 

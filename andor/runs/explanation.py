@@ -105,9 +105,8 @@ class Explanation:
 
     def top(self, k: int = 10) -> tuple[Effect, ...]:
         """The k strongest effects, strongest first; fewer where fewer are above the solver's dust."""
-        ranked = metrics.ranking(*self.effects)
-        count = min(k, int((np.abs(ranked.effect) > metrics.NEGLIGIBLE * np.abs(ranked.effect).max(initial=0)).sum()))
-        found = zip(ranked.is_or[:count], ranked.subset[:count].tolist(), ranked.effect[:count].tolist(), strict=True)
+        ranked = metrics.ranking(*self.effects).real
+        found = zip(ranked.is_or[:k], ranked.subset[:k].tolist(), ranked.effect[:k].tolist(), strict=True)
         return tuple(self._effect("OR" if is_or else "AND", subset, effect) for is_or, subset, effect in found)
 
     def __getitem__(self, words: str | int | tuple[str | int, ...]) -> Both:

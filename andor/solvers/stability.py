@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from andor.core.effects import DUST
 from andor.core.penalties import Penalty
 from andor.core.problem import Array, Solution, Solver
 from andor.solvers.extract import checked, extract
@@ -42,11 +43,6 @@ class Stability:
     def converged(self) -> bool:
         """Whether every solution that was compared reached the gap asked for."""
         return self.status == "converged"
-
-
-# A solver leaves dust where an effect is 0: the exact ones up to about 1e-4 of the strongest where it ties with others,
-# end of the path over tie_break per order. Below this share of the strongest effect is dust.
-DUST = 1e-3
 
 
 def stability(
