@@ -127,7 +127,7 @@ def test_what_annotations_catch_in_tests_is_refused_without_them():
         differentiable._checked("optimal_strength", np.zeros((2, 8)), 0.0, None)
     with pytest.raises(ValueError, match=r"solver=...\) must be an InteriorPoint.* got FirstOrder"):
         differentiable._checked("optimal_strength", np.zeros(8), 0.0, FirstOrder())
-    with pytest.raises(ValueError, match=r"optimal_effects\(v=...\) has 20 players, .* Use fewer players, or solver="):
+    with pytest.raises(ValueError, match=r"optimal_effects\(v=...\) has 20 players, .* Use fewer players, or "):
         differentiable._checked("optimal_effects", np.zeros(2**20), 0.0, None)
     with pytest.raises(ValueError, match=r"must have shape \[2\*\*n_players\]; got shape \(7,\)"):
         optimal_strength(jnp.zeros(7))

@@ -66,7 +66,7 @@ def plan_tree(
     config: DecoderConfig,
     itemsize: int,
     prompt: TokenizedPrompt,
-    tokens_per_batch: int | None,
+    tokens_per_batch: int | None = None,
     *,
     groups_players: int = 0,
     shards: int = 1,
@@ -200,14 +200,13 @@ def share(
     data: int = 1,
     model: int = 1,
     available: int,
-    tokens_per_batch: int | None = None,
     in_flight: int = 1,
-    default_tokens: int | None = None,
+    **batches: int | None,
 ) -> Share:
     """Plan a prompt on data x model devices, without having them.
 
     Args:
-      config, itemsize, prompt, tokens_per_batch, in_flight, default_tokens: as for `plan_tree`.
+      config, itemsize, prompt, in_flight: as for `plan_tree`; `batches` too, its tokens_per_batch and default_tokens.
       data, model: sizes of the mesh, as for `andor.mesh.make_mesh`.
       available: bytes of one device.
 
@@ -224,17 +223,9 @@ def share(
             f"{available / 1e9:.1f} GB of memory are there. Divide them among more devices (model=...), or use a "
             "smaller dtype (bfloat16)."
         )
-    tree = plan_tree(
-        config,
-        itemsize,
-        prompt,
-        tokens_per_batch,
-        groups_players=groups,
-        shards=model,
-        in_flight=in_flight,
-        default_tokens=default_tokens,
-        available=(available - weights) * n_devices,
-    )
+    free = (available - weights) * n_devices
+    how = batches | {"groups_players": groups, "shards": model, "in_flight": in_flight}
+    tree = plan_tree(config, itemsize, prompt, available=free, **how)
     together = plan(config, itemsize, tree, model)
     sums = together.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
     return Share(

@@ -23,14 +23,7 @@ from jaxtyping import Array, Float
 from andor.core import lattice
 from andor.solvers.central_path import Iterate
 from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
-from andor.solvers.interior_point import (
-    Barrier,
-    InteriorPoint,
-    active_pairs,
-    effects_of,
-    solve_one,
-    tie_breaking,
-)
+from andor.solvers.interior_point import Barrier, InteriorPoint, active_pairs, answer_of, solve_one, tie_breaking
 
 
 def optimal_effects(
@@ -209,13 +202,11 @@ def _optimum(v, bound, solver: InteriorPoint) -> _Optimum:
     tolerance = solver.tolerance - solver.tie_break
     progress = solve_one(v / scale, bound / scale, weights, tolerance, solver.max_steps)
     known = jnp.where(largest <= bound, 0.0, jnp.where(progress.gap <= tolerance, 1.0, jnp.nan))
-    and_effects, or_effects, noise = effects_of(progress.best)
-    # What the effects miss is added to the AND effects.
-    missing = without_empty(lattice.moebius(v)) / scale - harsanyi_sum(and_effects, or_effects, noise)
+    and_effects, or_effects, dual_values = answer_of(progress.best, v / scale)
     return _Optimum(
-        and_effects=known * scale * (and_effects + missing),
+        and_effects=known * scale * and_effects,
         or_effects=known * scale * or_effects,
-        dual_values=known * correlations(progress.best.u)[2],
+        dual_values=known * dual_values,
         known=known,
         iterate=progress.best,
         unit_bound=bound / scale,

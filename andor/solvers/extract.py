@@ -246,18 +246,15 @@ def extract_joint(
 
     Args:
       v: log-odds of every masked prompt under every model, `[m, 2**n_players]`.
-      noise: as for `andor.extract`; one number, or one per model.
+      noise, noise_unit, weights: as for `andor.extract`; noise is one number, or one per model.
       solver: as for `andor.extract`; exact for `RowMax` is `andor.solvers.JointInteriorPoint()`.
       penalty: by default `RowMax()`, the paper's.
-      noise_unit: as for `andor.extract`.
-      weights: as for `andor.extract`.
 
     Returns:
       A `Solution` whose effects, noise and dual values are `[m, 2**n_players]`, with one certificate for all.
 
     Raises:
-      ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is, or a
-        solver that does not know the penalty; before any work.
+      ValueError: as `andor.extract`, before any work.
     """
     v, noise_bound, weights = checked("extract_joint", v, noise, noise_unit, weights)
     if v.ndim != 2:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from andor.core import lattice
 from andor.core.penalties import L1
@@ -39,19 +39,52 @@ from andor.solvers.placement import exact_bytes, exact_platform, on_exact_device
 
 
 @dataclasses.dataclass(frozen=True)
-class InteriorPoint:
-    """Exact AND-OR solver in float64, the default up to 13 players.
-
-    Memory is 24 * 4^n_players bytes, 1.6 GB at 13 players and 6.4 GB at 14, and the time of a step grows eightfold with
-    every player.
+class Exact:
+    """Settings of the exact solvers, which compute in float64.
 
     Attributes:
       tolerance: certified relative gap to reach. The solver goes on to the canonical end of the central path, which
         takes a few steps more.
-      max_steps: Newton steps at most; 10 to 20 are usual.
+      max_steps: Newton steps at most; 10 to 20 are usual, and 15 to 30 for several models.
       tie_break: makes the answer canonical. Effects of lower order are cheaper by up to this fraction, so that of
         several optima the one of lower order is returned ({i} + {j} rather than AND{ij} + OR{ij}). What ties in this
         too is averaged, because the method ends on the central path. Costs up to this much of the gap.
+    """
+
+    tolerance: float = 1e-6
+    max_steps: int = 60
+    tie_break: float = 2e-7
+
+    def __post_init__(self):
+        name = type(self).__name__
+        if not 0 <= self.tie_break < self.tolerance < 1:
+            raise ValueError(
+                f"{name}(tolerance=..., tie_break=...) must be 0 <= tie_break < tolerance < 1, as tie_break costs up "
+                f"to that much of the gap; got {self.tolerance} and {self.tie_break}."
+            )
+        if self.max_steps < 1:
+            raise ValueError(f"{name}(max_steps=...) must be at least 1; got {self.max_steps}.")
+
+    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
+        """Raise ValueError when a problem of so many players and models does not fit in the memory there is."""
+        del n_problems  # solved in groups that fit
+        needed = self.bytes_of_one(n_players, n_models)
+        way_out = (
+            "Use fewer players, or (in extract and extract_joint) FirstOrder(), whose memory grows with 2**n_players."
+        )
+        require_memory(caller, self, n_players, needed, exact_bytes(), way_out)
+
+    def advice(self, steps: Int[np.ndarray, "g"], gaps: Float[np.ndarray, "g"]) -> tuple[str, ...]:
+        """Why each path ended where it did, and what to do if that is too early."""
+        return tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class InteriorPoint(Exact):
+    """Exact AND-OR solver, the default up to 13 players. Settings as for `Exact`.
+
+    Memory is 24 * 4^n_players bytes, 1.6 GB at 13 players and 6.4 GB at 14, and the time of a step grows eightfold with
+    every player.
 
     The answer is the point of the central path at a distance that `tolerance` and `tie_break` set, so up to rounding it
     does not depend on a start, on the labels of the players or on the unit of v, and moves smoothly with v. Rounding
@@ -61,36 +94,20 @@ class InteriorPoint:
 
     penalties: ClassVar = (L1,)
 
-    tolerance: float = 1e-6
-    max_steps: int = 60
-    tie_break: float = 2e-7
-
-    def __post_init__(self):
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"InteriorPoint(tolerance=...) must be between 0 and 1; got {self.tolerance}.")
-        if self.max_steps < 1:
-            raise ValueError(f"InteriorPoint(max_steps=...) must be at least 1; got {self.max_steps}.")
-        if not 0 <= self.tie_break < self.tolerance:
-            raise ValueError(
-                f"InteriorPoint(tie_break=...) must be at least 0 and below tolerance={self.tolerance}, because it "
-                f"costs up to that much of the gap; got {self.tie_break}."
-            )
-
-    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
-        """Raise ValueError when a problem of so many players does not fit in the memory there is."""
-        del n_models, n_problems  # solved in groups that fit
-        require_memory(caller, self, n_players, _bytes_of_one(n_players), exact_bytes(), WAY_OUT)
+    def bytes_of_one(self, n_players: int, n_models: int = 1) -> int:
+        """Memory of one problem: the normal matrix, what is gathered into it, and its factor."""
+        del n_models  # solved one by one, as this penalty does not tie them together
+        return 3 * 8 * 4**n_players
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract` is the front door, with checks and certificate."""
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
-        # This penalty does not tie models together: each is a problem of its own.
         groups, models, size = problem.v.shape
         v, bounds = problem.v.reshape(-1, size), problem.noise_bound.ravel()
         # Unit scale per problem: start and barrier do not depend on the unit of v.
         scale = np.max(np.abs(v), axis=-1)
         scale = np.where(scale > 0, scale, 1.0)
-        at_once = problems_at_once(len(v), _bytes_of_one(problem.n_players))
+        at_once = problems_at_once(len(v), self.bytes_of_one(problem.n_players))
         settings = weights, self.tolerance - self.tie_break, self.max_steps
         with jax.enable_x64(True), on_exact_device():
             answers = in_groups(_answer, at_once, (v / scale[:, None], bounds / scale), settings)
@@ -101,16 +118,8 @@ class InteriorPoint:
             or_effects=(or_effects * scale[:, None]).reshape(problem.v.shape),
             dual_values=dual_values.reshape(problem.v.shape),
             steps=steps,
-            advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
+            advice=self.advice(steps, gaps),
         )
-
-
-WAY_OUT = "Use fewer players, or solver=FirstOrder() in extract and extract_joint: its memory grows with 2**n_players."
-
-
-def _bytes_of_one(n_players: int) -> int:
-    """Memory of one problem: the normal matrix, what is gathered into it, and its factor."""
-    return 3 * 8 * 4**n_players
 
 
 def problems_at_once(n_problems: int, bytes_of_one: int) -> int:
@@ -162,14 +171,21 @@ def effects_of(iterate: Iterate) -> tuple[Float[Array, "s"], Float[Array, "s"], 
     return and_plus - and_minus, or_plus - or_minus, (above - below) / 2
 
 
+def answer_of(iterate: Iterate, v: Float[Array, "s"]) -> tuple[Float[Array, "s"], Float[Array, "s"], Float[Array, "s"]]:
+    """(AND effects, OR effects, dual values) of a point; what its effects miss of v is added to the AND effects.
+
+    They are exactly v with the solver's own noise, which whoever makes the answer feasible can then find again.
+    """
+    and_effects, or_effects, noise = effects_of(iterate)
+    and_effects += without_empty(lattice.moebius(v)) - harsanyi_sum(and_effects, or_effects, noise)
+    return and_effects, or_effects, correlations(iterate.u)[2]
+
+
 @jax.jit
 def _answer(v, noise_bound, weights, tolerance, max_steps):
-    """(and_effects, or_effects, dual values, steps, gap) of one problem."""
+    """(AND effects, OR effects, dual values, steps, gap) of one problem."""
     progress = solve_one(v, noise_bound, weights, tolerance, max_steps)
-    and_effects, or_effects, noise = effects_of(progress.best)
-    # Exactly v with the solver's own noise, which whoever makes the answer feasible can then find again.
-    and_effects += without_empty(lattice.moebius(v)) - harsanyi_sum(and_effects, or_effects, noise)
-    return and_effects, or_effects, correlations(progress.best.u)[2], progress.step, progress.gap
+    return *answer_of(progress.best, v), progress.step, progress.gap
 
 
 @jax.jit

@@ -24,55 +24,35 @@ from jaxtyping import Array, Bool, Float
 from andor.core import lattice
 from andor.core.penalties import RowMax
 from andor.core.problem import Problem, RawSolution
-from andor.devices.memory import require_memory
-from andor.solvers.central_path import START, Iterate, advice, conjugate_gradients, follow, predictor_corrector
+from andor.solvers.central_path import START, Iterate, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
-from andor.solvers.interior_point import WAY_OUT, in_groups, problems_at_once, tie_breaking
-from andor.solvers.placement import exact_bytes, on_exact_device
+from andor.solvers.interior_point import Exact, in_groups, problems_at_once, tie_breaking
+from andor.solvers.placement import on_exact_device
 
 
 @dataclasses.dataclass(frozen=True)
-class JointInteriorPoint:
-    """Exact joint solver in float64: m models of n_players cost what one model of n_players + log2(m) does.
-
-    Attributes:
-      tolerance: certified relative gap to reach. The solver goes on to the canonical end of the central path, which
-        takes a few steps more.
-      max_steps: Newton steps at most; 15 to 30 are usual.
-      tie_break: as for `andor.solvers.InteriorPoint`.
-    """
+class JointInteriorPoint(Exact):
+    """Exact joint solver: m models of n_players cost what one of n_players + log2(m) does. Settings as for `Exact`."""
 
     penalties: ClassVar = (RowMax,)
 
-    tolerance: float = 1e-6
     max_steps: int = 80
-    tie_break: float = 2e-7
 
-    def __post_init__(self):
-        if not 0 <= self.tie_break < self.tolerance < 1:
-            raise ValueError(
-                "JointInteriorPoint(tolerance=..., tie_break=...) must be 0 <= tie_break < tolerance < 1; got "
-                f"{self.tolerance} and {self.tie_break}."
-            )
-        if self.max_steps < 1:
-            raise ValueError(f"JointInteriorPoint(max_steps=...) must be at least 1; got {self.max_steps}.")
-
-    def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
-        """Raise ValueError when a problem of so many players and models does not fit in the memory there is."""
-        del n_problems  # solved in groups that fit
-        require_memory(caller, self, n_players, _bytes_of_one(n_models * 2**n_players), exact_bytes(), WAY_OUT)
+    def bytes_of_one(self, n_players: int, n_models: int = 1) -> int:
+        """Memory of one problem: the normal matrix, its two summands, and its factor."""
+        return 4 * 8 * (n_models * 2**n_players) ** 2
 
     def solve(self, problem: Problem) -> RawSolution:
         """Solve a batch of problems. `andor.extract_joint` is the front door, with checks and certificate."""
-        groups, models, size = problem.v.shape
+        groups, models = problem.v.shape[:2]
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         scale = np.max(np.abs(problem.v), axis=(1, 2))
         prices = weights, problem.penalty.shared, problem.penalty.own
         settings = *prices, self.tolerance - self.tie_break, self.max_steps
         given = problem.v / scale[:, None, None], problem.noise_bound / scale[:, None]
         with jax.enable_x64(True), on_exact_device():
-            at_once = problems_at_once(groups, _bytes_of_one(models * size))
+            at_once = problems_at_once(groups, self.bytes_of_one(problem.n_players, models))
             effects, dual_values, steps, gaps = in_groups(_answer, at_once, given, settings)
         effects = effects * scale[:, None, None, None]
         return RawSolution(
@@ -80,13 +60,8 @@ class JointInteriorPoint:
             or_effects=effects[:, :, 1],
             dual_values=dual_values,
             steps=steps,
-            advice=tuple(advice(*ended, self.max_steps) for ended in zip(steps.tolist(), gaps.tolist(), strict=True)),
+            advice=self.advice(steps, gaps),
         )
-
-
-def _bytes_of_one(rows: int) -> int:
-    """Memory of one problem: the normal matrix, its two summands, and its factor."""
-    return 4 * 8 * rows**2
 
 
 # The entries of an `Iterate`, `[4, m, 2, s]`: plus, minus, room and noise. The axis of size 2 is (AND, OR) for the
