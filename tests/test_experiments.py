@@ -252,3 +252,15 @@ def test_fault_drill(capsys):
     rows = drill.main(drill.Config(smoke=True))
     assert len(rows) == 10 and all(row.injected > 0 and row.lost == row.wrong == 0 for row in rows), rows
     assert capsys.readouterr().out.count("struck at") == 2
+
+
+def test_run_benchmark(capsys):
+    benchmark = experiment("run_benchmark")
+    results = benchmark.main(benchmark.Config(smoke=True))
+    first, second = results["first start"], results["second start"]
+    assert results["memory"]["peak"] > 1e8 and results["second"]["code"] == 0
+    # Values and explanations of two prompts under two models; the marker, the recipe, the table and the summary.
+    assert first["writes"] == first["fsyncs of files"] == 12 and not first["reads of results"]
+    assert second["reads of results"] == 4 and "writes" not in second
+    assert second["calls between modules"] < first["calls between modules"]
+    assert "nothing to do" in capsys.readouterr().out
