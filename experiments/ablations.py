@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from andor.figures import style
 from andor.measures import metrics
+from andor.measures.bootstrap import Resampled, resampled
 from andor.measures.metrics import SALIENT, Pair
 from andor.measures.profile import Profile, profile, strength
 from andor.measures.reported import mean_of_defined
@@ -64,14 +65,12 @@ def measure(settings: Settings) -> dict:
         return _numbers(variant, run, base), run
 
     base, base_run = numbers(BASE, None)
-    rng = np.random.default_rng(settings.seed)
-    chosen = rng.integers(0, len(prompts), (RESAMPLES[settings.scale], len(prompts)))
-    of_base = _resampled(base, chosen)
+    of_base = _resampled(base, settings)
     table = [{"group": BASE.group, "name": BASE.name, **_summary(of_base, of_base, base)}]
     for variant in variants(settings):
         found, _ = numbers(variant, base_run)
         table.append(
-            {"group": variant.group, "name": variant.name, **_summary(_resampled(found, chosen), of_base, found)}
+            {"group": variant.group, "name": variant.name, **_summary(_resampled(found, settings), of_base, found)}
         )
         print(f"{variant.group}: {variant.name}", flush=True)
     return {"runs": [described(run) for run in runs], "prompts": len(prompts), "tau": SALIENT, "table": table}
@@ -113,14 +112,15 @@ def _pair(variant: Variant, run: Run, model: str, prompt_id: str) -> Pair:
     return np.where(kept[0], pair[0], 0.0), np.where(kept[1], pair[1], 0.0)
 
 
-def _resampled(numbers: Numbers, chosen: Int[np.ndarray, "resamples p"]) -> dict[str, Float[np.ndarray, "r"]]:
-    """Each measure over all prompts (entry 0), then over every resampling of them."""
-    choices = [np.arange(chosen.shape[1]), *chosen]
-    return {
-        "overlap": np.array([mean_of_defined(numbers.overlap[each]) for each in choices]),
-        "salient": np.array([mean_of_defined(numbers.salient[each]) for each in choices]),
-        "spindle": np.array([_spindle_share(numbers, each) for each in choices]),
+def _resampled(numbers: Numbers, settings: Settings) -> dict[str, Resampled]:
+    """Each measure over the prompts; of every variant on the same resamples."""
+    statistics = {
+        "overlap": lambda places: mean_of_defined(numbers.overlap[places]),
+        "salient": lambda places: mean_of_defined(numbers.salient[places]),
+        "spindle": lambda places: _spindle_share(numbers, places),
     }
+    count, repeats = len(numbers.overlap), RESAMPLES[settings.scale]
+    return {name: resampled(count, each, settings.seed, repeats) for name, each in statistics.items()}
 
 
 def _spindle_share(numbers: Numbers, chosen: Int[np.ndarray, "p"]) -> float:
@@ -132,16 +132,11 @@ def _summary(variant: dict, base: dict, numbers: Numbers) -> dict:
     """(estimate, low, high) of every measure and of its difference from the base."""
     summary = {}
     for name in MEASURES:
-        summary[name] = _interval(variant[name])
-        summary[f"{name}_difference"] = _interval(variant[name] - base[name])
+        summary[name] = variant[name].interval()
+        summary[f"{name}_difference"] = (variant[name] - base[name]).interval()
     for name in ("kept", "ips"):
         summary[name] = mean_of_defined(getattr(numbers, name))
     return summary
-
-
-def _interval(resampled: Float[np.ndarray, "r"]) -> tuple[float, float, float]:
-    low, high = np.nanquantile(resampled[1:], [0.025, 0.975])
-    return float(resampled[0]), float(low), float(high)
 
 
 def draw(result: dict) -> Figure:

@@ -12,40 +12,19 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws
 from andor.measures.profile import Profile
 from experiments.cause_settings import NUMBERS
 from experiments.sentiment import METHODS, Orders, Snapshot
 
-_REPEATS = 2000
-"""Resamples of means; a score takes 15 ms, so their number is given."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sampled:
-    """A number of one model, or of a change: over all seeds and prompts, by seed, and on resamples; nan: undefined."""
+class Sampled(Resampled):
+    """A number of one model, or of a change: over all seeds and prompts, on resamples of both, and by seed."""
 
-    value: float
     by_seed: Float[np.ndarray, "seeds"]
-    resampled: Float[np.ndarray, "repeats"]
-
-    def __sub__(self, other: "Sampled") -> "Sampled":
-        """The change from `other`, seed by seed and draw by draw."""
-        return Sampled(self.value - other.value, self.by_seed - other.by_seed, self.resampled - other.resampled)
-
-    def interval(self) -> tuple[float, float, float]:
-        """Estimate and 95% percentile interval."""
-        defined = self.resampled[~np.isnan(self.resampled)]
-        low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
-        return self.value, float(low), float(high)
-
-
-def draws(n_seeds: int, n_prompts: int, repeats: int) -> Int[np.ndarray, "repeats pairs"]:
-    """Resamples as places seed * n_prompts + prompt: of each, n_seeds seeds with the same n_prompts prompts."""
-    rng = np.random.default_rng(0)
-    seeds, prompts = rng.integers(0, n_seeds, (repeats, n_seeds)), rng.integers(0, n_prompts, (repeats, n_prompts))
-    return (seeds[:, :, None] * n_prompts + prompts[:, None, :]).reshape(repeats, -1)
 
 
 def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
@@ -53,7 +32,7 @@ def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
 
     Args:
       found: order strengths on the same prompts, one entry per seed.
-      resamples: behind the interval of the score.
+      resamples: behind the interval of the score, which takes 15 ms each.
     """
     n_seeds, n_prompts = len(found), len(found[0].total)
     strengths = np.concatenate([each.profile.strengths for each in found])
@@ -62,13 +41,15 @@ def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
     )
     statistics = {
         "score": (every.scores, resamples),
-        "mean_order": (lambda places: _mean(every.mean_order[places]), _REPEATS),
-        "cancellation": (lambda places: _mean(every.cancellation[places]), _REPEATS),
+        "mean_order": (lambda places: _mean(every.mean_order[places]), REPEATS),
+        "cancellation": (lambda places: _mean(every.cancellation[places]), REPEATS),
     }
     seeds = np.arange(n_seeds * n_prompts).reshape(n_seeds, n_prompts)
     return {
         number: Sampled(
-            float(statistic(seeds.reshape(1, -1))[0]), statistic(seeds), statistic(draws(n_seeds, n_prompts, repeats))
+            value=float(statistic(seeds.reshape(1, -1))[0]),
+            resampled=statistic(crossed_draws(n_seeds, n_prompts, repeats)),
+            by_seed=statistic(seeds),
         )
         for number, (statistic, repeats) in ((name, statistics[name]) for name in NUMBERS)
     }

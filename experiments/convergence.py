@@ -24,6 +24,7 @@ from andor.core import lattice
 from andor.core.effects import effect_name
 from andor.figures.convergence import compared
 from andor.measures import metrics
+from andor.measures.bootstrap import interval
 from andor.measures.metrics import Pair
 from andor.measures.profile import profile
 from andor.measures.reported import closest_to_median, mean_of_defined
@@ -33,7 +34,7 @@ from experiments.convergence_figure import draw as draw
 from experiments.corpus import TEMPLATE
 from experiments.methods import LABELS, effects, unbatched
 from experiments.sharing import TRANSFER_K
-from experiments.study import Row, Settings, comparison, described, interval, prompts_of, with_interval
+from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 from experiments.zoo_effects import zoo_config
 
 JOINT, SEEDS = "two models, extracted jointly", "two training seeds, one recipe"

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from andor.measures import metrics
+from andor.measures.bootstrap import Resampled, clustered_draw
 from andor.measures.profile import Profile, profile, strength
 from experiments.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
 from experiments.generalisation_figure import draw as draw
@@ -180,16 +181,13 @@ def _interval(
     """
     estimates = np.array([statistic(*rows, truth) for rows in zip(*(each.estimates for each in scores), strict=True)])
     estimate = np.nan if np.isnan(estimates).all() else float(np.nanmean(estimates))
-    clusters = [np.flatnonzero(np.array(kinds) == kind) for kind in sorted(set(kinds))]
     rng = np.random.default_rng(settings.seed)
     replicates = []
     for _ in range(SMOKE_REPLICATES if settings.smoke else REPLICATES):
-        models = np.concatenate([clusters[i] for i in rng.integers(0, len(clusters), len(clusters))])
+        models = clustered_draw(kinds, rng)
         draw = rng.integers(0, len(scores[0].resampled))
         replicates.append(statistic(*(each.resampled[draw][models] for each in scores), truth[models]))
-    if np.isnan(replicates).all():
-        return estimate, np.nan, np.nan
-    return estimate, *np.nanquantile(replicates, [0.025, 0.975])
+    return Resampled(estimate, np.array(replicates)).interval()
 
 
 def _within(every: dict[str, np.ndarray], gap: np.ndarray, architectures: list[str]) -> dict:

@@ -39,6 +39,7 @@ from jaxtyping import Float, Int
 import andor
 from andor.core import lattice
 from andor.measures import metrics
+from andor.measures.bootstrap import interval
 from andor.measures.reported import mean_of_defined
 from andor.solvers import InteriorPoint
 from experiments.ground_truth_figure import SOLVERS, cell_of
@@ -46,7 +47,7 @@ from experiments.ground_truth_figure import draw as draw
 from experiments.logical_language import Language, Recipe, random_rules, train
 from experiments.methods import published_solvers
 from experiments.rule_recovery import NUMBERS, optima, recovered, score
-from experiments.study import Row, Settings, interval, with_interval
+from experiments.study import Row, Settings, with_interval
 
 AND_ORDERS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4)
 OR_ORDERS = (2, 2, 3, 3, 4, 4)

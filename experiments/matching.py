@@ -16,9 +16,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor.figures import style
 from andor.measures import metrics
+from andor.measures.bootstrap import interval
 from andor.measures.reported import SHARES, TOP_K, closest_to_median, top_counts
 from experiments.methods import LABELS, effects, look
-from experiments.study import Row, Settings, described, interval, with_interval
+from experiments.study import Row, Settings, described, with_interval
 
 SHOWN = 2
 """Models in the figure; all are in the result."""

@@ -21,11 +21,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from andor.figures import style
 from andor.measures import metrics
+from andor.measures.bootstrap import interval, resampled
 from andor.measures.metrics import Pair
 from andor.measures.profile import Profile, profile, prompts_with_effects, strength
 from experiments.methods import LABELS, by_method, effects, look, published_solvers
 from experiments.planted import planted
-from experiments.study import SMOKE_PLAYERS, Row, Settings, described, interval, prompts_of, with_interval
+from experiments.study import SMOKE_PLAYERS, Row, Settings, described, prompts_of, with_interval
 
 FAMILIES = {"decaying": 0.0, "flat": 1.0}
 """Planted games -> share of the spindle in their strength."""
@@ -80,10 +81,9 @@ def _intervals(found: Profile, seed: int) -> list:
 
 def _numbers(found: Profile, seed: int, resamples: int) -> dict:
     """Mean over prompts with intervals: strength per order and sign, in units; total; shares; cancellation."""
-    places = np.arange(len(found.players))
 
     def of(statistic: Callable[[Profile], float], **options) -> tuple[float, float, float]:
-        return interval(places, lambda chosen: statistic(found.of(chosen.astype(int))), seed=seed, **options)
+        return resampled(len(found.players), lambda places: statistic(found.of(places)), seed, **options).interval()
 
     return {
         "strength": _intervals(found, seed),

@@ -4,9 +4,7 @@ gap between held-out and training loss opens."""
 import numpy as np
 from jaxtyping import Float
 
-from experiments.study import interval
-
-_REPEATS = 2000
+from andor.measures.bootstrap import Resampled, draws, interval
 
 
 def phase_change(
@@ -39,13 +37,9 @@ def phase_change(
     every = np.arange(len(strength))
     at_least = moment[every, chosen[halves]], strength[every, chosen[halves]]
     fall, rise = (
-        interval(
-            np.column_stack([moment[:, end], strength[:, end], *at_least]), _difference, repeats=_REPEATS, seed=seed
-        )
-        for end in (0, -1)
+        interval(np.column_stack([moment[:, end], strength[:, end], *at_least]), _difference, seed) for end in (0, -1)
     )
-    drawn = np.random.default_rng(seed).integers(0, len(strength), (_REPEATS, len(strength)))
-    resampled = np.array([_curve(moment[each], strength[each]).argmin() for each in drawn])
+    resampled = [_curve(moment[each], strength[each]).argmin() for each in draws(len(strength), seed=seed)]
     low, high = (int(np.quantile(resampled, q, method="nearest")) for q in (0.025, 0.975))
     found = fall[1] > 0 and rise[1] > 0
     return {
@@ -72,9 +66,8 @@ def _difference(rows: Float[np.ndarray, "prompts 4"]) -> float:
 def gap_interval(held_out: Float[np.ndarray, "a"], train: Float[np.ndarray, "b"]) -> tuple[float, float, float]:
     """Mean of the first less mean of the second, with a 95% interval; both are resampled."""
     rng = np.random.default_rng(0)
-    means = [each[rng.integers(0, len(each), (_REPEATS, len(each)))].mean(axis=1) for each in (held_out, train)]
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    return float(held_out.mean() - train.mean()), float(low), float(high)
+    means = [Resampled(each.mean(), each[draws(len(each), seed=rng)].mean(axis=1)) for each in (held_out, train)]
+    return (means[0] - means[1]).interval()
 
 
 def gap_opening(gaps: Float[np.ndarray, "steps 3"]) -> int | None:

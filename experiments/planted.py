@@ -9,8 +9,9 @@ import numpy as np
 
 from andor.core import lattice
 from andor.measures import metrics, profile
+from andor.measures.bootstrap import interval
 from experiments.methods import FEW_STEPS, by_method, published_solvers
-from experiments.study import Settings, interval
+from experiments.study import Settings
 
 PROMPT_COUNTS = (1, 3, 10, 30)
 NOISES = (0.002, 0.01)

@@ -19,12 +19,13 @@ from transformers import PreTrainedTokenizerFast
 import andor
 from andor.core import lattice
 from andor.measures import metrics
+from andor.measures.bootstrap import interval, resampled
 from andor.measures.profile import Profile, profile, strength
 from andor.models import EMBEDDED, LanguageModel
 from andor.solvers import Published
 from experiments import corpus, methods, training
 from experiments.corpus import LABELS, TEMPLATE, Document, Phrase
-from experiments.study import Settings, interval
+from experiments.study import Settings
 
 METHODS = tuple(methods.LABELS)
 
@@ -272,11 +273,9 @@ def pooled(orders: Orders, repeats: int) -> dict:
                 ("cancellation", orders.cancellation),
             )
         },
-        "spindle_share": interval(
-            np.arange(len(usable)),
-            lambda places: in_nats.of(places.astype(int)).split.spindle_share,
-            repeats=repeats,
-        ),
+        "spindle_share": resampled(
+            len(usable), lambda places: in_nats.of(places).split.spindle_share, repeats=repeats
+        ).interval(),
         "positive": share[0],
         "negative": share[1],
     }

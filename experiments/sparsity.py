@@ -18,9 +18,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor.figures import style
 from andor.measures import metrics
+from andor.measures.bootstrap import interval
 from andor.measures.metrics import SALIENT
 from experiments.methods import LABELS, effects, look
-from experiments.study import Row, Settings, described, interval, with_interval
+from experiments.study import Row, Settings, described, with_interval
 
 EXPLAINED = 0.95
 """R² on all masks that counts as giving v."""

@@ -28,13 +28,14 @@ import numpy as np
 
 from andor.core import lattice
 from andor.measures import metrics
+from andor.measures.bootstrap import draws, interval, resampled
 from andor.measures.profile import Profile, strength
 from experiments import methods
 from experiments.methods import LABELS
 from experiments.planted import NOISES, validate
 from experiments.spindle_figure import NAMES, SETS
 from experiments.spindle_figure import draw as draw
-from experiments.study import Row, Settings, described, interval, with_interval
+from experiments.study import Row, Settings, described, with_interval
 from experiments.zoo_effects import ModelEffects, ZooRun, zoo_described, zoo_runs
 
 OWN_PART = 0
@@ -196,8 +197,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, seed: int) -> tuple[float, float
 
 def _band(samples: np.ndarray, quantile: float, seed: int) -> np.ndarray:
     """A bound of the interval of the mean over prompts, of every entry."""
-    chosen = np.random.default_rng(seed).integers(0, len(samples), (1000, len(samples)))
-    return np.quantile([samples[each].mean(axis=0) for each in chosen], quantile, axis=0)
+    return np.quantile([samples[each].mean(axis=0) for each in draws(len(samples), 1000, seed)], quantile, axis=0)
 
 
 def _shape(found: Profile, settings: Settings) -> dict:
@@ -208,10 +208,10 @@ def _shape(found: Profile, settings: Settings) -> dict:
 
     def over_prompts(statistic, **options):
         def of_places(places):
-            some = found.of(places.astype(int))
+            some = found.of(places)
             return statistic(some) if some.strengths.any() else np.nan
 
-        return interval(np.arange(len(found.players)), of_places, seed=settings.seed, **options)
+        return resampled(len(found.players), of_places, settings.seed, **options).interval()
 
     return {
         "spindle_share": over_prompts(

@@ -1,4 +1,4 @@
-"""What the studies have in common: settings, runs that are made once, intervals over prompts, results on disk.
+"""What the studies have in common: settings, runs that are made once, results on disk.
 
 A study is a module of this package with these functions:
 
@@ -18,7 +18,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -158,39 +158,6 @@ def described(run: Run) -> dict:
         "noise": run.recipe.noise,
         "solver": run.recipe.solvers,
     }
-
-
-def interval(
-    samples,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-    level: float = 0.95,
-    seed: int = 0,
-    repeats: int = 2000,
-) -> tuple[float, float, float]:
-    """Estimate and percentile bootstrap interval over prompts.
-
-    Args:
-      samples: one entry, or row, per prompt. Entries that are nan (undefined for that prompt) are left out; rows are
-        kept as they are.
-      statistic: of the samples; called as statistic(samples) with as many samples as there are.
-      level: share of the bootstrap distribution inside the interval.
-      seed: of the resampling.
-      repeats: resamples.
-
-    Returns:
-      (estimate, low, high); all nan without samples. With one sample low = high = estimate.
-    """
-    samples = np.asarray(samples, dtype=np.float64)
-    if samples.ndim == 1:
-        samples = samples[~np.isnan(samples)]
-    if not len(samples):
-        return (math.nan,) * 3
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(0, len(samples), (repeats, len(samples)))
-    resampled = np.array([statistic(samples[each]) for each in chosen])
-    defined = resampled[~np.isnan(resampled)]
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (math.nan, math.nan)
-    return float(statistic(samples)), float(low), float(high)
 
 
 def with_interval(numbers: Sequence[float], form: str = ".2f") -> str:

@@ -209,21 +209,6 @@ def test_a_comparison_is_made_once(tmp_path):
     assert other.path != run.path and other.counts == {"evaluated": 0, "reused": 2, "solved": 2, "kept": 0}
 
 
-def test_interval_covers_the_mean():
-    study = experiment("study")
-    rng = np.random.default_rng(0)
-    inside = 0
-    for seed in range(200):
-        estimate, low, high = study.interval(rng.normal(1.0, 1.0, 40), seed=seed, repeats=300)
-        assert low <= estimate <= high
-        inside += low <= 1.0 <= high
-    assert 0.88 <= inside / 200 <= 0.98
-    assert study.interval([1.0, np.nan, 3.0])[0] == 2.0
-    assert np.isnan(study.interval([np.nan])).all()
-    rows = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert study.interval(rows, lambda x: x[:, 0].sum() / x[:, 1].sum())[0] == pytest.approx(4 / 6)
-
-
 def test_results_come_back_as_saved(tmp_path):
     study = experiment("study")
     result = {"numbers": np.array([1.0, np.nan]), "nested": {"a": [{"b": 1 / 3}]}, "text": "∅", "empty": {}}

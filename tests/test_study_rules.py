@@ -231,14 +231,6 @@ def test_seeds_that_disagree_make_a_change_uncertain():
     assert cause_numbers.sign(saved, "score") == "0"
 
 
-def test_resamples_draw_seeds_and_the_same_prompts_of_each():
-    places = cause_numbers.draws(3, 4, 50).reshape(50, 3, 4)
-    assert (places % 4 == places[:, :1] % 4).all()
-    assert (places // 4 == places[:, :, :1] // 4).all()
-    assert set((places // 4)[:, :, 0].ravel()) == {0, 1, 2}
-    assert not any((cause_numbers.draws(1, 4, 5) // 4).ravel())
-
-
 def test_prompts_without_effects_have_no_weight():
     found = planted_orders(np.array([0.9, 0.5, np.nan]), prompts=3)
     numbers = cause_numbers.sampled([found], 2)
