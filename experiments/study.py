@@ -139,6 +139,9 @@ def comparison(
       settings: `models`, `dtype`, `mesh` and `work`; prompts by `prompts_of`.
       models, prompts: instead of those of the settings.
       options: as for `andor.compare`: noise, baseline, solver, dtype, own_targets.
+
+    Raises:
+      ValueError: as `andor.compare`; also where another process is at work on another run of the same root.
     """
     models = settings.models if models is None else tuple(models)
     prompts = prompts_of(settings) if prompts is None else list(prompts)
