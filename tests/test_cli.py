@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -15,10 +14,10 @@ import warnings
 import numpy as np
 import pytest
 
+import andor
 from andor.core.certificate import reconstruct
 from andor.prompts import DEFAULT_PROMPTS, read_prompts
-from andor.runs import compare as comparison
-from andor.runs import files, session, store
+from andor.runs import files, work
 from andor.show.cli import main
 
 TEXT = "the film is not good , but it is never [dull] ."
@@ -36,26 +35,32 @@ def prompts(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No figures, which take seconds."""
+    monkeypatch.setattr("andor.show.draw.draw", lambda run, top: [])
+
+
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory):
     """`andor compare` as it is, once: both embedded models, all 20 prompts. The run, and what was printed."""
     out, printed = tmp_path_factory.mktemp("default") / "run", io.StringIO()
     with contextlib.redirect_stdout(printed):  # which cannot be reconfigured, as in a notebook
         assert main(["compare", "--out", str(out)]) == 0
-    return store.read_run(out), printed.getvalue()
+    return andor.read(out), printed.getvalue()
 
 
 def test_the_default_run_is_certified(default_run):
     run, _ = default_run
     assert run.models == ("tiny-llama", "tiny-qwen2")
-    assert run.prompts == tuple(dataclasses.replace(p, target=None) for p in read_prompts(DEFAULT_PROMPTS))
+    assert run.prompts == tuple(read_prompts(DEFAULT_PROMPTS))
     assert len(run.prompts) == 20
     assert run.summary["worst"]["gap"]["value"] < 1e-2
     assert run.summary["worst"]["identity_error"]["value"] < 1e-6
     assert run.summary["worst"]["not_converged"] == 0
     for name in run.models:
         for prompt in run.prompts:
-            values, solution = run.values[name][prompt.id], run.effects[name][prompt.id]
+            values, solution = run[name, prompt.id].values, run[name, prompt.id].solution
             assert solution.status == "converged" and np.ptp(values.v) > 0.1
             rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
             assert np.abs(values.v - rebuilt).max() < 1e-6 * np.ptp(values.v)
@@ -77,17 +82,43 @@ def test_the_default_run_prints_its_tables(default_run):
     assert max(map(len, printed.splitlines()[:-3])) <= 100, "reads well when piped"
 
 
-def test_compare_takes_directories_a_prompt_file_and_a_limit(models, prompts, tmp_path, capsys):
+def test_compare_takes_directories_a_prompt_file_and_a_limit(models, prompts, tmp_path, capsys, undrawn):
     out = tmp_path / "run"
     assert main(["compare", "--models", *models, "--prompts", prompts, "--limit", "2", "--out", str(out)]) == 0
     printed, progress = capsys.readouterr()
-    run = store.read_run(out)
+    run = andor.read(out)
     assert [prompt.id for prompt in run.prompts] == ["one", "prompt-0002"]
+    assert "Values: evaluated 4, reused 0 of 4. Effects: solved 4." in printed
     assert "' good'" in printed and "given" in printed, "the table says which target is explained"
     assert "llama-gqa" in printed and "qwen2-gqa" in printed
-    assert "Traceback" not in progress and "evaluate llama-gqa" in progress
-    (process,) = (out / "processes").iterdir()
-    assert json.loads(process.read_text())["command"].startswith("andor compare --models")
+    assert "Traceback" not in progress
+    for name in ("llama-gqa", "qwen2-gqa"):
+        assert all(f"{stage} {name}" in progress for stage in ("load", "evaluate", "extract"))
+    assert run.recipe.made["command"].startswith("andor compare --models")
+
+
+def test_the_same_command_computes_nothing_and_draws_nothing(models, prompts, tmp_path, capsys):
+    command = ["compare", "--models", models[0], "--prompts", prompts, "--limit", "1", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    tables = capsys.readouterr().out.split("\n", 1)[1].rsplit("\n", 2)[0]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Values: evaluated 0, reused 1 of 1. Effects: solved 0." in printed
+    assert tables.split("Effects: solved")[1].split("\n", 1)[1] in printed
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert main([*command, "--tau", "0.5"]) == 0
+    changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {"summary.json", "prompts.csv", "matching.png", "captions.md"} <= changed
+    assert not any(name.endswith(".npz") for name in changed)
+
+
+def test_values_of_another_root_are_asked_for(models, prompts, tmp_path, capsys, undrawn):
+    command = ["compare", "--models", models[0], "--prompts", prompts, "--limit", "1", "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    assert main([*command, str(tmp_path / "two"), "--reuse", str(tmp_path / "one")]) == 0
+    assert "Values: evaluated 0, reused 1 of 1. Effects: solved 1." in capsys.readouterr().out
+    assert andor.read(tmp_path / "two").recipe.made["reuse"] == str(tmp_path / "one")
 
 
 def test_default_run_directories_of_one_second_differ(models, tmp_path, monkeypatch, capsys):
@@ -101,7 +132,7 @@ def test_default_run_directories_of_one_second_differ(models, tmp_path, monkeypa
     monkeypatch.setattr("andor.runs.compare.compare", note)
     for _ in range(2):
         assert main(["compare", "--models", models[0]]) == 2
-    assert len(set(seen)) == 2 and all(out.parent.name == "runs" for out in seen)
+    assert len(set(seen)) == 2 and all(pathlib.Path(out).parent.name == "runs" for out in seen)
 
 
 def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys):
@@ -110,17 +141,19 @@ def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys)
     command = ["extract", models[0], "--prompt", TEXT, "--players", *players, "--target", "good", "--top", "5"]
     assert main([*command, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    solution = store.read_run(out).effects[models[0]]["prompt"]
-    strongest = max(solution.and_effects[1:].min(), solution.and_effects[1:].max(), key=abs)
-    strongest = max(strongest, solution.or_effects.min(), solution.or_effects.max(), key=abs)
+    explanation = andor.read(out)[models[0], "prompt"]
+    (strongest,) = explanation.top(1)
+    sizes = [np.abs(effects[1:]).max() for effects in explanation.effects]
+    assert abs(strongest.effect) == max(sizes)
     first = next(line for line in printed.splitlines() if line.lstrip().startswith("1 "))
-    assert f"{strongest:+.3f}" in first and ("AND" in first or "OR" in first)
+    assert f"{strongest.effect:+.3f}" in first and strongest.kind in first and strongest.name in first
     assert printed.index("Players") < printed.index("Strongest"), "what is masked is shown first"
     assert "[dull]" in printed and "<mask>" in printed
-    assert (out / "figures" / "effects.png").exists()
+    assert (out / "noise-0.02" / "figures" / "effects.png").exists()
+    assert "Target ' good' (given)" in printed and "every solution is within that of the least strength" in printed
 
 
-def test_a_chat_needs_a_template(models, tmp_path, capsys):
+def test_a_chat_needs_a_template(models, tmp_path, capsys, undrawn):
     command = ["extract", models[0], "--prompt", "a good film", "--chat", "--out", str(tmp_path / "run")]
     assert main(command) == 2
     assert "needs a chat template" in capsys.readouterr().err
@@ -130,18 +163,21 @@ def test_a_chat_needs_a_template(models, tmp_path, capsys):
     command[1] = str(folder)
     assert main([*command, "--target", "Yes", "--baseline", "zero"]) == 0
     assert "zero embedding" in capsys.readouterr().out
-    (record,) = store.read_run(tmp_path / "run").settings["prompts"]
-    assert record["chat"] is True and record["target"] == "Yes"
+    (prompt,) = andor.read(tmp_path / "run").prompts
+    assert prompt.chat is True and prompt.target == "Yes"
 
 
 def test_figures_draws_again(models, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
-    for path in (out / "figures").iterdir():
-        path.unlink()
-    assert main(["figures", str(out)]) == 0
-    assert str(out / "figures") in capsys.readouterr().out
-    assert any(path.suffix == ".png" for path in (out / "figures").iterdir())
+    folder = out / "noise-0.02" / "figures"
+    drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"effects.png", "matching.pdf", "captions.md"} <= set(drawn)
+    for place in (out, out / "noise-0.02"):
+        shutil.rmtree(folder)
+        assert main(["figures", str(place)]) == 0
+        assert str(folder) in capsys.readouterr().out
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn, "the same run, the same files"
 
 
 @pytest.mark.parametrize(
@@ -186,8 +222,8 @@ def test_figures_draws_again(models, tmp_path, capsys):
             "must name at most 20 players",
         ),
         (["extract", "LLAMA", "--prompt", TEXT, "--top", "0"], "--top must be at least 1"),
-        (["figures", "nowhere"], "no run directory 'nowhere'"),
-        (["figures", "MODELS"], "settings.json is missing"),
+        (["figures", "nowhere"], "no run 'nowhere'"),
+        (["figures", "MODELS"], "recipe.json is missing"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -266,98 +302,123 @@ def test_a_device_without_memory_gets_one_line(monkeypatch, capsys):
     assert errors.startswith("andor: error: the device has no memory left. Use") and errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_after_the_prompt_and_says_how_to_go_on(models, tmp_path, monkeypatch, capsys, number):
-    monkeypatch.chdir(tmp_path)
-    evaluate_all, seen = session.evaluate_all, []
-
-    def interrupted(*arguments, **options):
-        for values in evaluate_all(*arguments, **options):
-            if not seen:
-                signal.raise_signal(number)
-            seen.append(values)
-            yield values
-
-    monkeypatch.setattr(session, "evaluate_all", interrupted)
-    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "film"]
-    before = signal.getsignal(number)
-    assert main(command) == 128 + number
-    assert signal.getsignal(number) is before
-    errors = capsys.readouterr().err
-    assert "andor: stopping after this prompt; again to end at once." in errors
-    assert "1 of 1 evaluated and 0 solved" in errors
-    (out,) = (tmp_path / "runs").iterdir()
-    assert f"--out runs/{out.name} goes on" in errors
-    assert main([*command, "--out", f"runs/{out.name}"]) == 0
-    assert len(seen) == 1 and store.read_run(out).summary["worst"]["not_converged"] == 0
-
-
-def test_a_signal_after_the_last_prompt_is_no_success(models, tmp_path, monkeypatch, capsys):
-    summarise = comparison.summarise
-
-    def interrupted(run):
-        signal.raise_signal(signal.SIGINT)
-        return summarise(run)
-
-    monkeypatch.setattr(comparison, "summarise", interrupted)
-    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good"]
-    assert main([*command, "--out", str(tmp_path / "run")]) == 128 + signal.SIGINT
-    assert "all solved and no figures drawn. What is finished is in" in capsys.readouterr().err
-    assert store.read_run(tmp_path / "run").prompts and not (tmp_path / "run" / "figures").exists()
-
-
 def program(code, *arguments, **options):
-    """A process of its own, because the code ends it."""
-    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
-
-
-@pytest.mark.parametrize(("number", "word"), [("SIGINT", "interrupted"), ("SIGTERM", "terminated")])
-def test_a_second_signal_ends_at_once_and_says_what_is_finished(models, tmp_path, number, word):
-    code = """
+    """A process of its own, because the code ends it. It begins as the program does; `interrupt` sends it a signal."""
+    prelude = """
         import os, signal, sys, time
-        from andor.runs import session
+        from andor.show.interrupts import end_at_once
+
+        if "ignored" in sys.argv:
+            sys.argv.remove("ignored")
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_at_once()
         from andor.show.cli import main
+
+        def interrupt(number=signal.SIGINT):
+            os.kill(os.getpid(), number)
+            time.sleep(200)  # as a compilation might take
+    """
+    command = [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, **options)
+
+
+ONE = ("--prompt", "a good film", "--players", "good", "film")
+
+
+def test_a_signal_ends_at_once_and_says_what_is_finished(models, tmp_path, capsys, undrawn):
+    """While prompts are evaluated; the same command goes on, and another may be given."""
+    (tmp_path / "prompts.jsonl").write_text(
+        "".join(json.dumps({"text": text, "players": ["film"]}) + "\n" for text in ("a good film", "the film"))
+    )
+    code = """
+        from andor.runs import work
+
+        outcomes = work.outcomes
 
         def endless(*arguments, **options):
-            for _ in range(2):
-                os.kill(os.getpid(), getattr(signal, sys.argv[1]))
-            time.sleep(200)
-            yield
+            yield next(outcomes(*arguments, **options))
+            interrupt()
 
-        session.evaluate_all = endless
-        sys.exit(main(sys.argv[2:]))
+        work.outcomes = endless
+        sys.exit(main())
     """
-    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "--out", "run"]
-    done = program(code, number, *command, cwd=tmp_path)
-    *_, first, second = done.stderr.splitlines()
-    assert done.returncode == 128 + getattr(signal, number), done.stderr
-    assert first == "andor: stopping after this prompt; again to end at once."
-    assert second == f"andor: {word}. What is finished is in run: the same command goes on."
+    command = ["compare", "--models", models[0], "--prompts", str(tmp_path / "prompts.jsonl"), "--out", "run"]
+    done = program(code, *command, cwd=tmp_path)
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last == "andor: interrupted. What is finished is in run: the same command goes on."
+    assert "Traceback" not in done.stderr
+    assert len(list(tmp_path.glob("run/values/*/*.npz"))) == 1 and not (tmp_path / "run" / "unfinished.json").exists()
+    for noise, counts in (("0.1", "evaluated 1, reused 1 of 2"), ("0.02", "evaluated 0, reused 2 of 2")):
+        assert main([*command[:-1], str(tmp_path / "run"), "--noise", noise]) == 0
+        assert f"Values: {counts}. Effects: solved 2." in capsys.readouterr().out
 
 
-def test_a_signal_before_anything_is_begun_ends_at_once(models, tmp_path):
+def test_without_out_a_signal_says_where_to_go_on(models, tmp_path):
     code = """
-        import signal, sys, time
-        import andor.models
-        from andor.show.cli import main
+        from andor.runs import work
 
-        def download(name, **options):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(200)
-
-        andor.models.find = download
-        sys.exit(main(sys.argv[1:]))
+        work.extract = lambda *_, **__: interrupt(signal.SIGTERM)
+        sys.exit(main())
     """
-    done = program(code, "compare", "--models", models[0], "--limit", "1", cwd=tmp_path)
+    done = program(code, "compare", "--models", models[0], *ONE, cwd=tmp_path)
+    (out,) = (tmp_path / "runs").iterdir()
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 128 + signal.SIGTERM
+    assert last == (
+        f"andor: terminated. What is finished is in runs/{out.name}: the same command with --out runs/{out.name} "
+        "goes on."
+    )
+
+
+def test_a_signal_while_figures_are_drawn_says_that_all_is_computed(models, tmp_path):
+    code = """
+        import andor.show.draw
+
+        andor.show.draw.draw = lambda *_, **__: interrupt(signal.SIGTERM)
+        sys.exit(main())
+    """
+    done = program(code, "extract", models[0], *ONE, "--out", "run", cwd=tmp_path)
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 128 + signal.SIGTERM
+    assert last == "andor: terminated. All is computed, and no figures are drawn. Run: run/noise-0.02"
+    assert andor.read(tmp_path / "run").prompts and "Strongest effects" in done.stdout
+
+
+def test_a_signal_before_anything_is_begun_leaves_nothing(models, tmp_path):
+    code = """
+        import andor.models
+
+        andor.models.find = lambda name, **options: interrupt()  # as a download might take
+        sys.exit(main())
+    """
+    done = program(code, "compare", "--models", models[0], "--limit", "2", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "andor: interrupted.\n")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["tyro", "andor.show.cli", "jax", "numpy.linalg", "andor.prompts"])
-def test_an_interrupt_while_importing_is_one_line(module):
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    """As Ctrl-C is for what a shell script runs in the background; SIGTERM still ends it."""
     code = """
-        import signal, sys
+        import andor.prompts
+
+        def still_here(*_, **__):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+            print("still here", flush=True)
+            interrupt(signal.SIGTERM)
+
+        andor.prompts.read_prompts = still_here
+        sys.exit(main())
+    """
+    done = program(code, "ignored", "compare", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "still here\n", "andor: terminated.\n")
+
+
+@pytest.mark.parametrize("module", ["tyro", "andor.show.cli", "jax", "numpy.linalg", "andor.prompts"])
+def test_a_signal_while_importing_is_one_line(module):
+    code = """
+        import os, signal, sys, time
         from andor.__main__ import main
 
         module, sys.argv = sys.argv[1], ["andor", "plan", "tiny-llama", "--prompt", "a good film"]
@@ -365,28 +426,20 @@ def test_an_interrupt_while_importing_is_one_line(module):
         class Interrupting:
             def find_spec(self, name, *_):
                 if name == module:
-                    signal.raise_signal(signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(200)
 
         sys.meta_path.insert(0, Interrupting())
         sys.exit(main())
     """
-    done = program(code, module)
+    command = [sys.executable, "-c", textwrap.dedent(code), module]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "andor: interrupted.\n")
 
 
-@pytest.mark.parametrize("name", ["andor", "andor.show.cli"])
-def test_both_modules_are_the_program(name):
-    done = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True)
+def test_the_module_is_the_program():
+    done = subprocess.run([sys.executable, "-m", "andor", "--help"], capture_output=True, text=True, check=True)
     assert "compare" in done.stdout and not done.stderr
-
-
-def test_an_interrupt_while_the_command_line_is_read_is_one_line(monkeypatch, capsys):
-    def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", interrupted)
-    assert main(["compare"]) == 128 + signal.SIGINT
-    assert capsys.readouterr().err == "andor: interrupted.\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such pipes here")
@@ -397,74 +450,65 @@ def test_a_pipe_of_prompts_is_not_waited_for(models, tmp_path, capsys):
     assert errors.endswith("it is a pipe or a device. Write the prompts to a file.\n") and errors.count("\n") == 1
 
 
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
 def test_figures_that_cannot_be_written_get_one_line(models, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
-    shutil.rmtree(out / "figures")
-    mkdir = pathlib.Path.mkdir
-
-    def read_only(path, *arguments, **options):
-        if path == out / "figures":
-            raise OSError(30, "Read-only file system", str(path))
-        mkdir(path, *arguments, **options)
-
-    monkeypatch.setattr(pathlib.Path, "mkdir", read_only)
+    shutil.rmtree(out / "noise-0.02" / "figures")
+    monkeypatch.setattr(files.os, "replace", full)
     capsys.readouterr()
     assert main(["figures", str(out)]) == 2
     errors = capsys.readouterr().err
-    assert f"{out / 'figures'} could not be" in errors and "Read-only file system" in errors
+    assert f"{out / 'noise-0.02' / 'figures'}" in errors and "could not be written: No space left on device." in errors
     assert errors.count("\n") == 1 and "Errno" not in errors
 
 
-def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys):
+def test_a_disk_that_fills_up_says_what_is_finished(models, tmp_path, monkeypatch, capsys, undrawn):
+    replace = files.os.replace
+
+    def filling(source, target):
+        if "noise-0.02" in str(target) and str(target).endswith(".npz"):
+            full()
+        replace(source, target)
+
+    command = ["compare", "--models", models[0], *ONE, "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", filling)
+        assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("andor: error: ") and "prompt.npz could not be written: No space left on device." in error
+    assert f"What is finished is in {tmp_path / 'run'}: the same command goes on." in error
+    assert main(command) == 0
+    assert "Values: evaluated 0, reused 1 of 1. Effects: solved 1." in capsys.readouterr().out
+
+
+def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys, undrawn):
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"text": "a good film", "players": ["good"], "target": "x"}\n{"text": 3}\n')
     command = ["compare", "--models", models[0], "--prompts", str(path)]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     errors = capsys.readouterr().err
     assert "andor: warning: left out: " in errors and "line 2: 'text' must be a string" in errors
-    (process,) = (tmp_path / "run" / "processes").iterdir()
-    assert "line 2: 'text' must be a string" in files.read_json(process)["left_out"][0]
+    (left_out,) = andor.read(tmp_path / "run").recipe.made["left_out"]
+    assert "line 2: 'text' must be a string" in left_out
     assert main([*command, "--strict", "--out", str(tmp_path / "strict")]) == 2
     assert capsys.readouterr().err.startswith("andor: error: ") and not (tmp_path / "strict").exists()
 
 
-def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkeypatch, capsys):
-    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good", "film"]
-    assert main([*command, "--out", str(tmp_path / "first")]) == 0
-    monkeypatch.setattr(session, "evaluate_all", None)  # is not called
-    options = ["--solver", "first-order", "--tau", "0.1", "--out", str(tmp_path / "second")]
-    assert main([*command, *options]) == 0
-    run = store.read_run(tmp_path / "second")
-    assert run.settings["solver"]["2"]["name"] == "FirstOrder" and run.settings["tau"] == 0.1
-    assert main([*command, *options[:2], "--out", str(tmp_path / "second")]) == 2
-    assert "begun with other settings: tau: 0.1 -> 0.05" in capsys.readouterr().err
-
-
-def test_changed_settings_are_told_before_what_follows_from_them(models, tmp_path, capsys):
-    path = tmp_path / "prompts.jsonl"
-    texts = ["a good film", "a film", "a bad film", "good", "bad", "the film", "the cast", "a cast", "dull", "never"]
-    records = [{"text": text, "players": text.split()[-1:], "target": "x"} for text in texts]
-    path.write_text("\n".join(map(json.dumps, records)))
-    command = ["compare", "--models", models[0], "--prompts", str(path), "--out", str(tmp_path / "run")]
+def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkeypatch, capsys, undrawn):
+    command = ["compare", "--models", models[0], *ONE, "--out", str(tmp_path / "run")]
     assert main(command) == 0
-    capsys.readouterr()
-    assert main([*command, "--dtype", "bfloat16", "--noise", "0.1", "--tau", "0.2"]) == 2
-    told = capsys.readouterr().err.split("other settings: ")[1].split(". Give")[0]
-    assert told == 'noise: 0.02 -> 0.1; tau: 0.05 -> 0.2; models[llama-gqa].dtype: "float32" -> "bfloat16"'
-    path.write_text("\n".join(json.dumps(record | {"target": "y" * 99}) for record in records))
-    assert main([*command, "--tau", "0.2"]) == 2
-    told = capsys.readouterr().err.split("other settings: ")[1].split(". Give")[0]
-    changed = [f'prompts[prompt-{n:04d}].target: " x" -> " {"y" * 57}…' for n in range(1, 8)]
-    assert told == "; ".join(["tau: 0.05 -> 0.2", *changed]) + ", and 3 more"
-
-
-def test_new_ways_to_evaluate_are_told(models, tmp_path, monkeypatch, capsys):
-    command = ["compare", "--models", models[0], "--prompt", "a good film", "--players", "good"]
-    assert main([*command, "--out", str(tmp_path / "run")]) == 0
-    monkeypatch.setattr("andor.runs.resume.EVALUATION", -1)
-    assert main([*command, "--out", str(tmp_path / "run")]) == 2
-    assert "other settings: models[llama-gqa]: what is evaluated for 1 of 1 prompts. Give" in capsys.readouterr().err
+    before = (tmp_path / "run" / "noise-0.02" / "summary.json").read_bytes()
+    monkeypatch.setattr(work, "outcomes", None)  # is not called
+    assert main([*command, "--solver", "first-order", "--tau", "0.1"]) == 0
+    run = andor.read(tmp_path / "run" / "noise-0.02_FirstOrder")
+    assert run.recipe.solvers["2"]["name"] == "FirstOrder" and run.tau == 0.1
+    assert (tmp_path / "run" / "noise-0.02" / "summary.json").read_bytes() == before
+    assert main(["figures", str(tmp_path / "run")]) == 2
+    assert "holds 2 runs" in capsys.readouterr().err
 
 
 def test_a_warning_is_told_once(monkeypatch, capsys):
