@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from andor.figures import style
+from andor.figures import panels, style
 from experiments.cause_numbers import sign
 from experiments.cause_settings import CAUSES, EARLY, NUMBERS, SETTINGS
 from experiments.methods import LABELS, look
@@ -24,11 +24,8 @@ def draw(result: dict) -> Figure:
         for ax, number in zip(column, NUMBERS, strict=True):
             for shift, method in zip((-0.1, 0, 0.1), LABELS, strict=True):
                 line = look(method) | {"label": LABELS[method]}
-                values = np.array([by_name[name][method][number] for name in names], float)
                 x = np.arange(len(names)) + shift
-                # A percentile interval of a share near 0 or 1 need not hold the estimate.
-                spread = np.maximum((values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]), 0)
-                ax.errorbar(x, values[:, 0], spread, marker="o", ms=3, lw=1.0, elinewidth=0.8, **line)
+                panels.points(ax, x, [by_name[name][method][number] for name in names], **line)
                 seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
                 ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=line["color"], alpha=0.5)
             ax.grid(axis="y")

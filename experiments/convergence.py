@@ -21,8 +21,7 @@ import numpy as np
 
 import andor
 from andor.core import lattice
-from andor.core.effects import effect_name
-from andor.figures.convergence import compared
+from andor.figures.convergence import in_words
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import Pair
@@ -102,9 +101,7 @@ def measure(settings: Settings) -> dict:
             method: _groups(lambda model, p, m=method: found.pair(m, model, p), pair, ids, settings.seed)
             for method in LABELS
         },
-        "words": _words(
-            run, ids, {p: each.overlap for p, each in zip(ids, cases[TWO_MODELS["certified"]], strict=True)}
-        ),
+        "words": _words(run, {p: x.overlap for p, x in zip(ids, cases[TWO_MODELS["certified"]], strict=True)}),
     }
 
 
@@ -205,27 +202,16 @@ def _groups(pair_of: Callable[[str, str], Pair], models, ids, seed: int) -> dict
     return summary
 
 
-def _words(run: Run, ids, overlaps: dict[str, float]) -> dict:
+def _words(run: Run, overlaps: dict[str, float]) -> dict:
     """The strongest salient effects of both models on the prompt of median overlap, shared ones first."""
     shown = closest_to_median(overlaps)
-    players = run[run.models[0], shown].values.players
-    prompt = next(p for p in run.prompts if p.id == shown)
-    strongest = compared(run, shown)[:WORDS]
-    place = [0 if e.shared else 1 if abs(e.values[0]) >= abs(e.values[1]) else 2 for e in strongest]
+    (prompt,) = (each for each in run.prompts if each.id == shown)
     return {
         "id": shown,
         "text": " ".join(prompt.text.split()),
         "target": run[run.models[0], shown].target,
         "overlap": overlaps[shown],
-        "effects": [
-            {
-                "name": effect_name(players, strongest[i].subset, strongest[i].is_or, 26),
-                "is_or": strongest[i].is_or,
-                "shared": strongest[i].shared,
-                "values": strongest[i].values,
-            }
-            for i in np.argsort(place, kind="stable")
-        ],
+        "effects": in_words(run, shown, WORDS, 26),
     }
 
 

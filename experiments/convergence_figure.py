@@ -1,11 +1,10 @@
 """The figure of `experiments.convergence`, from its saved result."""
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from andor.figures import style
+from andor.figures import panels, style
 from experiments.methods import LABELS, look
 
 _PUBLISHED_K, _PUBLISHED = 50, {"apart": 0.32, "jointly": 0.50}
@@ -37,23 +36,9 @@ def draw(result: dict) -> Figure:
 
 
 def _draw_words(figure, words: dict, models: list[str]) -> None:
-    effects = words["effects"]
     style.heading(figure, f"{words['id']}: effects on “{words['target'].strip()}” / |v(N) − v(∅)|")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    shared = sum(effect["shared"] for effect in effects)
-    for side, (ax, model) in enumerate(zip(axes, models, strict=True)):
-        ax.axhspan(-0.5, shared - 0.5, color="#EEEEEE", lw=0, zorder=0)
-        for row, effect in enumerate(effects):
-            colour = style.OR if effect["is_or"] else style.AND
-            filled = style.fill(colour, effect["shared"])
-            ax.barh(row, effect["values"][side], 0.7, lw=0.6, **filled)
-        ax.axvline(0, color="black", lw=0.6)
-        ax.set_title(model, color=style.model_colour(side), fontweight="bold")
-        ax.tick_params(axis="y", length=0, labelleft=side == 0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(axis="x")
-    axes[0].set_yticks(range(len(effects)), [effect["name"] for effect in effects], fontsize=6.5)
-    axes[0].set_ylim(len(effects) - 0.5, -0.5)
+    panels.effect_bars(axes, words["effects"], models, lw=0.6, fontsize=6.5)
     figure.legend(handles=style.shared_and_distinctive(), loc="outside lower center", ncols=2)
 
 
@@ -61,37 +46,26 @@ def _draw_overlaps(ax, cases: dict) -> None:
     # From what should share everything to what should share nothing.
     names = sorted(cases, key=lambda name: -cases[name]["mean_overlap"][0])
     for row, name in enumerate(names):
-        numbers = np.array([x for x in cases[name]["overlap"] if x is not None])
+        numbers, mean = [x for x in cases[name]["overlap"] if x is not None], cases[name]["mean_overlap"]
         certified = name == "two models, certified optimum"
-        colour = style.model_colour(0) if certified else style.MUTED
-        ax.plot(
-            numbers, row + 0.5 * style.aside(len(numbers)), "o", ms=2, mew=0, color=colour, alpha=0.55, clip_on=False
-        )
-        middle, low, high = cases[name]["mean_overlap"]
-        ax.plot([low, high], [row, row], color="black", lw=0.9)
-        ax.plot([middle] * 2, [row - 0.38, row + 0.38], color="black", lw=1.6, solid_capstyle="butt")
-        edge = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-        ax.annotate(f"{middle:.2f}", (1, row), xytext=(4, 0), fontweight="bold" if certified else "normal", **edge)
-    ax.set_yticks(range(len(names)), names, fontsize=6.5)
-    ax.set_ylim(len(names) - 0.4, -0.6)
+        look = {"ms": 2, "color": style.model_colour(0) if certified else style.MUTED, "alpha": 0.55, "clip_on": False}
+        weight = "bold" if certified else "normal"
+        panels.dots(ax, row, numbers, mean, f"{mean[0]:.2f}", half=0.38, weight=weight, **look)
+    panels.row_axes(ax, names, fontsize=6.5)
     ax.set_xlim(0, 1)
-    ax.tick_params(axis="y", length=0)
     ax.set_xlabel("weighted overlap (bar: mean, 95%)")
-    ax.grid(axis="x")
 
 
 def _draw_transfer(figure, cases: dict, counts: list[int]) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     for ax, kind, colour in zip(axes, ("s_and", "s_or"), (style.AND, style.OR), strict=True):
         for name, (_, dashes) in _LINES.items():
-            middle, low, high = np.array(cases[name][kind], float).T
-            shade = style.NOISE if dashes in (":", "-.") else colour
-            ax.fill_between(counts, low, high, color=shade, alpha=0.2, lw=0)
-            ax.plot(counts, middle, color=shade, ls=dashes, lw=1.1)
+            of_case = style.NOISE if dashes in (":", "-.") else colour
+            panels.band(ax, counts, cases[name][kind], shade=0.2, color=of_case, ls=dashes, lw=1.1)
         for marker, published in zip("x+", _PUBLISHED.values(), strict=True):
             ax.plot(_PUBLISHED_K, published, marker, color="black", ms=5, mew=1.0)
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ax.xaxis.set_major_formatter(panels.plain)
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticks(counts, [str(k) for k in counts])
         ax.set_ylim(0, 1)
@@ -112,19 +86,11 @@ def _draw_groups(figure, groups: dict) -> None:
     orders = axes["orders"]
     certified = groups["certified"]
     for offset, name, filled in ((-0.21, "shared", True), (0.21, "distinctive", False)):
-        for sign, side in zip((1, -1), np.array(certified[name]["strength"], float), strict=True):
-            middle, low, high = side.T
-            x = np.arange(1, len(middle) + 1) + offset
-            filling = style.fill(style.model_colour(0), filled)
-            orders.bar(x, sign * middle, 0.4, lw=0.6, label=name if sign > 0 else None, **filling)
-            orders.errorbar(
-                x, sign * middle, (middle - low, high - middle)[::sign], fmt="none", ecolor=style.MUTED, elinewidth=0.6
-            )
-    orders.axhline(0, color="black", lw=0.6)
-    orders.set_xticks(range(1, len(x) + 1))
+        strength, filling = certified[name]["strength"], style.fill(style.model_colour(0), filled)
+        panels.order_bars(orders, strength, 0.4, offset, error=style.MUTED, label=name, lw=0.6, **filling)
+    panels.order_axes(orders, len(strength[0]))
     orders.set_xlabel("order |S|")
     orders.set_ylabel("share of salient strength")
-    orders.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
     orders.legend(loc="upper right")
     for what, label in (("order", "mean order"), ("matched", "cancellation")):
         ax = axes[what]

@@ -35,7 +35,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from andor.figures import style
+from andor.figures import panels, style
 from experiments.corpus import choose
 from experiments.methods import FEW_STEPS, LABELS, NOISE, look, published_solvers
 from experiments.phases import coincide, gap_interval, gap_opening, phase_change
@@ -173,12 +173,11 @@ def draw(result: dict) -> Figure:
     ):  # fmt: skip
         for method in METHODS:
             for run in reversed(runs):
-                estimate, low, high = np.array([each[number] for each in run[method]], float).T
-                own = run is first
-                ax.plot(x, estimate, label=LABELS[method] if own else None, alpha=1 if own else 0.35, **look(method),
-                        lw=1.4 if own else 0.7)  # fmt: skip
-                if own:
-                    ax.fill_between(x, low, high, color=look(method)["color"], alpha=0.15, lw=0)
+                numbers = np.array([each[number] for each in run[method]], float)
+                if run is first:
+                    panels.band(ax, x, numbers, label=LABELS[method], **look(method))
+                else:
+                    ax.plot(x, numbers[:, 0], alpha=0.35, lw=0.7, **look(method))
         ax.set_ylabel(label)
         ax.set_xlabel("training step")
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS))

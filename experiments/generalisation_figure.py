@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from andor.figures import style
+from andor.figures import panels, style
 from experiments.methods import LABELS, look
 
 SPLIT = "spindle share"
@@ -40,11 +40,11 @@ def draw(result: dict) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 5.0)
     style.title(figure, _claim(result))
     above, below = figure.subfigures(2, 1)
-    panels = above.subplots(1, len(LABELS), sharey=True)
-    for ax, method in zip(panels, LABELS, strict=True):
+    upper = above.subplots(1, len(LABELS), sharey=True)
+    for ax, method in zip(upper, LABELS, strict=True):
         _draw_models(ax, result, method)
-    panels[0].set_ylabel("spindle share, all prompts")
-    handles, kinds = panels[0].get_legend_handles_labels()
+    upper[0].set_ylabel("spindle share, all prompts")
+    handles, kinds = upper[0].get_legend_handles_labels()
     families = [Patch(color=style.model_colour(i), label=name) for i, name in enumerate(("Llama", "Qwen2"))]
     above.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
     counts, scores = below.subplots(1, 2)
@@ -73,16 +73,7 @@ def _draw_counts(ax, result: dict) -> None:
     for place, (name, line) in enumerate(LINES.items()):
         rho = np.array([correlation(result, count, name) for count in counts])
         x = np.array(counts) * 1.06 ** (place - 2)
-        ax.errorbar(
-            x,
-            rho[:, 0],
-            np.maximum([rho[:, 0] - rho[:, 1], rho[:, 2] - rho[:, 0]], 0),
-            marker=_POINTS[name],
-            ms=3,
-            lw=1,
-            elinewidth=0.7,
-            **line,
-        )
+        panels.points(ax, x, rho, marker=_POINTS[name], elinewidth=0.7, **line)
     ax.axhline(0, color="black", lw=0.6)
     ax.set_xscale("log")
     ax.set_xticks(counts, [str(count) for count in counts])

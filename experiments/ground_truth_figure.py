@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from andor.figures import panels
 from andor.figures.style import AND_ONLY, CERTIFIED, MUTED, TWO_COLUMNS, new_figure, title
 
 SOLVERS = {
@@ -64,10 +65,10 @@ def draw(result: dict) -> Figure:
 
 
 def _curve(ax, x, triples, look: dict, band: bool = True) -> None:
-    estimate, low, high = np.array(triples, float).T
-    ax.plot(x, estimate, **look)
     if band:
-        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
+        panels.band(ax, x, triples, **look)
+    else:
+        ax.plot(x, np.array(triples, float)[:, 0], **look)
 
 
 def cell_of(result: dict, plan: dict, solver: str) -> dict:

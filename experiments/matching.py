@@ -12,9 +12,9 @@ Published:  the top 3 to 5% of effects suffice; about 100 of 2 * 2^10
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.reported import SHARES, TOP_K, closest_to_median, top_counts
@@ -114,10 +114,7 @@ def draw(result: dict) -> Figure:
         f"{style.listed(medians, '.3f')}",
     )
     above, below = figure.subfigures(2, 1, height_ratios=[4.3, 2.0])
-    above.suptitle(
-        f"{shown['id']}: v on all masks and what effects make of it", x=0.01, ha="left", color=style.MUTED,
-        fontsize=7.5, fontweight="normal",
-    )  # fmt: skip
+    style.heading(above, f"{shown['id']}: v on all masks and what effects make of it")
     axes = above.subplots(len(SHARES), len(models), squeeze=False, sharex=True, sharey="col")
     for column, model in enumerate(models):
         _draw_values(axes[:, column], shown["models"][model], style.model_colour(column))
@@ -125,11 +122,11 @@ def draw(result: dict) -> Figure:
         axes[-1, column].set_xlabel("masks, by v")
     for ax in axes[:, 0]:
         ax.set_ylabel("v, nats")
-    panels = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
-    for column, (ax, model) in enumerate(zip(panels, models, strict=True)):
+    lower = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for column, (ax, model) in enumerate(zip(lower, models, strict=True)):
         _draw_unexplained(ax, result["summary"][model], column)
         ax.set_xlabel("strongest effects")
-    panels[0].set_ylabel("1 − R², median prompt")
+    lower[0].set_ylabel("1 − R², median prompt")
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v"),
         *(Line2D([], [], **look(method, 0), marker="o", ms=3, label=LABELS[method]) for method in LABELS),
@@ -139,32 +136,24 @@ def draw(result: dict) -> Figure:
 
 
 def _draw_values(axes, values: dict, colour: str) -> None:
-    rank = np.arange(1, len(values["v"]) + 1)
     for ax, top, count, r2, share in zip(axes, values["tops"], values["counts"], values["r2"], SHARES, strict=True):
-        # Dots become one picture inside the PDF: thousands of vector dots would make it slow to open.
-        ax.plot(rank, top, "o", ms=1.3, mew=0, color=colour, alpha=0.6, rasterized=True)
-        ax.plot(rank, values["v"], color="black", lw=0.8)
+        panels.sorted_values(ax, values["v"], top, lw=0.8, ms=1.3, color=colour, alpha=0.6)
         ax.text(
             0.03, 0.95, f"{share:.0%} ({count}), R² {r2:.3f}", transform=ax.transAxes, va="top", fontsize=7,
             bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5},
         )  # fmt: skip
-        ax.set_xlim(0, len(rank) + 1)
         ax.margins(y=0.12)
 
 
 def _draw_unexplained(ax, summary: dict, place: int) -> None:
     x = np.arange(len(SHARES) + 1)
     for offset, method in zip((0, -0.12, 0.12), LABELS, strict=True):
-        r2, low, high = 1 - np.array(summary[method]["r2"], float).T
+        left = 1 - np.array(summary[method]["r2"], float)[:, [0, 2, 1]]
         floor = 1e-4  # what is explained to the last bit has no place on a logarithmic axis
-        middle, below, above = (np.maximum(each, floor) for each in (r2, high, low))
-        line = look(method, place)
-        ax.errorbar(
-            x + offset, middle, (middle - below, above - middle), marker="o", ms=3, lw=1.0, elinewidth=0.8, **line
-        )
+        panels.points(ax, x + offset, np.maximum(left, floor), **look(method, place))
     ax.set_yscale("log")
     ax.set_xticks(x, [*(f"{share:.0%}" for share in SHARES), f"top\n{TOP_K}"])
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_major_formatter(panels.plain)
     ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(axis="y")
 

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import SALIENT
@@ -25,9 +25,6 @@ from experiments.study import Row, Settings, described, with_interval
 
 EXPLAINED = 0.95
 """R² on all masks that counts as giving v."""
-
-FLOOR = 1e-4
-"""Lowest strength drawn, a share of the strongest effect."""
 
 POINTS = 60
 """Ranks at which the curves are kept, evenly spread over their logarithm."""
@@ -96,12 +93,12 @@ def draw(result: dict) -> Figure:
         f"{style.listed(medians['and_only'], 'g')}",
     )
     above, below = figure.subfigures(2, 1, height_ratios=[2.3, 3.0])
-    panels = above.subplots(1, min(len(models), 2), squeeze=False, sharey=True)[0]
-    for place, (ax, model) in enumerate(zip(panels, models, strict=False)):
+    upper = above.subplots(1, min(len(models), 2), squeeze=False, sharey=True)[0]
+    for place, (ax, model) in enumerate(zip(upper, models, strict=False)):
         _draw_curves(ax, result, model, place)
         ax.set_title(model, color=style.model_colour(place), fontweight="bold")
         ax.set_xlabel("rank of the effect")
-    panels[0].set_ylabel("strength / strongest")
+    upper[0].set_ylabel("strength / strongest")
     salient, needed = below.subplots(2, 1, sharex=True)
     _draw_counts(salient, result, "salient", f"salient effects (above {result['tau']:.0%} of the strongest)")
     _draw_counts(
@@ -116,19 +113,12 @@ def draw(result: dict) -> Figure:
 def _draw_curves(ax, result: dict, model: str, place: int) -> None:
     ranks = np.array(result["ranks"])
     for method in reversed(LABELS):
-        middle, low, high = np.maximum(np.array(result["numbers"][model][method]["curve"], float).T, FLOOR / 10)
-        line = look(method, place)
-        ax.fill_between(ranks, low, high, color=line["color"], alpha=0.2, lw=0)
-        ax.plot(ranks, middle, lw=1.1, **line)
+        curve = np.maximum(np.array(result["numbers"][model][method]["curve"], float), panels.FLOOR / 10)
+        panels.band(ax, ranks, curve, shade=0.2, lw=1.1, **look(method, place))
     ax.axhline(result["tau"], color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
     ax.annotate(f"τ = {result['tau']:g}", (1.1, result["tau"]), xytext=(0, -8), textcoords="offset points", fontsize=7)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_ylim(FLOOR, 1.3)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y >= 1e-3 else f"{y:.4f}"))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_locator(NullLocator())
+    panels.strength_axes(ax, 1.3)
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _draw_counts(ax, result: dict, what: str, heading: str) -> None:
@@ -136,31 +126,18 @@ def _draw_counts(ax, result: dict, what: str, heading: str) -> None:
     for method in LABELS:
         for place, (model, of_model) in enumerate(result["numbers"].items()):
             row, numbers = len(names), of_model[method]
-            colour = style.model_colour(place)
             counts = np.array([x for x in np.array(numbers[what], float) if not np.isnan(x)])
-            ax.plot(counts, row + 0.55 * style.aside(len(counts)), "o", ms=2, mew=0, color=colour, alpha=0.55)
-            middle, low, high = np.array(numbers[f"median_{what}"], float)
-            ax.plot([low, high], [row, row], color="black", lw=0.9)
-            ax.plot([middle] * 2, [row - 0.4, row + 0.4], color="black", lw=1.6, solid_capstyle="butt")
-            ax.annotate(
-                f"{middle:g}",
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-            )
+            median = np.array(numbers[f"median_{what}"], float)
+            look_ = {"ms": 2, "color": style.model_colour(place), "alpha": 0.55}
+            panels.dots(ax, row, counts, median, f"{median[0]:g}", half=0.4, offset=3, spread=0.55, **look_)
             names.append(f"{LABELS[method].split(' (')[0]}, {model}" if place == 0 else model)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
+    panels.row_axes(ax, names)
     ax.set_xscale("log")
     ax.set_xlim(0.9, None)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_major_formatter(panels.count)
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="y", length=0)
     ax.axvline(100, color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
     ax.set_title(heading, fontsize=7.5, loc="right")
-    ax.grid(axis="x")
 
 
 def rows(result: dict) -> list[Row]:

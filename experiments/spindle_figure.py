@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 
-from andor.figures import style
+from andor.figures import panels, style
 from experiments.methods import LABELS, look
 
 NAMES = LABELS | {"effects": "effects given"}
@@ -76,9 +75,7 @@ def _draw_profile(ax, found: dict) -> None:
                 error = np.abs(np.stack([mean[group, side] - low[group, side], high[group, side] - mean[group, side]]))
                 ax.errorbar(at, sign * top, error[::sign], fmt="none", ecolor="black", elinewidth=0.6)
             bottom = bottom + mean[group, side]
-    ax.axhline(0, color="black", lw=0.6)
-    ax.set_xticks(order)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+    panels.order_axes(ax, order.size)
     ax.grid(axis="y")
 
 

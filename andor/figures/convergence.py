@@ -11,7 +11,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from andor.core.effects import effect_name
 from andor.core.explained import Compared
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.reported import TRANSFER_K, median_of_defined
 
@@ -22,7 +22,7 @@ TRANSFER_AT = TRANSFER_K[-1]
 
 _AND_TRANSFER, _OR_TRANSFER = (f"{kind} transfer, k = {TRANSFER_AT}" for kind in ("AND", "OR"))
 _LONGEST = 38  # characters of an effect's name
-_SHARED_ROWS = "#EEEEEE"
+_THINNEST = 0.004  # of the longest bar: what is shorter is thinner than its own outline
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,27 @@ def compared(run: Compared, prompt_id: str) -> list[Effect]:
     return sorted(effects, key=lambda effect: -max(map(abs, effect.values)))
 
 
+def in_words(run: Compared, prompt_id: str, count: int, longest: int) -> list[dict]:
+    """The strongest of `compared` for `panels.effect_bars`, with names of so many characters at most.
+
+    Shared ones come first, then those of the first model, then those of the second.
+    """
+
+    def group(effect: Effect) -> int:
+        return 0 if effect.shared else 1 if abs(effect.values[0]) >= abs(effect.values[1]) else 2
+
+    words = [style.visible(word) for word in run[run.models[0], prompt_id].values.players]
+    return [
+        {
+            "name": effect_name(words, each.subset, each.is_or, longest),
+            "is_or": each.is_or,
+            "shared": each.shared,
+            "values": each.values,
+        }
+        for each in sorted(compared(run, prompt_id)[:count], key=group)
+    ]
+
+
 def overlaps(run: Compared) -> dict[str, dict[str, float]]:
     """Name of the measure -> prompt id -> number in [0, 1], nan where it is undefined."""
     found = {"weighted overlap": {}, "salient effects shared": {}, _AND_TRANSFER: {}, _OR_TRANSFER: {}}
@@ -99,7 +120,7 @@ def plot(run: Compared) -> Figure:
         style.title(figure, "Nothing to compare")
         style.empty(figure.subplots(), "needs two models, and a prompt on which both have effects")
         return figure
-    charts = {p: _grouped(compared(run, p)) for p in shown}
+    charts = {p: in_words(run, p, TOP, _LONGEST) for p in shown}
     # Inches: per prompt a line for its text and the bars with their axis; the numbers; title and legend.
     heights = [height for chart in charts.values() for height in (0.2, 0.5 + 0.135 * len(chart))] + [0.2, 0.85]
     figure = style.new_figure(style.TWO_COLUMNS, 0.9 + sum(heights))
@@ -110,7 +131,9 @@ def plot(run: Compared) -> Figure:
         _plot_heading(figure.add_subplot(grid[2 * place, :]), f"{p}: “{texts[p]}”")
         left = figure.add_subplot(grid[2 * place + 1, 0])
         right = figure.add_subplot(grid[2 * place + 1, 1], sharex=left, sharey=left)
-        _plot_prompt((left, right), run, p, effects)
+        panels.effect_bars((left, right), effects, [run.labels[m] for m in run.models[:2]], lw=0.7, least=_THINNEST)
+        for ax in (left, right):
+            ax.set_xlabel(f"effect on “{style.visible(run[run.models[0], p].target.strip())}” / |v(N) − v(∅)|")
     found = overlaps(run)
     heading = f"overlap on each of {len(found['weighted overlap'])} prompts (dots), and its median (bars)"
     _plot_heading(figure.add_subplot(grid[-2, :]), heading)
@@ -152,15 +175,6 @@ def _claim(run: Compared) -> str:
     return f"{first} and {second}{more} share {share} in the median prompt"
 
 
-def _grouped(effects: list[Effect]) -> list[Effect]:
-    """The strongest, in three groups: shared, then those of the first model, then those of the second."""
-
-    def group(effect: Effect) -> int:
-        return 0 if effect.shared else 1 if abs(effect.values[0]) >= abs(effect.values[1]) else 2
-
-    return sorted(effects[:TOP], key=group)
-
-
 def _plot_heading(ax, text: str) -> None:
     ax.set_axis_off()
     # From the left edge of the figure, not of the panels; kept out of the layout, which would make room for its width.
@@ -168,56 +182,17 @@ def _plot_heading(ax, text: str) -> None:
     ax.text(0.01, 0.0, style.shortened(text), transform=edge, va="bottom", color=style.MUTED).set_in_layout(False)
 
 
-def _plot_prompt(axes, run: Compared, prompt_id: str, effects: list[Effect]) -> None:
-    values = run[run.models[0], prompt_id].values
-    shared = sum(effect.shared for effect in effects)
-    reach = max(abs(value) for effect in effects for value in effect.values)
-    for side, (ax, model) in enumerate(zip(axes, run.models[:2], strict=True)):
-        ax.axhspan(-0.5, shared - 0.5, color=_SHARED_ROWS, lw=0, zorder=0)
-        for row, effect in enumerate(effects):
-            if abs(effect.values[side]) < 0.004 * reach:
-                continue  # thinner than its own outline
-            colour = style.OR if effect.is_or else style.AND
-            filled = style.fill(colour, effect.shared)
-            ax.barh(row, effect.values[side], 0.7, lw=0.7, **filled)
-        ax.axvline(0, color="black", lw=0.6)
-        ax.set_title(run.labels[model], color=style.model_colour(side), fontweight="bold")
-        ax.set_xlabel(f"effect on “{style.visible(values.target.strip())}” / |v(N) − v(∅)|")
-        ax.tick_params(axis="y", length=0, labelleft=side == 0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(axis="x")
-    words = [style.visible(word) for word in values.players]
-    names = [effect_name(words, effect.subset, effect.is_or, _LONGEST) for effect in effects]
-    axes[0].set_yticks(range(len(effects)), names)
-    axes[0].set_ylim(len(effects) - 0.5, -0.5)
-
-
 def _plot_overlaps(ax, found: dict[str, dict[str, float]]) -> None:
     for row, by_prompt in enumerate(found.values()):
         numbers = [x for x in by_prompt.values() if not np.isnan(x)]
-        ax.plot(
-            numbers,
-            row + 0.5 * style.aside(len(numbers)),
-            "o",
-            ms=2.5,
-            mew=0,
-            color=style.MUTED,
-            alpha=0.7,
-            clip_on=False,
-        )
-        if numbers:
-            ax.plot([np.median(numbers)] * 2, [row - 0.36, row + 0.36], color="black", lw=1.8, solid_capstyle="butt")
-        # The name of the row on the left, its median on the right.
-        edge = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-        ax.annotate(_median(by_prompt), (1, row), xytext=(8, 0), **edge)
-    ax.set_yticks(range(len(found)), list(found))
-    ax.set_ylim(len(found) - 0.4, -0.6)
+        look = {"ms": 2.5, "color": style.MUTED, "alpha": 0.7, "clip_on": False}
+        middle = [median_of_defined(numbers)]
+        panels.dots(ax, row, numbers, middle, _median(by_prompt), half=0.36, lw=1.8, offset=8, **look)
+    panels.row_axes(ax, list(found))
     ax.set_xlim(0, 1)
-    ax.tick_params(axis="y", length=0)
     ax.annotate(
         "median", (1, 1), xycoords="axes fraction", xytext=(3, 4), textcoords="offset points", color=style.MUTED
     )  # fmt: skip
-    ax.grid(axis="x")
 
 
 def _median(by_prompt: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from andor.core.explained import Compared
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.reported import SHARES, TOP_K, closest_to_median, median_of_defined, top_counts
 
@@ -126,11 +126,8 @@ def _plot_values(ax, run: Compared, model: str, prompt_id: str, colour: str, r2:
     rank = np.arange(1, v.size + 1)
     logic = metrics.logic_model(*run[model, prompt_id].pair(), TOP_K)
     ax.fill_between(rank, v[by_value] - bound, v[by_value] + bound, color=style.NOISE, alpha=0.45, lw=0)
-    # Dots become one picture inside the PDF: tens of thousands of vector dots would make it slow to open.
-    ax.plot(rank, logic[by_value], "o", ms=1.6, mew=0, color=colour, alpha=0.7, rasterized=True)
-    ax.plot(rank, v[by_value], color="black", lw=0.9)
+    panels.sorted_values(ax, v[by_value], logic[by_value], lw=0.9, ms=1.6, color=colour, alpha=0.7)
     ax.set_title(run.labels[model], color=colour, fontweight="bold")
-    ax.set_xlim(0, v.size + 1)
     ax.set_xlabel(f"all {v.size:,} masked prompts, sorted by v")
     ax.set_ylabel("v, log-odds of the target")
     top = f"top {TOP_K} effects, R² = {style.number(r2, 3)}"

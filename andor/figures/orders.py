@@ -11,10 +11,9 @@ prompts would then show those prompts alone.
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from andor.core.explained import Compared, Method
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.profile import FAINT, Profile, prompts_with_effects, run_profile
 from andor.measures.reported import mean_of_defined
@@ -36,12 +35,14 @@ def plot(run: Compared) -> Figure:
     found = {name: [run_profile(run, model, method) for model in run.models] for name, method in METHODS.items()}
     for (name, profiles), (above, below) in zip(found.items(), axes.T, strict=True):
         for place, each in enumerate(profiles):
-            _plot_bars(above, each, place, len(profiles))
+            colour = style.model_colour(place)
+            _plot_bars(above, each, place, len(profiles), error=style.MUTED, color=colour, lw=0)
             _plot_cancellation(below, each, place)
         _finish(above, below, orders=profiles[0].strengths.shape[2])
         above.set_title(name[0].upper() + name[1:])
     optimum, and_only = found.values()
-    _outline(axes[0, 1], optimum)
+    for place, each in enumerate(optimum):
+        _plot_bars(axes[0, 1], each, place, len(optimum), facecolor="none", edgecolor=style.AND_ONLY, lw=0.6)
     times = style.listed([each.total for each in and_only], ".1f")
     axes[0, 1].set_title(f"{axes[0, 1].get_title('left')}: {times} times the strength")
     axes[0, 0].set_ylabel("strength / total at the optimum\n← negative     positive →")
@@ -94,13 +95,11 @@ def _claim(run: Compared) -> str:
     return "Strength in orders 1 and 2 (AND effects alone): " + ", ".join(shares)
 
 
-def _plot_bars(ax, each: Profile, place: int, models: int) -> None:
-    for side, heights, error in zip(
-        (1, -1), (each.mean.positive, each.mean.negative), each.standard_error, strict=True
-    ):
-        x = _places(heights.size, place, models)
-        ax.bar(x, side * heights, 0.92 * _WIDTH / models, color=style.model_colour(place), lw=0)
-        ax.errorbar(x, side * heights, error, fmt="none", ecolor=style.MUTED, elinewidth=0.6, capsize=0)
+def _plot_bars(ax, each: Profile, place: int, models: int, error: str | None = None, **look) -> None:
+    mean, spread = np.stack([each.mean.positive, each.mean.negative]), each.standard_error
+    numbers = np.stack([mean, mean - spread, mean + spread], axis=-1)
+    shift = (place - (models - 1) / 2) * _WIDTH / models  # side by side around their order
+    panels.order_bars(ax, numbers, 0.92 * _WIDTH / models, shift, error, **look)
 
 
 def _plot_cancellation(ax, each: Profile, place: int) -> None:
@@ -109,29 +108,11 @@ def _plot_cancellation(ax, each: Profile, place: int) -> None:
     ax.plot(order, each.cancellation, color=style.model_colour(place), marker=marker, ms=3.5, lw=1.0, clip_on=False)
 
 
-def _outline(ax, profiles: list[Profile]) -> None:
-    for place, each in enumerate(profiles):
-        for heights in (each.mean.positive, -each.mean.negative):
-            x = _places(heights.size, place, len(profiles))
-            ax.bar(x, heights, 0.92 * _WIDTH / len(profiles), facecolor="none", edgecolor=style.AND_ONLY, lw=0.6)
-
-
-def _places(orders: int, place: int, models: int) -> np.ndarray:
-    """Where a model's bars stand: side by side around their order."""
-    return np.arange(1, orders + 1) + (place - (models - 1) / 2) * _WIDTH / models
-
-
 def _finish(above, below, orders: int) -> None:
-    # The same reach up and down, so that balance between the signs is seen as symmetry.
-    low, high = above.get_ylim()
-    reach = max(-low, high)
-    above.set_ylim(-reach, reach)
-    above.axhline(0, color="black", lw=0.6)
-    above.yaxis.set_major_locator(MaxNLocator(7, symmetric=True))
-    above.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+    panels.balanced(above)
+    panels.order_axes(above, orders, ticks=7)
     above.grid(axis="y")
     below.set_ylim(0, 1)
     below.set_yticks([0, 0.5, 1])
     below.grid(axis="y")
-    below.set_xticks(range(1, orders + 1))
     below.set_xlabel("order |S|, number of words")

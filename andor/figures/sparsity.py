@@ -6,14 +6,10 @@ Arxiv 2305.01939 and 2401.16318, figure 2. A prompt's strengths are divided by i
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor.core.explained import METHODS, Compared, Method
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
-
-FLOOR = 1e-4
-"""Lowest strength drawn, a share of the strongest effect."""
 
 _PER_ROW = 3
 
@@ -78,13 +74,11 @@ def _claim(run: Compared) -> str:
 
 def _plot_model(ax, run: Compared, model: str, colour: str) -> None:
     tau = run.tau
-    ax.set_xscale("log")
-    ax.set_yscale("log")
     for method, shade, dashes in (("and_only", style.AND_ONLY, "--"), ("certified", colour, "-")):
         strengths = curves(run, model, method)
         rank = np.arange(1, strengths.shape[1] + 1)
         # Zeros have no place on a logarithmic axis; drawn below its lower end, they let the line fall off there.
-        drawn = np.maximum(strengths, FLOOR / 100)
+        drawn = np.maximum(strengths, panels.FLOOR / 100)
         ax.plot(rank, drawn.T, color=shade, lw=0.4, alpha=0.25)
         ax.plot(rank, np.median(drawn, axis=0), color=shade, ls=dashes)
         count = np.median(salient_counts(run, model, method))
@@ -99,12 +93,9 @@ def _plot_model(ax, run: Compared, model: str, colour: str) -> None:
     ax.annotate(
         f"τ = {tau:g}", (1, tau), xytext=(0, 3), textcoords="offset points", color=style.MUTED, bbox=box, zorder=5
     )
-    ax.set_ylim(FLOOR, 8)
-    ax.set_yticks([10.0**power for power in range(round(np.log10(FLOOR)), 1)])
-    ax.yaxis.set_minor_locator(NullLocator())
+    panels.strength_axes(ax, 8)
+    ax.set_yticks([10.0**power for power in range(round(np.log10(panels.FLOOR)), 1)])
     ax.set_xlim(0.9, None)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}" if y >= 1e-3 else f"{y:.4f}"))
     ax.set_title(run.labels[model], color=colour, fontweight="bold")
     ax.set_xlabel("rank of the effect")
 
