@@ -19,13 +19,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from andor.core.games import mixture
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval, resampled
 from andor.measures.metrics import Pair
 from andor.measures.profile import Profile, profile, prompts_with_effects, strength
 from experiments.methods import LABELS, by_method, effects, look, published_solvers
-from experiments.planted import planted
+from experiments.planted import NOISES
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, prompts_of, with_interval
 
 FAMILIES = {"decaying": 0.0, "flat": 1.0}
@@ -101,7 +102,7 @@ def _games(settings: Settings, family: str, resamples: int) -> dict:
     n_players = SMOKE_PLAYERS if settings.smoke else GAME_PLAYERS
     rng = np.random.default_rng([settings.seed, n_players, list(FAMILIES).index(family)])
     games = [
-        planted(rng, n_players, share=FAMILIES[family], rate=RATE, ratio=RATIO, or_too=True)
+        mixture(rng, n_players, FAMILIES[family], RATE, RATIO, or_too=True, noise=NOISES[0])[0]
         for _ in range(len(prompts_of(settings)))
     ]
     found: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}

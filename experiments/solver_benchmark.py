@@ -22,6 +22,7 @@ Expected:  exact: gap <= 1e-6 in every game, objective 1.0000, top-100 agreement
 
 import collections
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ import scipy.sparse
 import andor
 from andor.core import lattice
 from andor.core.effects import DUST
+from andor.core.games import Game, sparse
 from andor.core.problem import Solution
 from andor.solvers import FirstOrder, InteriorPoint, Published
 from andor.solvers.extract import extract_joint
@@ -73,30 +75,13 @@ class Config:
     smoke: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Game:
-    """One function with known effects, `[s]` each."""
-
-    family: Literal["decaying", "flat"]
-    seed: int
-    v: np.ndarray
-    and_effects: np.ndarray
-    or_effects: np.ndarray
+FAMILIES = {"decaying": 0.5, "flat": 1.0}
+"""Kinds of games -> how much rarer effects of one more player are."""
 
 
-def planted_game(n_players: int, family: Literal["decaying", "flat"], seed: int) -> Game:
+def planted(n_players: int, family: str, seed: int) -> Game:
     """15 AND and 10 OR effects; the order of each is geometric (decaying) or uniform (flat) over 1..n_players."""
-    rng = np.random.default_rng([n_players, seed, family == "flat"])
-    orders = lattice.orders(n_players)
-    share = np.array([0.0] + [0.5**o if family == "decaying" else 1.0 for o in range(1, n_players + 1)])
-    chance = (share / np.bincount(orders))[orders]
-    effects = np.zeros((2, 2**n_players))
-    for kind, (least_order, count) in zip(effects, ((1, 15), (2, 10)), strict=True):
-        allowed = np.where(orders >= least_order, chance, 0.0)
-        chosen = rng.choice(2**n_players, count, replace=False, p=allowed / allowed.sum())
-        kind[chosen] = rng.normal(size=count)
-    v = lattice.zeta(effects[0]) + lattice.or_sums(effects[1]) + 0.01 * rng.normal(size=2**n_players)
-    return Game(family, seed, v, *effects)
+    return sparse(np.random.default_rng([n_players, seed, family == "flat"]), n_players, FAMILIES[family])
 
 
 def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -200,13 +185,13 @@ def run(config: Config) -> list[dict]:
     for n_players in config.players:
         for noise in config.noises:
             solvers = solvers_of(config, noise)
-            games = [planted_game(n_players, family, s) for family in ("decaying", "flat") for s in range(config.seeds)]
             for solver in solvers.values():
-                andor.extract(games[0].v, noise, solver)  # compile
+                andor.extract(planted(n_players, "decaying", 0).v, noise, solver)  # compile
             highs_seconds = []
-            for game in games:
+            for family, seed in itertools.product(FAMILIES, range(config.seeds)):
+                game = planted(n_players, family, seed)
                 truth = largest(game.and_effects, game.or_effects, 25)
-                key = dict(n_players=n_players, noise=noise, family=game.family, seed=game.seed)
+                key = dict(n_players=n_players, noise=noise, family=family, seed=seed)
                 optimum, reference = np.nan, np.nan
                 if "highs" in config.solvers:
                     (and_effects, or_effects, optimum), reference = timed(highs, game.v, noise)
@@ -229,20 +214,20 @@ def run(config: Config) -> list[dict]:
                         | dict(agreement=agreement(solution, other_run(game.v, noise, solver)), steps=solution.steps)
                         | dict(order_error=order_error(game, *effects))
                     )
-                print(n_players, noise, game.family, game.seed, "done", flush=True)
+                print(n_players, noise, family, seed, "done", flush=True)
             key = dict(n_players=n_players, noise=noise, seed=0)
             reference = float(np.mean(highs_seconds)) if highs_seconds else np.nan
             if "exact-batch" in config.solvers:
-                families = ("decaying", "flat")
-                batch = np.stack([planted_game(n_players, families[s % 2], 100 + s).v for s in range(config.batch)])
+                families = (*FAMILIES,)
+                batch = np.stack([planted(n_players, families[s % 2], 100 + s).v for s in range(config.batch)])
                 if jax.default_backend() != "cpu":  # on a CPU they are solved one by one, by what is compiled already
                     andor.extract(batch, noise)
                 solution, seconds = timed(andor.extract, batch, noise)
                 each = aggregate("exact-batch", solution, seconds / config.batch, reference)
                 records.append(key | dict(family="both") | each)
             if "joint" in config.solvers:
-                for family in ("decaying", "flat"):
-                    one, other = (planted_game(n_players, family, seed).v for seed in (0, 200))
+                for family in FAMILIES:
+                    one, other = (planted(n_players, family, seed).v for seed in (0, 200))
                     pair = np.stack([one, one + 0.3 * other])
                     extract_joint(pair, noise)  # compile
                     solution, seconds = timed(extract_joint, pair, noise)

@@ -7,10 +7,10 @@ import pytest
 
 from andor.core import lattice
 from andor.core.certificate import reconstruct
+from andor.core.games import mixture
 from andor.measures import metrics
 from andor.measures.profile import profile, strength
 from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
-from experiments.planted import planted
 
 SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations")
 
@@ -176,7 +176,7 @@ def test_planted_controls_decay_or_are_a_spindle():
     shares = {}
     for family, share in orders.FAMILIES.items():
         rng = np.random.default_rng(0)
-        games = [planted(rng, 10, share=share, rate=orders.RATE, ratio=orders.RATIO, or_too=True) for _ in range(30)]
+        games = [mixture(rng, 10, share, orders.RATE, orders.RATIO, or_too=True, noise=0.0)[0] for _ in range(30)]
         pairs = [(game.and_effects, game.or_effects) for game in games]
         strengths = [metrics.order_strength(*pair) for pair in pairs]
         shares[family] = profile(strengths, [strength(pair) for pair in pairs]).split.spindle_share

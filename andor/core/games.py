@@ -1,0 +1,82 @@
+"""Games with known effects: a few at random, or a part that decays with order beside a part that is a spindle."""
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from jaxtyping import Float
+
+from andor.core import lattice
+from andor.core.certificate import reconstruct
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """A function with known effects, `[2**n_players]` each; `v` has noise."""
+
+    and_effects: Float[np.ndarray, "s"]
+    or_effects: Float[np.ndarray, "s"]
+    v: Float[np.ndarray, "s"]
+
+
+def sparse(
+    rng: np.random.Generator, n_players: int, decay: float, n_and: int = 15, n_or: int = 10, sigma: float = 0.01
+) -> Game:
+    """A few effects of normal size.
+
+    Args:
+      decay: the order of an effect, which is at least 1 for AND and 2 for OR, is o with a chance that goes as decay**o.
+      n_and, n_or: how many.
+      sigma: standard deviation of the noise on v.
+    """
+    orders = lattice.orders(n_players)
+    share = np.array([0.0] + [decay**o for o in range(1, n_players + 1)])
+    chance = (share / np.bincount(orders))[orders]
+    effects = np.zeros((2, 2**n_players))
+    for of_kind, least_order, count in zip(effects, (1, 2), (n_and, n_or), strict=True):
+        allowed = np.where(orders >= least_order, chance, 0.0)
+        chosen = rng.choice(2**n_players, count, replace=False, p=allowed / allowed.sum())
+        of_kind[chosen] = rng.normal(size=count)
+    return Game(*effects, reconstruct(*effects) + sigma * rng.normal(size=2**n_players))
+
+
+def mixture(
+    rng: np.random.Generator,
+    n_players: int,
+    share: float,
+    rate: float,
+    ratio: float,
+    or_too: bool,
+    noise: float,
+) -> tuple[Game, float]:
+    """About 30 decaying effects and 100 weaker spindle ones; with the strength of the spindle / that of all.
+
+    Each part's effects lie on different subsets and are exponentially distributed, so that their strength per order
+    follows the part's shape in the mean.
+
+    Args:
+      share: of the spindle in the mean strength.
+      rate: k of the decay, both signs; 70% of the decaying effects are positive.
+      ratio: r of the spindle.
+      or_too: half of the effects of two players or more are OR effects; else all are AND effects.
+      noise: standard deviation on v, in units of |v(N) - v(∅)|.
+    """
+    order = np.arange(1, n_players + 1)
+    decay = np.exp(-rate * order)
+    bulge = np.array([comb(n_players, int(o)) for o in order]) * ratio**order
+    effects = np.zeros((2, 2, 2**n_players))  # decay or spindle, AND or OR, subset
+    parts = ((decay, 30, 1 - share, 0.7), (bulge, 100, share, 0.5))
+    for part, (shape, count, strength, positive) in enumerate(parts):
+        shape = shape / shape.sum()
+        for o in order:
+            subsets = np.flatnonzero(lattice.orders(n_players) == o)
+            places = [(0, s) for s in subsets] + [(1, s) for s in subsets if or_too and o > 1]
+            chosen = rng.permutation(len(places))[: max(1, rng.poisson(count * shape[o - 1]))]
+            for place in chosen:
+                sign = 1 if rng.random() < positive else -1
+                effects[part][places[place]] = sign * rng.exponential() * strength * shape[o - 1] / chosen.size
+    strengths = np.abs(effects).sum(axis=(1, 2))
+    and_effects, or_effects = effects.sum(axis=0)
+    v = reconstruct(and_effects, or_effects)
+    v = v + noise * abs(v[-1] - v[0]) * rng.normal(size=v.size)
+    return Game(and_effects, or_effects, v), float(strengths[1] / strengths.sum())
