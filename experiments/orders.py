@@ -17,10 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from andor.core.games import mixture
-from andor.figures import style
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval, resampled
 from andor.measures.metrics import Pair
@@ -142,54 +141,42 @@ def draw(result: dict) -> Figure:
             )
         axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
     for row, method in zip(axes, LABELS, strict=True):
-        ax = row[0]
-        # The same reach up and down, so that balance is seen as symmetry; above, room for the text.
-        reach = 1.6 * max(map(abs, ax.get_ylim()))
-        ax.set_ylim(-reach, reach)
-        ax.set_ylabel(f"{_SHORT[method]}\n← neg.   pos. →")
+        panels.balanced(row[0], room=1.6)
+        row[0].set_ylabel(f"{_SHORT[method]}\n← neg.   pos. →")
     handles = [
         Patch(facecolor=style.MUTED, alpha=0.45, label="all effects"),
         Patch(facecolor=style.MUTED, label="salient in both models"),
     ]
     above.legend(handles=handles, loc="outside lower center", ncols=2)
-    panels = middle.subplots(1, len(models), squeeze=False, sharey=True)[0]
-    for column, (ax, model) in enumerate(zip(panels, models, strict=True)):
+    lower = middle.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for column, (ax, model) in enumerate(zip(lower, models, strict=True)):
         for method in LABELS:
             _draw_cancellation(ax, result["models"][model][method], look(method, column))
         ax.set_ylim(0, 1)
         ax.set_xlabel("order |S|")
         ax.grid(axis="y")
-    panels[0].set_ylabel("cancellation")
+    lower[0].set_ylabel("cancellation")
     _draw_games(below, result["games"])
     return figure
 
 
 def _draw_bars(ax, profile: dict, colour: str) -> None:
     for kind, alpha in (("strength", 0.45), ("shared", 1.0)):
-        for sign, side in zip((1, -1), np.array(profile.get(kind, []), float), strict=False):
-            middle, low, high = side.T
-            order = np.arange(1, len(middle) + 1)
-            ax.bar(order, sign * middle, 0.8, color=colour, alpha=alpha, lw=0)
-            if kind == "strength":
-                error = np.stack([middle - low, high - middle])[::sign]
-                ax.errorbar(order, sign * middle, error, fmt="none", ecolor="black", elinewidth=0.6)
-    ax.axhline(0, color="black", lw=0.6)
-    ax.set_xticks(order)
-    ax.yaxis.set_major_locator(MaxNLocator(5, symmetric=True))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+        if kind in profile:
+            error = "black" if kind == "strength" else None
+            panels.order_bars(ax, profile[kind], error=error, color=colour, alpha=alpha, lw=0)
+    panels.order_axes(ax, len(profile["strength"][0]), ticks=5)
     ax.grid(axis="y")
 
 
 def _draw_cancellation(ax, profile: dict, line: dict) -> None:
-    middle, low, high = np.array(profile["cancellation"], float).T
-    order = np.arange(1, len(middle) + 1)
-    ax.fill_between(order, low, high, color=line["color"], alpha=0.15, lw=0)
-    ax.plot(order, middle, marker="o", ms=2.5, lw=1.0, **line)
+    order = np.arange(1, len(profile["cancellation"]) + 1)
+    panels.band(ax, order, profile["cancellation"], marker="o", ms=2.5, lw=1.0, **line)
     ax.set_xticks(order)
 
 
 def _draw_games(figure, games: dict) -> None:
-    figure.suptitle("Control: planted games", x=0.01, ha="left", color=style.MUTED, fontsize=7.5, fontweight="normal")
+    style.heading(figure, "Control: planted games")
     axes = figure.subplots(1, len(games), sharey=True)
     # The truth is a broad band behind the lines that should follow it.
     lines = {TRUTH: {"color": style.GRID, "ls": "-", "lw": 5}, **{m: look(m) | {"lw": 1.0} for m in LABELS}}
@@ -200,7 +187,7 @@ def _draw_games(figure, games: dict) -> None:
             order = np.arange(1, strength.size + 1)
             ax.plot(order, np.maximum(strength, 1e-3), marker="" if method == TRUTH else "o", ms=2.5, **line)
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        ax.yaxis.set_major_formatter(panels.plain)
         ax.set_xticks(order)
         ax.set_title(f"{family} truth")
         ax.set_xlabel("order |S|")

@@ -7,6 +7,7 @@ NumPy only, but for `plot`. What is saved opens with `np.load` alone.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -73,7 +74,7 @@ class Explanation:
     solution: Solution
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def words(self) -> tuple[str, ...]:
         """The players' words in text order; repeated ones are told apart ("kite₁", "kite₂")."""
         return distinct(self.values.players)
@@ -185,10 +186,14 @@ class Explanation:
         said = [np.asarray(each) for name, each in self.arrays().items() if name not in ("seconds", "made_by")]
         return hashlib.sha256(b"".join(each.tobytes() for each in said)).hexdigest()
 
+    @functools.cached_property
+    def _strength(self) -> float:
+        """Sum of all |effects|."""
+        return sum(float(np.abs(effects[1:]).sum()) for effects in self.effects)
+
     def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float) -> Effect:
         players = lattice.members(subset)
-        total = sum(float(np.abs(effects[1:]).sum()) for effects in self.effects)
-        share = abs(effect) / total if total else math.nan
+        share = abs(effect) / self._strength if self._strength else math.nan
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
 
     def _player(self, named: str | int) -> int:

@@ -47,7 +47,7 @@ def made_by() -> str:
 
 
 def process(command: str) -> dict[str, object]:
-    """What is to be known of a process that works on a run: `andor.runs.store` lists it under processes/."""
+    """What is to be known of the process that begins a run: recipe.json holds it as "made"."""
     return {
         "command": command,
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
