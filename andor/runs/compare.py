@@ -129,7 +129,7 @@ def compare(
             models=_model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
             prompts=tuple(prompts),
             own_targets=own_targets,
-            noise=noise,
+            noise=noise if noise == "measured" else float(noise),  # 0 and 0.0 are one bound
             solvers={str(n): json.loads(described(each)) for n, each in solvers.items()},
             penalty=json.loads(described(penalty)),
             matmul_precision=MATMUL_PRECISION,
