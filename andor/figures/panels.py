@@ -16,22 +16,22 @@ FLOOR = 1e-4
 _SHARED_ROWS = "#EEEEEE"
 
 
-def count(x: float, _) -> str:
+def count(x, _) -> str:
     """A number of effects, for a formatter of an axis."""
     return f"{x:,.0f}"
 
 
-def plain(x: float, _) -> str:
+def plain(x, _) -> str:
     """A number as it is, for a formatter of a logarithmic axis."""
     return f"{x:g}"
 
 
-def share(x: float, _) -> str:
+def share(x, _) -> str:
     """A share without exponent, for a formatter of a logarithmic axis."""
     return f"{x:g}" if x >= 1e-3 else f"{x:.4f}"
 
 
-def unsigned(x: float, _) -> str:
+def unsigned(x, _) -> str:
     """A length up or down, for a formatter of an axis of both."""
     return f"{abs(x):g}"
 
@@ -108,8 +108,8 @@ def sorted_values(ax, v, logic, *, lw: float, **dots) -> None:
 
 
 def dots(
-    ax, row: int, numbers, estimate: Sequence[float], text: str, *,
-    half: float, lw: float = 1.6, offset: float = 4, weight: str = "normal", spread: float = 0.5, **look,
+    ax, row: int, numbers, estimate, text: str, *,
+    half: float, lw: float = 1.6, offset: int = 4, weight: str = "normal", spread: float = 0.5, **look,
 ) -> None:  # fmt: skip
     """A dot per prompt in a row; a bar at the estimate, a line for its interval, if any; a text at the right edge.
 

@@ -93,7 +93,7 @@ def _plot_model(ax, run: Compared, model: str, colour: str) -> None:
     ax.annotate(
         f"τ = {tau:g}", (1, tau), xytext=(0, 3), textcoords="offset points", color=style.MUTED, bbox=box, zorder=5
     )
-    panels.strength_axes(ax, 8)
+    panels.strength_axes(ax, 8.0)
     ax.set_yticks([10.0**power for power in range(round(np.log10(panels.FLOOR)), 1)])
     ax.set_xlim(0.9, None)
     ax.set_title(run.labels[model], color=colour, fontweight="bold")
