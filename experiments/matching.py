@@ -63,19 +63,14 @@ def measure(settings: Settings) -> dict:
 
 
 def _numbers(run, model: str, pair_of) -> dict[str, list[list[float]]]:
-    """`[prompts][numbers of effects]`: R²; mean and largest |error| over masks / |v(N) - v(∅)|, and / (max v - min v).
-
-    |v(N) - v(∅)|, the published unit, is near 0 on prompts whose words pull both ways.
-    """
-    names = ("r2", "mean_error", "max_error", "mean_error_of_spread")
-    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    """`[prompts][numbers of effects]`: R², and errors over masks in both units (`metrics.Matching`)."""
+    fields = {name: name for name in ("r2", "mean_error", "max_error")} | {"mean_error_of_spread": "spread_error"}
+    found: dict[str, list[list[float]]] = {name: [] for name in fields}
     for prompt in run.prompts:
         v = run[model, prompt.id].values.v
         matches = [metrics.matching(v, *pair_of(prompt.id), k) for k in top_counts(prompt.n_players)]
-        scale = metrics.output_range(v) / (np.ptp(v) or np.nan)
-        numbers = [(each.r2, each.mean_error, each.max_error, each.mean_error * scale) for each in matches]
-        for name, column in zip(names, np.round(numbers, 5).T, strict=True):
-            found[name].append(column.tolist())
+        for name, field in fields.items():
+            found[name].append(np.round([getattr(each, field) for each in matches], 5).tolist())
     return found
 
 

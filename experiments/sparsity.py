@@ -41,7 +41,7 @@ def measure(settings: Settings) -> dict:
         of_model = numbers[run.labels[model]] = {}
         for method in LABELS:
             pairs = {p.id: found.pair(method, model, p.id) for p in run.prompts}
-            curves = np.array([_strengths(*pair, most) for pair in pairs.values()])[:, ranks - 1]
+            curves = metrics.sparsity_curves(list(pairs.values()))[:, ranks - 1]
             salient = [metrics.salient_count(*pair) for pair in pairs.values()]
             needed = [effects_needed(run[model, p].values.v, *pair) for p, pair in pairs.items()]
             of_model[method] = {
@@ -59,12 +59,6 @@ def measure(settings: Settings) -> dict:
         "ranks": ranks,
         "numbers": numbers,
     }
-
-
-def _strengths(and_effects, or_effects, length: int) -> Float[np.ndarray, "effects"]:
-    """Strengths over the strongest, descending, with zeros up to `length`."""
-    curve = metrics.sparsity_curve(and_effects, or_effects)
-    return np.pad(curve / (curve[0] or 1.0), (0, length - curve.size))
 
 
 def effects_needed(

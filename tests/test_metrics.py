@@ -21,6 +21,7 @@ from andor.measures.metrics import (
     salient_count,
     shared_order_strength,
     sparsity_curve,
+    sparsity_curves,
     transfer,
     weighted_overlap,
 )
@@ -127,8 +128,8 @@ def test_matching_undefined_cases_are_nan():
     constant = matching(np.full(8, 5.0), *NOTHING, k=3)
     assert constant.k == 0 and isnan(constant.r2) and isnan(constant.max_error) and isnan(constant.mean_error)
     same_ends = game(2, ands={(0,): 1.0, (0, 1): -1.0})  # v = 0, 1, 0, 0.
-    found = matching(values(*same_ends), *same_ends, k=2)
-    assert found.r2 == pytest.approx(1) and isnan(found.max_error)
+    found = matching(values(*same_ends), *same_ends, k=1)  # Only the last mask is off, by 1.
+    assert isnan(found.max_error) and isnan(found.mean_error) and found.spread_error == pytest.approx(1 / 4)
 
 
 def test_matching_one_player():
@@ -146,6 +147,8 @@ def test_sparsity_curve_has_every_effect_once():
     np.testing.assert_allclose(curve[:6], [4, 3, 2, 0.5, 0.1, 0])
     assert sparsity_curve(*game(1, ands={(0,): -2.0}, constant=9.0)).tolist() == [2.0]
     assert sparsity_curve(*game(0)).size == 0
+    of_two = sparsity_curves([EXAMPLE, game(1, ands={(0,): -2.0})])
+    np.testing.assert_allclose(of_two[:, :3], [[1, 0.75, 0.5], [1, 0, 0]])
 
 
 def test_salient_is_above_five_percent_of_the_largest_effect():

@@ -32,21 +32,6 @@ def matches(run: Compared) -> dict[str, dict[str, list[metrics.Matching]]]:
     }
 
 
-def mean_errors(run: Compared, model: str) -> dict[str, list[float]]:
-    """Prompt id -> mean |error| over masks / (largest v - smallest v) at each of `top_counts`.
-
-    nan where v is constant. In units of the spread of v: |v(N) - v(∅)|, the usual one, is near 0 on prompts whose
-    words pull both ways.
-    """
-    found = {}
-    for p in run.prompts:
-        v = run[model, p.id].values.v
-        tops = [metrics.logic_model(*run[model, p.id].pair(), k) for k in top_counts(p.n_players)]
-        spread = np.ptp(v) or np.nan
-        found[p.id] = [float(np.abs(v - top).mean() / spread) for top in tops]
-    return found
-
-
 def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
     """The prompt drawn above: median R² of the top 100, R² averaged over the models."""
     prompts = next(iter(found.values()))
@@ -73,7 +58,7 @@ def plot(run: Compared) -> Figure:
 
     explained, error = below.subplots(1, 2)
     _plot_spread(explained, run, {m: [[x.r2 for x in p] for p in found[m].values()] for m in found})
-    _plot_spread(error, run, {model: list(mean_errors(run, model).values()) for model in run.models})
+    _plot_spread(error, run, {m: [[x.spread_error for x in p] for p in found[m].values()] for m in found})
     explained.set_title(f"Match over {_prompts(run)}: R²")
     explained.set_ylabel("R² over all masks")
     error.set_title(f"Match over {_prompts(run)}: mean |error|")
@@ -100,7 +85,7 @@ def caption(run: Compared) -> str:
         medians = _medians(found[model])
         shares = ", ".join(f"{s:.0%}: {style.number(r2, 3)}" for s, r2 in zip(SHARES, medians, strict=False))
         worst = min((p[-1].r2 for p in found[model].values() if not np.isnan(p[-1].r2)), default=np.nan)
-        error = style.number(100 * median_of_defined(x[-1] for x in mean_errors(run, model).values()), 1)
+        error = style.number(100 * median_of_defined(p[-1].spread_error for p in found[model].values()), 1)
         parts.append(
             f"{run.labels[model]} {shares}, top {TOP_K}: {style.number(medians[-1], 3)} "
             f"(worst prompt {style.number(worst, 3)}; median mean |error| {error}% of max v − min v)"

@@ -14,15 +14,6 @@ from andor.measures import metrics
 _PER_ROW = 3
 
 
-def curves(run: Compared, model: str, method: Method) -> np.ndarray:
-    """Strengths over the strongest, descending, `[prompts, effects]`; zeros where a prompt has fewer effects."""
-    found = [metrics.sparsity_curve(*run[model, p.id].pair(method)) for p in run.prompts]
-    curves = np.zeros((len(found), max(curve.size for curve in found)))
-    for row, curve in zip(curves, found, strict=True):
-        row[: curve.size] = curve / (curve[0] or 1.0)
-    return curves
-
-
 def salient_counts(run: Compared, model: str, method: Method) -> np.ndarray:
     """Number of salient effects of every prompt, at the run's tau."""
     return np.array([metrics.salient_count(*run[model, p.id].pair(method), run.tau) for p in run.prompts])
@@ -75,7 +66,7 @@ def _claim(run: Compared) -> str:
 def _plot_model(ax, run: Compared, model: str, colour: str) -> None:
     tau = run.tau
     for method, shade, dashes in (("and_only", style.AND_ONLY, "--"), ("certified", colour, "-")):
-        strengths = curves(run, model, method)
+        strengths = metrics.sparsity_curves([run[model, p.id].pair(method) for p in run.prompts])
         rank = np.arange(1, strengths.shape[1] + 1)
         # Zeros have no place on a logarithmic axis; drawn below its lower end, they let the line fall off there.
         drawn = np.maximum(strengths, panels.FLOOR / 100)

@@ -14,6 +14,7 @@ transfer and order strength; Qin et al., ICML 2026 (arXiv 2608.18539), "Evaluati
 LLMs Using Interactions", IPS. The decay / spindle split of order strengths is in `andor.spindle`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +59,15 @@ class Matching:
       r2: 1 - residual / total sum of squares over all masks; nan when v is constant.
       max_error: largest |error| over masks / |v(N) - v(∅)|; nan when v(N) = v(∅).
       mean_error: mean |error| over masks / |v(N) - v(∅)|; nan when v(N) = v(∅).
+      spread_error: mean |error| over masks / (largest v - smallest v); nan when v is constant. |v(N) - v(∅)|, the
+        published unit, is near 0 on prompts whose words pull both ways.
     """
 
     k: int
     r2: float
     max_error: float
     mean_error: float
+    spread_error: float
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ def matching(
         r2=1 - _ratio(float(np.sum(error**2)), total),
         max_error=_ratio(float(error.max()), scale),
         mean_error=_ratio(float(error.mean()), scale),
+        spread_error=_ratio(float(error.mean()), float(np.ptp(v))),
     )
 
 
@@ -171,6 +176,15 @@ def sparsity_curve(
     effects = _stack(and_effects, or_effects)
     order = orders(n_players_of(effects))
     return np.sort(np.abs(np.concatenate([effects[0, order >= 1], effects[1, order >= 2]])))[::-1]
+
+
+def sparsity_curves(pairs: Sequence[Pair]) -> Float[np.ndarray, "prompts effects"]:
+    """`sparsity_curve` of every prompt over its strongest effect; zeros where another prompt has more effects."""
+    found = [sparsity_curve(*pair) for pair in pairs]
+    curves = np.zeros((len(found), max(curve.size for curve in found)))
+    for row, curve in zip(curves, found, strict=True):
+        row[: curve.size] = curve / (curve[0] or 1.0)
+    return curves
 
 
 def salient(
