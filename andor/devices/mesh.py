@@ -60,6 +60,11 @@ def make_mesh(*, data: int = 1, model: int = 1, devices: Sequence[jax.Device] | 
     return Mesh(np.array(devices).reshape(data, model), ("data", "model"))
 
 
+def sizes_of(mesh: Mesh | None) -> tuple[int, int]:
+    """(copies of the weights, devices that hold one together): the sizes along `data` and `model`."""
+    return (1, 1) if mesh is None else (mesh.shape["data"], mesh.shape["model"])
+
+
 def check_sizes(*, data: int, model: int) -> None:
     """Raise ValueError if no mesh has these sizes."""
     if data < 1 or data & (data - 1):

@@ -14,6 +14,7 @@ import numpy as np
 from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import available_bytes
+from andor.devices.mesh import sizes_of
 from andor.evaluation import noise_floor, schedule
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
@@ -167,7 +168,7 @@ class _Run:
         if target is None:
             target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
         tokenized, embedding = tokenized_for(model, prompt, target, self.baseline)
-        data, shards = (1, 1) if model.mesh is None else (model.mesh.shape["data"], model.mesh.shape["model"])
+        data, shards = sizes_of(model.mesh)
         groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
         if self.method == "naive":
             tokens = limit or self.tokens_per_batch or default_tokens_per_batch()

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from andor.devices.mesh import place
+from andor.devices.mesh import place, sizes_of
 from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
@@ -49,7 +49,7 @@ class NaiveEvaluation:
         length = bucket(len(token_ids))
         self._token_ids = np.pad(token_ids, (0, length - len(token_ids)))
         self._player_of_token = np.pad(player_of_token, (0, length - len(token_ids)), constant_values=-1)
-        lines = 1 if mesh is None else mesh.shape["data"]
+        lines, self._shards = sizes_of(mesh)
         self._batch_size = lines * min(max(1, tokens_per_batch // length // lines), -(-len(self._subsets) // lines))
         self._results: list[tuple[int, tuple[Array, Array]]] = []
 
@@ -69,7 +69,7 @@ class NaiveEvaluation:
             subsets = self._subsets[np.minimum(np.arange(first, first + self._batch_size), count - 1)].astype(np.int32)
             result = _batch(
                 self._decoder,
-                1 if self._mesh is None else self._mesh.shape["model"],
+                self._shards,
                 place(subsets, self._mesh, "b"),
                 self._token_ids,
                 self._player_of_token,

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from andor.devices.mesh import place, sharding
+from andor.devices.mesh import place, sharding, sizes_of
 from andor.devices.processes import gather
 from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.prefix_tree import PrefixTree
@@ -77,7 +77,7 @@ class TreeEvaluation:
             yield Step(done=x, masks=n_masks * number // n_steps)
         targets = tree.prompt.target_ids[np.concatenate(self._outcomes) >> tree.n_players]
         targets = np.pad(targets, (0, shape[1] - n_final)).reshape(n_reads, tree.n_rows)
-        shards = 1 if mesh is None else mesh.shape["model"]
+        shards = sizes_of(mesh)[1]
         for number in range(n_reads):
             self._results.append(_read(decoder, shards, final, np.int32(number * tree.n_rows), targets[number]))
             yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)

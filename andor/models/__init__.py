@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from andor.core.effects import one_line
 from andor.devices.memory import available_bytes
+from andor.devices.mesh import sizes_of
 from andor.models import llama, qwen2
 from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
@@ -111,19 +112,18 @@ class Checkpoint:
         """
         return digest([self.folder / "config.json", *weight_files(self.folder)])
 
-    def dtype(self, wanted: str, *, backend: str, available: int, copies: int = 1) -> jnp.dtype:
-        """The dtype that "auto" means for `copies` of the weights in so many free bytes, or the one wanted."""
+    def dtype_on(
+        self, mesh: Mesh | None, wanted: str = "auto", *, backend: str | None = None, available: int | None = None
+    ) -> jnp.dtype:
+        """The dtype that `load` gives the weights on these devices, or on others of a kind with so many free bytes."""
         if wanted not in ("auto", "float32", "bfloat16", "float16"):
             raise ValueError(f"load(dtype=...) must be auto, float32, bfloat16 or float16; got {wanted!r}.")
+        available = available_bytes(mesh) if available is None else available
         if wanted == "auto":
-            fits = 4 * copies * self.parameters <= available
-            wanted = "bfloat16" if self.stored_dtype == "bfloat16" and (backend != "cpu" or not fits) else "float32"
+            fits = 4 * sizes_of(mesh)[0] * self.parameters <= available
+            on_cpu = (backend or jax.default_backend()) == "cpu"
+            wanted = "bfloat16" if self.stored_dtype == "bfloat16" and not (on_cpu and fits) else "float32"
         return jnp.dtype(wanted)
-
-    def dtype_on(self, mesh: Mesh | None, wanted: str = "auto") -> jnp.dtype:
-        """The dtype that `load` gives the weights on these devices."""
-        copies = 1 if mesh is None else mesh.shape["data"]
-        return self.dtype(wanted, backend=jax.default_backend(), available=available_bytes(mesh), copies=copies)
 
 
 def find(name: str, *, weights: bool = True) -> Checkpoint:
@@ -161,8 +161,7 @@ def load(name: str, *, dtype: str = "auto", mesh: Mesh | None = None) -> Languag
     """
     found = find(name)
     jax_dtype = found.dtype_on(mesh, dtype)
-    copies, available = 1 if mesh is None else mesh.shape["data"], available_bytes(mesh)
-    needed = copies * found.parameters * jax_dtype.itemsize
+    needed, available = sizes_of(mesh)[0] * found.parameters * jax_dtype.itemsize, available_bytes(mesh)
     if needed > available:
         raise ValueError(
             f"the weights of {name!r} take {needed / 1e9:.1f} GB in {jax_dtype}, and {available / 1e9:.1f} GB of "
@@ -191,8 +190,7 @@ def load_config(
     bytes, by default those of the present one.
     """
     found = find(name, weights=False)
-    backend, available = backend or jax.default_backend(), available_bytes() if available is None else available
-    return found.config, found.dtype(dtype, backend=backend, available=available)
+    return found.config, found.dtype_on(None, dtype, backend=backend, available=available)
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":

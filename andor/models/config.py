@@ -93,17 +93,14 @@ def _rope_scaling(scaling: Mapping) -> Llama3RopeScaling | None:
     given = set(scaling) - {"rope_type", "type"}
     if kind == "default" and not given:
         return None
-    fields = [field.name for field in dataclasses.fields(Llama3RopeScaling)]
-    if kind != "llama3" or given != set(fields):
+    fields = {field.name: field.type for field in dataclasses.fields(Llama3RopeScaling)}
+    if kind != "llama3" or given != fields.keys():
         raise ValueError(
             f"rope_scaling={dict(scaling)!r} is not implemented; andor reads rope_type 'default', and 'llama3' with "
             f"exactly {', '.join(fields)}."
         )
-    given = {name: scaling[name] for name in fields}
-    check_rope_scaling(given)
-    return Llama3RopeScaling(
-        **{field.name: field.type(given[field.name]) for field in dataclasses.fields(Llama3RopeScaling)}
-    )
+    check_rope_scaling({name: scaling[name] for name in fields})
+    return Llama3RopeScaling(**{name: kind(scaling[name]) for name, kind in fields.items()})
 
 
 def _windowed(settings: Mapping) -> list[str]:
