@@ -36,7 +36,7 @@ import andor
 from andor.devices.memory import available_bytes
 from andor.evaluation import MATMUL_PRECISION
 from andor.evaluation.naive import NaiveEvaluation
-from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, plan, plan_tree
+from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, memory, operations, plan_tree
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import FAMILIES, embedded_models
 from andor.models.config import read_config, read_json
@@ -125,11 +125,10 @@ def ours(method: Method, decoder: Decoder, prompt: TokenizedPrompt, tokens_per_b
     """(evaluation, facts about it)."""
     itemsize = decoder.head.dtype.itemsize
     tree = plan_tree(decoder.config, itemsize, prompt, tokens_per_batch, available=available_bytes())
-    planned = plan(decoder.config, itemsize, tree)
     if method == "naive":
         return NaiveEvaluation(decoder, prompt, tokens_per_batch or default_tokens_per_batch()), {}
-    facts = {"operations": planned.operations, "padded": planned.tree.n_batches * planned.tree.n_rows}
-    return TreeEvaluation(decoder, planned.tree), facts | {"planned_bytes": planned.memory.total(1)}
+    facts = {"operations": operations(decoder.config, tree), "padded": tree.n_batches * tree.n_rows}
+    return TreeEvaluation(decoder, tree), facts | {"planned_bytes": memory(decoder.config, itemsize, tree).total(1)}
 
 
 def run(evaluation) -> Float[np.ndarray, "s"]:

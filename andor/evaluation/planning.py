@@ -129,39 +129,14 @@ def _leanest(prompt: TokenizedPrompt, rows: int, groups_players: int) -> PrefixT
     return min(map(whole.with_split, splits), key=lambda tree: tree.n_slots)
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What one prompt will take under one model, without its weights.
-
-    Attributes:
-      tree: how its masks are walked.
-      memory: bytes beside the weights.
-      tokens, naive_tokens: tokens through the decoder, by the tree and from scratch.
-      operations: floating-point operations of the tree, a multiplication and an addition counted as two.
-    """
-
-    tree: PrefixTree
-    memory: Memory
-    tokens: int
-    naive_tokens: int
-    operations: float
-
-
-def plan(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int = 1) -> Plan:
-    """What walking a tree will take. Arguments as for `memory`."""
+def operations(config: DecoderConfig, tree: PrefixTree) -> float:
+    """Floating-point operations of a tree, a multiplication and an addition counted as two."""
     size = config.axis_sizes()
     d, f, k, g, h, v = (size[letter] for letter in "dfkghv")
-    masks = 2 ** (tree.n_players + tree.groups_players)
     weights_per_token = config.num_layers * (d * h * k * (2 * g + 2) + 3 * d * f)
     attention_per_token = config.num_layers * 2 * k * g * h * (tree.n_keys + tree.trunk)
-    return Plan(
-        tree=tree,
-        memory=memory(config, itemsize, tree, shards),
-        tokens=tree.tokens,
-        naive_tokens=masks * len(tree.started),
-        operations=2.0 * (tree.tokens * (weights_per_token + attention_per_token))
-        + 2.0 * masks * len(tree.prompt.target_ids) * v * d,
-    )
+    of_head = tree.n_masks * len(tree.prompt.target_ids) * v * d
+    return 2.0 * (tree.tokens * (weights_per_token + attention_per_token)) + 2.0 * of_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,17 +144,19 @@ class Share:
     """What one device of a mesh holds and does for one prompt under one model; all hold and do the same.
 
     Attributes:
-      plan: what all devices hold and do together.
+      tree: how all devices together walk the masks.
+      memory: bytes beside the weights on all devices together.
       n_devices: their number.
       weights: bytes of weights, to the byte.
-      beside: bytes beside the weights: the plan's, divided evenly. Buffers of the exchange are not counted.
-      operations: the plan's, divided evenly, although norms and residuals are done on every device of a copy.
+      beside: bytes beside the weights, divided evenly. Buffers of the exchange are not counted.
+      operations: divided evenly, although norms and residuals are done on every device of a copy.
       exchanged: bytes sent for the sums over the devices of a copy, of a vector for each token: one after the embedding
         and two in every layer, in the dtype of the weights, each as a ring does it. The few numbers that the head
         exchanges are not counted. Other copies are sent nothing.
     """
 
-    plan: Plan
+    tree: PrefixTree
+    memory: Memory
     n_devices: int
     weights: int
     beside: int
@@ -226,14 +203,15 @@ def share(
     free = (available - weights) * n_devices
     how = batches | {"groups_players": groups, "shards": model, "in_flight": in_flight}
     tree = plan_tree(config, itemsize, prompt, available=free, **how)
-    together = plan(config, itemsize, tree, model)
-    sums = together.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
+    together = memory(config, itemsize, tree, model)
+    sums = tree.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
     return Share(
-        plan=together,
+        tree=tree,
+        memory=together,
         n_devices=n_devices,
         weights=weights,
-        beside=-(-together.memory.total(in_flight) // n_devices),
-        operations=together.operations / n_devices,
+        beside=-(-together.total(in_flight) // n_devices),
+        operations=operations(config, tree) / n_devices,
         exchanged=2 * (model - 1) * sums // model,
     )
 

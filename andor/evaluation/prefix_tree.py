@@ -137,6 +137,16 @@ class PrefixTree:
         """Tokens that must be evaluated: sum_t 2**k(t), in each group."""
         return 2**self.groups_players * int(np.sum(2**self.started))
 
+    @property
+    def n_masks(self) -> int:
+        """Masks of all groups."""
+        return 2 ** (self.groups_players + self.n_players)
+
+    @property
+    def naive_tokens(self) -> int:
+        """Tokens that would be evaluated from scratch."""
+        return self.n_masks * len(self.started)
+
     @functools.cached_property
     def trunk(self) -> int:
         """Positions that every row sees without a list; 0 unless they are many."""

@@ -59,7 +59,7 @@ class TreeEvaluation:
         n_reads = -(-len(tree.prompt.target_ids) * 2**tree.n_players // tree.n_rows)
         shape = (groups, n_reads * tree.n_rows, decoder.config.hidden_size)
         final = jnp.zeros(shape, dtype, device=sharding(mesh, "btd"))
-        n_final, n_masks, n_steps = 0, groups * 2**tree.n_players, tree.n_batches + n_reads
+        n_final, n_masks, n_steps = 0, tree.n_masks, tree.n_batches + n_reads
         for number, batch in enumerate(tree.batches(), start=1):
             tokens = place(batch.tokens, mesh, "bt")
             where = np.int32(batch.first_slot), batch.positions, batch.keys, batch.key_positions, batch.ancestors

@@ -63,28 +63,28 @@ def plan(
     for title in ("n", "tokens", "evaluated", "from scratch", "ratio", "batches", "operations", "cache", "time"):
         table.add_column(title, justify="right")
     for name, share in list(shares.items())[:MOST_PROMPTS]:
-        each, tree = share.plan, share.plan.tree
+        tree = share.tree
         table.add_row(
             _text(name),
             str(tree.n_players + tree.groups_players),
             str(len(tree.started)),
-            f"{each.tokens:,}",
-            f"{each.naive_tokens:,}",
-            f"{each.naive_tokens / each.tokens:.1f}",
+            f"{tree.tokens:,}",
+            f"{tree.naive_tokens:,}",
+            f"{tree.naive_tokens / tree.tokens:.1f}",
             f"{tree.n_batches} x {tree.n_rows}",
-            f"{each.operations:.2g}",
-            _bytes(each.memory.cache),
+            f"{share.operations * share.n_devices:.2g}",
+            _bytes(share.memory.cache),
             _seconds(share.seconds(rate)),
         )
-    plans, first = [share.plan for share in shares.values()], next(iter(shares.values()))
-    tokens, naive = (sum(getattr(each, name) for each in plans) for name in ("tokens", "naive_tokens"))
+    trees, first = [share.tree for share in shares.values()], next(iter(shares.values()))
+    tokens, naive = sum(tree.tokens for tree in trees), sum(tree.naive_tokens for tree in trees)
     seconds, exchanged = (
         sum(share.seconds(rate) for share in shares.values()),
         sum(x.exchanged for x in shares.values()),
     )
     several = first.n_devices > 1
     lines = [
-        f"{len(plans)} prompt{'s' * (len(plans) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
+        f"{len(trees)} prompt{'s' * (len(trees) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
         f"{_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s{' a device' * several}, compilation not "
         "counted.",
         f"Memory{f' of each of {first.n_devices} devices' * several}: {_bytes(first.weights)} of weights and at most "
