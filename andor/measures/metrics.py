@@ -178,8 +178,8 @@ def sparsity_curve(
     return np.sort(np.abs(np.concatenate([effects[0, order >= 1], effects[1, order >= 2]])))[::-1]
 
 
-def sparsity_curves(pairs: Sequence[Pair]) -> Float[np.ndarray, "prompts effects"]:
-    """`sparsity_curve` of every prompt over its strongest effect; zeros where another prompt has more effects."""
+def sparsity_curves(pairs: Sequence[tuple]) -> Float[np.ndarray, "prompts effects"]:
+    """`sparsity_curve` of every (AND, OR) pair over its strongest effect; zeros where another has more effects."""
     found = [sparsity_curve(*pair) for pair in pairs]
     curves = np.zeros((len(found), max(curve.size for curve in found)))
     for row, curve in zip(curves, found, strict=True):
