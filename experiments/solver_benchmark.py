@@ -35,7 +35,7 @@ import scipy.sparse
 
 import andor
 from andor.core import lattice
-from andor.core.effects import DUST
+from andor.core.effects import strongest
 from andor.core.games import Game, sparse
 from andor.core.problem import Solution
 from andor.solvers import FirstOrder, InteriorPoint, Published
@@ -115,13 +115,6 @@ def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
     return x[0] - x[1] + np.where(one_player, or_effects, 0), np.where(one_player, 0, or_effects), float(result.fun)
 
 
-def largest(and_effects: np.ndarray, or_effects: np.ndarray, k: int) -> set[int]:
-    """The k effects of largest |I|, AND and OR (and models, `[m, s]`) together, without the dust of ties."""
-    strength = np.abs(np.concatenate([and_effects[..., 1:].ravel(), or_effects[..., 1:].ravel()]))
-    order = np.argsort(-strength, kind="stable")[:k]
-    return set(order[strength[order] > DUST * strength.max()].tolist())
-
-
 def order_error(game: Game, and_effects: np.ndarray, or_effects: np.ndarray) -> float:
     """Sum over orders of |strength - planted strength| over the planted strength."""
     orders = lattice.orders(lattice.n_players_of(game.v))
@@ -157,7 +150,7 @@ def other_run(v: np.ndarray, noise: float, solver) -> tuple[np.ndarray, np.ndarr
 
 def agreement(solution: Solution, other: tuple[np.ndarray, np.ndarray]) -> float:
     """Fraction of the largest 100 effects that two runs share."""
-    top, again = largest(solution.and_effects, solution.or_effects, 100), largest(*other, 100)
+    top, again = strongest(solution.and_effects, solution.or_effects, 100), strongest(*other, 100)
     return len(top & again) / max(len(top), len(again))
 
 
@@ -190,13 +183,13 @@ def run(config: Config) -> list[dict]:
             highs_seconds = []
             for family, seed in itertools.product(FAMILIES, range(config.seeds)):
                 game = planted(n_players, family, seed)
-                truth = largest(game.and_effects, game.or_effects, 25)
+                truth = strongest(game.and_effects, game.or_effects, 25)
                 key = dict(n_players=n_players, noise=noise, family=family, seed=seed)
                 optimum, reference = np.nan, np.nan
                 if "highs" in config.solvers:
                     (and_effects, or_effects, optimum), reference = timed(highs, game.v, noise)
                     highs_seconds.append(reference)
-                    found = largest(and_effects, or_effects, len(truth))
+                    found = strongest(and_effects, or_effects, len(truth))
                     records.append(
                         key
                         | dict(solver="highs", objective=1.0, gap=np.nan, seconds=reference, time=1.0)
@@ -206,7 +199,7 @@ def run(config: Config) -> list[dict]:
                 for name, solver in solvers.items():
                     solution, seconds = timed(andor.extract, game.v, noise, solver)
                     effects = solution.and_effects, solution.or_effects
-                    found = largest(*effects, len(truth))
+                    found = strongest(*effects, len(truth))
                     records.append(
                         key
                         | dict(solver=name, objective=solution.primal / optimum, gap=solution.gap, seconds=seconds)

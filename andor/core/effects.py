@@ -22,6 +22,13 @@ optimum is taken.
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
+def strongest(and_effects: np.ndarray, or_effects: np.ndarray, k: int) -> set[int]:
+    """Places of the k effects of largest |I|, of all kinds and models `[..., s]` together, without dust."""
+    strength = np.abs(np.concatenate([and_effects[..., 1:].ravel(), or_effects[..., 1:].ravel()]))
+    order = np.argsort(-strength, kind="stable")[:k]
+    return set(order[strength[order] > DUST * strength.max()].tolist())
+
+
 @dataclass(frozen=True)
 class Effect:
     """One AND or OR effect of an explanation.

@@ -50,6 +50,11 @@ def bucket(size: int) -> int:
     return power * 3 // 4 if power > 8 and size <= power * 3 // 4 else power
 
 
+def started(prompt: TokenizedPrompt) -> Int[np.ndarray, "t"]:
+    """Players started by every position that a model reads. A position is evaluated 2 to their number times."""
+    return np.maximum.accumulate(prompt.read()[1]) + 1
+
+
 class Batch(NamedTuple):
     """Rows to evaluate together; r rows in blocks of w.
 
@@ -125,7 +130,7 @@ class PrefixTree:
     @functools.cached_property
     def started(self) -> Int[np.ndarray, "t"]:
         """Players of a group started by every position, k(t)."""
-        return np.maximum(np.maximum.accumulate(self.prompt.read()[1]) + 1 - self.groups_players, 0)
+        return np.maximum(started(self.prompt) - self.groups_players, 0)
 
     @property
     def n_players(self) -> int:

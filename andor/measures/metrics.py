@@ -21,9 +21,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from andor.core.effects import DUST
+from andor.core.explained import Pair
 from andor.core.lattice import n_players_of, or_sums, orders, zeta
-
-Pair = tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]
 
 # Salient: |I| above this share of the largest |I| (arXiv 2401.16318, section 3). IPS uses 0.1.
 SALIENT = 0.05

@@ -11,7 +11,6 @@ several processes are one thing: what is there under the key is taken, all else 
 same at once waste time and nothing else, since files are written whole. What is damaged is set aside as NAME.damaged.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -22,7 +21,7 @@ from typing import TypeVar
 
 from andor.core.values import Values
 from andor.runs import files
-from andor.runs.explanation import ROUNDING, Explanation, check_probability, plain, read_explanation
+from andor.runs.explanation import ROUNDING, Explanation, check_probability, of_arrays, read_explanation
 from andor.runs.files import AnyPath, Damaged
 
 KEY_DIGITS = 12
@@ -69,8 +68,7 @@ def get(path: AnyPath, read: Callable[..., Result], *arguments: object) -> Resul
 
 def save_values(root: AnyPath, model: str, prompt_id: str, values: Values, *, key: str, made_by: str) -> None:
     """Write v of one prompt under one model. Raises as `files.write_arrays`."""
-    content = {field.name: getattr(values, field.name) for field in dataclasses.fields(Values)}
-    files.write_arrays(values_path(root, model, prompt_id, key), content | {"key": key, "made_by": made_by})
+    files.write_arrays(values_path(root, model, prompt_id, key), vars(values) | {"key": key, "made_by": made_by})
 
 
 def read_values(path: AnyPath, key: str) -> tuple[Values, str]:
@@ -83,7 +81,7 @@ def read_values(path: AnyPath, key: str) -> tuple[Values, str]:
     """
     arrays = files.read_arrays(path)
     try:
-        values = Values(**plain(arrays, [field.name for field in dataclasses.fields(Values)]))
+        values = of_arrays(Values, arrays)
         if arrays["key"].item() != key:
             raise ValueError("it holds the values of another model, prompt or target.")
         check_probability(values)

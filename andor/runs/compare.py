@@ -23,6 +23,7 @@ from andor.devices import processes
 from andor.devices.mesh import ALONG, check_divides
 from andor.devices.shards import WHOLE, Shard, deal, read_shard
 from andor.evaluation import MATMUL_PRECISION, check_fits
+from andor.evaluation.prefix_tree import started
 from andor.measures.metrics import SALIENT
 from andor.models import Checkpoint
 from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
@@ -141,7 +142,8 @@ def compare(
                 "reuse": None if reuse is None else str(reuse),
             },
         )
-        costs = [sum(_cost(of_model[prompt.id]) for of_model in tokenized.values()) for prompt in prompts]
+        tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
+        costs = [sum(int(np.sum(2.0 ** started(each))) for each in models if each is not None) for models in tokens]
         work = Work(
             root=root,
             run=begin(root, recipe),
@@ -160,14 +162,6 @@ def compare(
             return work.finish(failed, tau, whole=shard.count == 1)
         finally:
             end(root)
-
-
-def _cost(tokens: TokenizedPrompt | None) -> int:
-    """Tokens that the prefix tree evaluates: at every position 2 to the number of players that have begun."""
-    if tokens is None:
-        return 0
-    begun = np.maximum.accumulate(tokens.player_of_token) + 1
-    return int(np.sum(2.0**begun))
 
 
 def _recorded_dtypes(root: AnyPath, names: Sequence[str]) -> dict[str, str]:

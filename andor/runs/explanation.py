@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -168,8 +168,6 @@ class Explanation:
 
     def arrays(self) -> dict[str, object]:
         """What `save` writes, by name."""
-        values = {field.name: getattr(self.values, field.name) for field in dataclasses.fields(Values)}
-        solution = {field.name: getattr(self.solution, field.name) for field in dataclasses.fields(Solution)}
         prompt = {
             "model": self.model,
             "id": self.prompt.id or "",
@@ -178,7 +176,12 @@ class Explanation:
             "chat": self.prompt.chat,
             "player_spans": np.array(self.prompt.players, np.int64),
         }
-        return {**prompt, **values, **solution, **{name: self.origin.get(name, "") for name in _ORIGIN}}
+        return {
+            **prompt,
+            **vars(self.values),
+            **vars(self.solution),
+            **{name: self.origin.get(name, "") for name in _ORIGIN},
+        }
 
     @property
     def digest(self) -> str:
@@ -223,15 +226,18 @@ def read_explanation(path: AnyPath) -> Explanation:
 
 def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     """Raises KeyError, TypeError or ValueError for arrays that are missing or of another kind or shape."""
-    values, solution = (
-        kind(**plain(arrays, [f.name for f in dataclasses.fields(kind)])) for kind in (Values, Solution)
-    )
+    values, solution = (of_arrays(kind, arrays) for kind in (Values, Solution))
     rest = plain(arrays, ("model", "id", "text", "prompt_target", "chat", "player_spans", *_ORIGIN))
     spans = [tuple(span) for span in rest["player_spans"].tolist()]
     prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, rest["chat"])
     if values.players != prompt.words:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
     return Explanation(rest["model"], prompt, values, solution, {name: rest[name] for name in _ORIGIN})
+
+
+def of_arrays(kind: type, arrays: Mapping[str, np.ndarray]) -> Any:
+    """`Values` or a `Solution` from its fields among the arrays. Raises as `plain`."""
+    return kind(**plain(arrays, [field.name for field in dataclasses.fields(kind)]))
 
 
 def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, object]:

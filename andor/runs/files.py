@@ -170,6 +170,13 @@ def set_aside(path: AnyPath) -> AnyPath:
     return aside
 
 
+def remove(path: AnyPath) -> None:
+    """Remove a file; another process may be faster. Raises OSError that names it and says what to do."""
+    with _telling(path, "removed", "Remove it, or allow that, and give the same command again"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
 def read_json(path: AnyPath) -> dict:
     """A JSON object that `json_bytes` made. Raises as `read_bytes`, and Damaged where it is none or was changed."""
     stored = read_bytes(path)

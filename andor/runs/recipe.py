@@ -94,7 +94,7 @@ class Recipe:
         decisive = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
         return files.jsonable(decisive | {"models": models, "prompts": [_prompt_record(each) for each in self.prompts]})
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """Content key of what decides a result."""
         return files.key_of(self.decisive)
@@ -196,7 +196,8 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
             folder = other["folder"]
             break
         if finished(begun):
-            end(root, theirs["id"])
+            with contextlib.suppress(FileNotFoundError, ValueError):  # another process removed it, or made another
+                _remove(marker, theirs["id"])
             continue
         raise ValueError(
             f"{root} holds an unfinished run with other settings, begun by {other.get('by')}: "
@@ -217,10 +218,14 @@ def end(root: AnyPath, recipe_id: str | None = None) -> None:
     """Say that a run of a root is no longer unfinished; without its id, that this process is no longer at work on the
     one that it has begun."""
     with contextlib.suppress(Exception):  # another process removed it, or made another; or the store is gone
-        marker = files.path_of(root) / "unfinished.json"
-        content = files.read_json(marker)
-        if content["recipe"]["id"] == recipe_id or (recipe_id is None and content["by"] == _me()):
-            marker.unlink()
+        _remove(files.path_of(root) / "unfinished.json", recipe_id)
+
+
+def _remove(marker: AnyPath, recipe_id: str | None) -> None:
+    """Remove the mark of a run with this id, or without one of the run that this process has begun."""
+    content = files.read_json(marker)
+    if content["recipe"]["id"] == recipe_id or (recipe_id is None and content["by"] == _me()):
+        files.remove(marker)
 
 
 def _me() -> str:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**28
 """Of explanations that a run keeps in memory; others are read again when they are asked for."""
 
+_BYTES_PER_MASK = 8 * 5
+"""Of an explanation: five float64 arrays."""
+
 CONTINUE = "Give the command that made the run again: it makes this file anew."
 
 
@@ -83,8 +86,10 @@ class Run(Mapping):
     ):
         self.path, self.recipe, self.skipped, self.tau = path, recipe, tuple(skipped), tau
         self.summary = dict(summary or {})
-        self._kept: OrderedDict[tuple[str, str], Explanation] = OrderedDict(explanations or {})
+        self._kept: OrderedDict[tuple[str, str], Explanation] = OrderedDict()
         self._bytes = 0
+        for key, explanation in (explanations or {}).items():
+            self.keep(key, explanation)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -134,10 +139,11 @@ class Run(Mapping):
 
     def keep(self, key: tuple[str, str], explanation: Explanation) -> None:
         """Keep an explanation in memory, and forget those that were used least where that is too much."""
+        forgotten = [self._kept.pop(key)] if key in self._kept else []
         self._kept[key] = explanation
-        self._bytes += 8 * 5 * explanation.values.v.size
+        self._bytes += _BYTES_PER_MASK * (explanation.values.v.size - sum(each.values.v.size for each in forgotten))
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._bytes -= 8 * 5 * self._kept.popitem(last=False)[1].values.v.size
+            self._bytes -= _BYTES_PER_MASK * self._kept.popitem(last=False)[1].values.v.size
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per prompt and model: the numbers of prompts.csv."""
@@ -207,15 +213,20 @@ def read(path: AnyPath) -> Run | Explanation:
         recipe = read_recipe(path / "recipe.json")
         if not (path / "summary.json").exists():
             raise FileNotFoundError(f"{path / 'summary.json'} is missing: the run is unfinished.")
-        summary = files.read_json(path / "summary.json")
-        covers, tau = summary.pop("covers", None), summary.pop("tau", None)
-        tau = float(tau) if isinstance(tau, float | int) else math.nan
+        summary, tau, covers = read_summary(path / "summary.json")
         run = Run(path, recipe, skipped=read_skipped(path), summary=summary, tau=tau)
         if not 0 <= tau < 1 or covers != run.covers():
             raise Damaged(f"{path / 'summary.json'} holds the numbers of other explanations than the run has.")
     except (Damaged, FileNotFoundError) as error:
         raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}") from error
     return run
+
+
+def read_summary(path: AnyPath) -> tuple[dict, float, object]:
+    """(the numbers of a summary.json, their tau or nan, what they are of). Raises as `files.read_json`."""
+    summary = files.read_json(path)
+    covers, tau = summary.pop("covers", None), summary.pop("tau", None)
+    return summary, float(tau) if isinstance(tau, float | int) else math.nan, covers
 
 
 def _run_folder(path: AnyPath) -> AnyPath:

@@ -17,11 +17,20 @@ from andor.evaluation import again, outcomes
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
 from andor.prompts import Prompt
-from andor.runs import cache, files, provenance
+from andor.runs import cache, provenance
 from andor.runs.explanation import Explanation, described
 from andor.runs.files import AnyPath, Damaged
-from andor.runs.recipe import ModelRecord, end, finished, recipe_paths
-from andor.runs.run import KEPT_BYTES, Run, Skipped, read_one_skipped, read_skipped, save_skipped, skipped_paths
+from andor.runs.recipe import ModelRecord, end, recipe_paths
+from andor.runs.run import (
+    KEPT_BYTES,
+    Run,
+    Skipped,
+    read_one_skipped,
+    read_skipped,
+    read_summary,
+    save_skipped,
+    skipped_paths,
+)
 from andor.solvers import extract
 
 SOLVER_BATCH = 8
@@ -316,18 +325,15 @@ class Work:
         try:
             if not whole and not all(cache.explanation_path(self.run, *key).exists() for key in result):
                 return result
-            covers = result.covers()
+            summary, *of = cache.get(self.run / "summary.json", read_summary) or (None,)
+            if of and of == [tau, result.covers()]:
+                result.summary, result.tau = summary, tau
+            else:
+                result.summarised(tau)
         except (Damaged, FileNotFoundError):
             if whole:
                 raise
             return result  # another shard is at it, or will mend it
-        if finished(self.run):
-            summary = cache.get(self.run / "summary.json", files.read_json)
-            if summary and summary.pop("covers", None) == covers and summary.pop("tau", None) == tau:
-                result.summary, result.tau = summary, tau
-                end(self.root, self.recipe.id)
-                return result
-        result.summarised(tau)
         end(self.root, self.recipe.id)
         return result
 

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from andor.core.effects import DUST
+from andor.core.effects import strongest
 from andor.core.penalties import Penalty
-from andor.core.problem import Array, Solution, Solver
+from andor.core.problem import Array, Solver
 from andor.solvers.extract import checked, extract
 
 
@@ -86,8 +86,8 @@ def stability(
         np.concatenate([v[None], v + errors]), noise, solver, penalty=penalty, noise_unit=noise_unit, weights=weights
     )
     first = solutions[0]
-    top = _strongest(first, k)
-    again = [_strongest(solutions[i], len(top)) for i in range(1, repeats + 1)]
+    top = strongest(first.and_effects, first.or_effects, k)
+    again = [strongest(solutions.and_effects[i], solutions.or_effects[i], len(top)) for i in range(1, repeats + 1)]
     return Stability(
         status=next((status for status in solutions.status if status != "converged"), "converged"),
         shared=float(np.mean([len(top & other) / len(top) for other in again])) if top else 1.0,
@@ -100,11 +100,3 @@ def stability(
 
 def _root_mean_square(changes):
     return np.sqrt(np.mean(np.square(changes), axis=0))
-
-
-def _strongest(solution: Solution, k: int) -> set[int]:
-    """The k effects of largest |I|, as indices into AND followed by OR effects, without dust."""
-    strength = np.abs(np.concatenate([solution.and_effects, solution.or_effects]))
-    strength[0] = 0.0  # v(∅)
-    order = np.argsort(-strength, kind="stable")[:k]
-    return set(order[strength[order] > DUST * strength.max()].tolist())
