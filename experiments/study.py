@@ -26,6 +26,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import andor
+from andor.devices.compilation import keep_compilations
 from andor.devices.mesh import read_mesh
 from andor.figures.style import style
 from andor.models import find
@@ -259,6 +260,7 @@ def own_models(name: str) -> bool:
 def execute(name: str, settings: Settings) -> dict:
     """Run a study: measure, save, draw, print its rows. Returns the result as saved."""
     check(name, settings)
+    keep_compilations()
     module, start = study(name), time.perf_counter()
     measured = module.measure(settings)
     made = {

@@ -1,6 +1,8 @@
 """Settings of all tests: annotations are checked, and implicit rank promotion is an error."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -8,6 +10,15 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiled programs of this session, for the processes that tests start too.
+COMPILED = tempfile.TemporaryDirectory(prefix="andor-compiled-")
+for name, value in (
+    ("jax_compilation_cache_dir", COMPILED.name),
+    ("jax_persistent_cache_min_compile_time_secs", 0),
+    ("jax_persistent_cache_min_entry_size_bytes", -1),
+):
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
 install_import_hook("andor", "beartype.beartype")
 # `experiments` is not installed. Last on the path, so that the andor that is installed is the one that is tested.
 sys.path.append(str(Path(__file__).parent.parent))

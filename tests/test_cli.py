@@ -38,7 +38,7 @@ def prompts(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No figures, which take seconds."""
-    monkeypatch.setattr("andor.show.draw.draw", lambda run, top: [])
+    monkeypatch.setattr("andor.show.draw.draw", lambda run, **_: [])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_compare_takes_directories_a_prompt_file_and_a_limit(models, prompts, tm
     assert "llama-gqa" in printed and "qwen2-gqa" in printed
     assert "Traceback" not in progress
     for name in ("llama-gqa", "qwen2-gqa"):
-        assert all(f"{stage} {name}" in progress for stage in ("load", "evaluate", "extract"))
+        assert all(f"{stage} {name}" in progress for stage in ("load", "compile", "evaluate", "solve"))
     assert run.recipe.made["command"].startswith("andor compare --models")
 
 
@@ -435,6 +435,25 @@ def test_a_signal_while_importing_is_one_line(module):
     command = [sys.executable, "-c", textwrap.dedent(code), module]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "andor: interrupted.\n")
+
+
+def test_a_platform_that_is_not_there_is_one_line(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "andor",
+        "extract",
+        "tiny-llama",
+        "--prompt",
+        "a film",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"JAX_PLATFORMS": "no"}
+    )
+    assert done.returncode == 2 and not (tmp_path / "x").exists()
+    assert done.stderr.startswith("andor: error: JAX finds no device of JAX_PLATFORMS=no") and "Unset" in done.stderr
 
 
 def test_the_module_is_the_program():

@@ -141,11 +141,11 @@ def test_one_model_at_a_time_and_progress(models, tmp_path, monkeypatch):
     monkeypatch.setattr(andor.models, "load", load_alone)
     run = compare(models, PROMPTS[1:], out=tmp_path, progress=lambda *call: calls.append(call))
     stages = [(stage, model) for stage, model, done, total in calls if done == total]
-    assert stages == [(stage, model) for model in run.models for stage in ("load", "evaluate", "extract")]
+    assert stages == [(stage, model) for model in run.models for stage in ("load", "compile", "evaluate", "solve")]
     of_first = [(done, total) for stage, model, done, total in calls if (stage, model) == ("evaluate", models[0])]
     assert of_first == sorted(of_first) and {total for _, total in of_first} == {8 + 4}
-    extracted = [(done, total) for stage, model, done, total in calls if (stage, model) == ("extract", models[1])]
-    assert extracted == [(1, 2), (2, 2)]
+    extracted = [(done, total) for stage, model, done, total in calls if (stage, model) == ("solve", models[1])]
+    assert extracted == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_the_solver_recorded_for_a_number_of_players_is_the_one_that_ran(models, root, monkeypatch, no_model):

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from andor.devices import processes as hosts
+from andor.devices.rules import local_devices
 
 
 class Insufficient(ValueError):
@@ -25,7 +26,7 @@ def available_bytes(mesh: jax.sharding.Mesh | None = None) -> int:
     All devices hold equal parts, so that the fullest one counts. Where a mesh spans processes, all of them must ask
     together, and all get the same answer; on CPUs as if they shared one host, which they may.
     """
-    devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+    devices = local_devices()[:1] if mesh is None else list(mesh.devices.flat)
     here = [device.memory_stats() for device in devices if device.process_index == jax.process_index()]
     if all(each and "bytes_limit" in each for each in here):  # None on a CPU, whose memory is the host's
         free = len(devices) * min(each["bytes_limit"] - each["bytes_in_use"] for each in here)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
 from andor.devices import processes as hosts
+from andor.devices.rules import local_devices
 
 ALONG = {"b": "data", "k": "model", "f": "model", "v": "model"}
 """Axis letter -> axis of the mesh. Letters that are not here are whole on every device."""
@@ -40,7 +41,7 @@ def make_mesh(*, data: int = 1, model: int = 1, devices: Sequence[jax.Device] | 
             f"this process is one of {jax.process_count()}, and they were not brought together. Call "
             "andor.hosts.initialise() before anything that uses a device."
         )
-    own, wanted = jax.local_devices(), data * model
+    own, wanted = local_devices(), data * model
     if devices is None:
         # Those that hold a copy of the weights together are of one process if it can be: best connected.
         everyones = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))

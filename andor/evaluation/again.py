@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from andor.core.values import Values
+from andor.devices.rules import standard_rules
 from andor.evaluation import schedule
 from andor.evaluation.evaluate import tokenized_for
 from andor.evaluation.naive import NaiveEvaluation
@@ -18,6 +19,7 @@ AGREEMENT = {"float32": 0.01, "float16": 0.1, "bfloat16": 0.5}
 """Largest difference, in nats, that evaluations of one model in a dtype show; another model's are off by far more."""
 
 
+@standard_rules()
 def largest_difference(
     model: LanguageModel, prompt: Prompt, values: Values, *, baseline: str = "auto", seed: int = 0
 ) -> float:

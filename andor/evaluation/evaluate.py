@@ -15,6 +15,7 @@ from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of
+from andor.devices.rules import standard_rules
 from andor.evaluation import noise_floor, schedule
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
@@ -162,6 +163,7 @@ class _Run:
     measure_noise: bool
     in_flight: int
 
+    @standard_rules()
     def begin(self, taken: Taken, limit: int | None) -> UnderWay:
         """Plan a prompt in batches of at most `limit` tokens, unless that is None."""
         start, model, prompt, target = time.perf_counter(), self.model, taken.prompt, taken.target
@@ -188,6 +190,7 @@ class _Run:
             evaluation = TreeEvaluation(model.decoder, tree, model.mesh, embedding)
         return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
 
+    @standard_rules()
     def finish(self, done: UnderWay, start: float) -> Values:
         """Read the values of a prompt, whose time counts from `start`."""
         model, prompt, v, forward_noise = self.model, done.taken.prompt, done.evaluation.values(), math.nan
@@ -232,6 +235,7 @@ def _embedding(decoder, baseline: str):
     return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
 
 
+@standard_rules()
 def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     """Exact text of the model's most probable next token on the full prompt, leading space included.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from andor.devices import rules
 from andor.devices.memory import Insufficient
 from andor.devices.mesh import ALONG, check_divides, check_sizes
 from andor.evaluation.log_odds import VOCABULARY_PIECE
@@ -21,7 +22,7 @@ TOKENS_PER_BATCH_ACCELERATOR = 8192
 
 def default_tokens_per_batch() -> int:
     """Tokens in one forward pass, a power of two: as few as keep the device busy."""
-    return TOKENS_PER_BATCH_CPU if jax.default_backend() == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
+    return TOKENS_PER_BATCH_CPU if rules.backend() == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +239,7 @@ EFFICIENCY = 0.5
 
 def matrix_rate(dtype) -> float:
     """Operations per second of a large matrix product on the default device, measured now, in a second or so."""
-    size = 2048 if jax.default_backend() == "cpu" else 8192
+    size = 2048 if rules.backend() == "cpu" else 8192
     product = jax.jit(jnp.matmul)
     x = jnp.ones((size, size), dtype)
     product(x, x).block_until_ready()

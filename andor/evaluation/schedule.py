@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import Insufficient
+from andor.devices.rules import standard_rules
 from andor.prompts import Prompt, TokenizedPrompt
 
 MATMUL_PRECISION = "highest"
@@ -234,7 +235,7 @@ def _outcomes(
 def _on_device() -> Iterator[None]:
     """Full precision, which must not reach the caller of a generator, and a name for an error that has none."""
     try:
-        with hosts.device_errors(), jax.default_matmul_precision(MATMUL_PRECISION):
+        with hosts.device_errors(), standard_rules(), jax.default_matmul_precision(MATMUL_PRECISION):
             yield
     except RuntimeError as error:
         message = str(error)

@@ -5,11 +5,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from andor.core.effects import one_line
+from andor.devices import rules
 from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of
 from andor.models import llama, qwen2
@@ -121,7 +121,7 @@ class Checkpoint:
         available = available_bytes(mesh) if available is None else available
         if wanted == "auto":
             fits = 4 * sizes_of(mesh)[0] * self.parameters <= available
-            on_cpu = (backend or jax.default_backend()) == "cpu"
+            on_cpu = (backend or rules.backend()) == "cpu"
             wanted = "bfloat16" if self.stored_dtype == "bfloat16" and not (on_cpu and fits) else "float32"
         return jnp.dtype(wanted)
 
@@ -144,6 +144,7 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
     return Checkpoint(str(name), folder, commit, family, config, stored)
 
 
+@rules.standard_rules()
 def load(name: str, *, dtype: str = "auto", mesh: Mesh | None = None) -> LanguageModel:
     """Load a model.
 

@@ -8,6 +8,7 @@ recipe       what was asked, and the rule of one unfinished run per root
 work         what one process does: get what is there, compute the rest
 cache        what a root holds under content keys
 files        files that are whole or not there, local or in a store
+stages       what long work says of itself
 summary      the numbers of a run
 provenance   where numbers come from
 """

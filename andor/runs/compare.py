@@ -10,7 +10,7 @@ noise bound or solver evaluates nothing, and what is damaged is made again. One 
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -32,14 +32,12 @@ from andor.runs.explanation import described
 from andor.runs.files import AnyPath, Damaged, path_of
 from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipe_paths
 from andor.runs.run import Run, read
+from andor.runs.stages import Progress, silent
 from andor.runs.work import Lead, Work, follow
 from andor.solvers import default_solver
 
 EVALUATION = 1
 """Version of `andor.evaluation`, to be raised by what changes v by more than rounding: v is then evaluated anew."""
-
-Progress = Callable[[str, str, int, int], None]
-"""Called as progress(stage, model, done, total): `done` of `total` units of "load", "evaluate" or "extract"."""
 
 
 @files.store_errors()
@@ -87,7 +85,7 @@ def compare(
       strict: whether a prompt that fails under a model ends the run. By default it is left out, with a warning.
       command: what to record as the origin of the run.
       left_out: to record too: why lines of a file of prompts gave no prompt.
-      progress: called after every batch of masks and every batch of solutions.
+      progress: called as progress(stage, model, done, total), as `andor.runs.stages.Progress` says.
 
     Returns:
       The run; without a summary where other shards are not done.
@@ -156,7 +154,7 @@ def compare(
             mesh=mesh,
             reuse=reuse,
             strict=strict,
-            progress=progress or (lambda stage, model, done, total: None),
+            progress=progress or silent,
         )
         try:
             return work.finish(failed, tau, whole=shard.count == 1)

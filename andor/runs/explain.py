@@ -1,6 +1,6 @@
 """`explain`: one prompt under one model, evaluated, solved and put into words, without a folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from andor.core.penalties import L1, Penalty
@@ -10,6 +10,7 @@ from andor.models import LanguageModel, load
 from andor.prompts import Prompt
 from andor.runs import provenance
 from andor.runs.explanation import Explanation, described
+from andor.runs.stages import Progress, evaluating, silent
 from andor.solvers import default_solver, extract
 
 
@@ -25,7 +26,7 @@ def explain(
     solver: Solver | None = None,
     penalty: Penalty | None = None,
     dtype: str = "auto",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Which words of a prompt act together when a model predicts the target.
 
@@ -34,8 +35,9 @@ def explain(
       prompt: a text, or an `andor.Prompt`, which then says target, players and chat itself.
       target, players, chat: as for `andor.Prompt`.
       noise, solver, penalty: as for `andor.extract`.
-      baseline, progress: as for `andor.evaluate`.
+      baseline: as for `andor.evaluate`.
       dtype: as for `andor.load`, where `model` is a name.
+      progress: as for `andor.compare`.
 
     Raises:
       ValueError, FileNotFoundError, RuntimeError: as `andor.Prompt`, `andor.load`, `andor.evaluate`, `andor.extract`.
@@ -50,8 +52,16 @@ def explain(
     penalty = penalty or L1()
     solver = solver or default_solver(prompt.n_players, penalty)
     solver.check_memory(prompt.n_players)  # what would be refused after all masks are evaluated is refused before
-    model = model if isinstance(model, LanguageModel) else load(model, dtype=dtype)
-    values = evaluate(model, prompt, baseline=baseline, measure_noise=noise == "measured", progress=progress)
+    progress = progress or silent
+    if not isinstance(model, LanguageModel):
+        name = model
+        progress("load", name, 0, 1)
+        model = load(name, dtype=dtype)
+        progress("load", name, 1, 1)
+    report = evaluating(progress, model.name, 0, 2**prompt.n_players)
+    values = evaluate(model, prompt, baseline=baseline, measure_noise=noise == "measured", progress=report)
+    progress("solve", model.name, 0, 1)
     solution = extract(values, noise, solver, penalty=penalty)
+    progress("solve", model.name, 1, 1)
     origin = {"solver": described(solver), "penalty": described(penalty), "made_by": provenance.made_by()}
     return Explanation(model.name, prompt, values, solution, origin)

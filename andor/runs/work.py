@@ -31,6 +31,7 @@ from andor.runs.run import (
     save_skipped,
     skipped_paths,
 )
+from andor.runs.stages import evaluating
 from andor.solvers import extract
 
 SOLVER_BATCH = 8
@@ -222,7 +223,7 @@ class Work:
             [(prompt, targets[prompt.id]) for prompt in missing],
             baseline=self.baseline,
             measure_noise=self.recipe.noise == "measured",
-            progress=lambda masks: self.progress("evaluate", record.name, total - left + masks, total),
+            progress=evaluating(self.progress, record.name, total - left, total),
         )
         for prompt, outcome in evaluated:
             try:
@@ -265,6 +266,8 @@ class Work:
         """Solve these prompts, batch by batch, and save their explanations."""
         left = [prompt for prompt in unsolved if prompt.id not in self.skipped]
         solved, total = len(self._left()) - len(left), len(self._left())
+        if left:  # the first batch is compiled before it is solved
+            self.progress("solve", record.name, solved, total)
         for batch in batches(left):
             values, made_by = zip(*(self._values_of(record, prompt) for prompt in batch), strict=True)
             solver = self.solvers[batch[0].n_players]
@@ -289,7 +292,7 @@ class Work:
                 self.result.keep((record.name, prompt.id), explanation)
                 self.counts["solved"] += 1
             solved += len(batch)
-            self.progress("extract", record.name, solved, total)
+            self.progress("solve", record.name, solved, total)
 
     def _values_of(self, record: ModelRecord, prompt: Prompt) -> tuple[Values, str]:
         """v of a prompt, and what it was made by."""

@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -90,6 +90,8 @@ class _Running:
     out: Root = None
     """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
     Default: a new one under runs/."""
+    no_compilation_cache: Flag = False
+    """Compile anew, and keep nothing of it. Default: compiled programs are kept in ~/.cache/andor."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,7 +196,9 @@ class Figures:
         from andor.show.draw import draw
 
         run = read(self.directory)
-        _print_files(_console(), run.path, draw(run), start)
+        with _progress_bars({}) as progress:
+            drawn = draw(run, progress=progress)
+        _print_files(_console(), run.path, drawn, start)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -416,6 +420,7 @@ def _one_prompt(settings):
 
 def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
     """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
+    from andor.devices.compilation import keep_compilations
     from andor.devices.mesh import read_mesh
     from andor.models import load_tokenizer
     from andor.prompts import player_table
@@ -423,9 +428,11 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     from andor.runs.recipe import end, model_labels
     from andor.show import tables
 
+    if not settings.no_compilation_cache:
+        keep_compilations()
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
+    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
     if len(prompts) == 1:
-        labels = dict(zip(names, model_labels(tuple(names)), strict=True))
         console = _console()
         tokenizers = {name: load_tokenizer(name) for name in names}
         console.print(tables.players(player_table(prompts[0], tokenizers, settings.baseline), labels))
@@ -444,7 +451,12 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
 
     say_at_end(interrupted)
     try:
-        with _progress_bars(names, begun) as progress:
+        with _progress_bars(labels) as show:
+
+            def progress(stage: str, *rest) -> None:
+                begun.append(stage)
+                show(stage, *rest)
+
             run = compare(
                 names,
                 prompts,
@@ -469,11 +481,9 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
 
 
 @contextlib.contextmanager
-def _progress_bars(names: Sequence[str], begun: list[str]) -> Iterator:
-    """Bars on stderr, one per stage and model, with the time left of the stage; `begun` gets the name of each."""
+def _progress_bars(labels: Mapping[str, str]) -> Iterator:
+    """Bars on stderr, one per stage and model, with the time left of the stage; `labels` maps names of models."""
     from rich import progress
-
-    from andor.runs.recipe import model_labels
 
     class Rate(progress.ProgressColumn):
         """Masks, or whatever the stage counts, per second."""
@@ -481,8 +491,7 @@ def _progress_bars(names: Sequence[str], begun: list[str]) -> Iterator:
         def render(self, task) -> str:
             return "" if task.speed is None else f"{task.speed:.3g} {task.fields['unit']}/s"
 
-    labels = dict(zip(names, model_labels(tuple(names)), strict=True))
-    units = {"load": "models", "evaluate": "masks", "extract": "prompts"}
+    units = {"load": "models", "compile": "programs", "evaluate": "masks", "solve": "prompts", "draw": "figures"}
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=30),
@@ -496,10 +505,10 @@ def _progress_bars(names: Sequence[str], begun: list[str]) -> Iterator:
     bars = progress.Progress(*columns, console=_console(stderr=True))
 
     def report(stage: str, model: str, done: int, total: int) -> None:
-        begun.append(stage)
         bars.start()  # not before there is a bar: bad input gets its one line and no more
         if (stage, model) not in tasks:
-            tasks[stage, model] = bars.add_task(f"{stage} {labels[model]}", total=total, unit=units[stage])
+            name = f"{stage} {labels.get(model, '')}".rstrip()
+            tasks[stage, model] = bars.add_task(name, total=total, unit=units[stage])
         bars.update(tasks[stage, model], completed=done)
 
     try:
@@ -522,7 +531,11 @@ def _finish(console, run, start: float, top: int = 12) -> None:
     """Draw the figures of a run unless they are there, and say where all is."""
     from andor.show.draw import draw, up_to_date
 
-    _print_files(console, run.path, up_to_date(run) or draw(run, top=top), start)
+    drawn = up_to_date(run)
+    if not drawn:
+        with _progress_bars({}) as progress:
+            drawn = draw(run, top=top, progress=progress)
+    _print_files(console, run.path, drawn, start)
 
 
 def _print_files(console, run, files: Sequence, start: float) -> None:

@@ -9,9 +9,10 @@ from andor.figures import FIGURES, effects, rendered, style
 from andor.runs import files
 from andor.runs.files import AnyPath, path_of
 from andor.runs.run import Run, read
+from andor.runs.stages import Progress, silent
 
 
-def draw(run: AnyPath | Run, top: int = 12) -> list[AnyPath]:
+def draw(run: AnyPath | Run, top: int = 12, *, progress: Progress = silent) -> list[AnyPath]:
     """Draw every figure of a run. Same run, same files.
 
     A run of one model has no convergence figure; one of one model and one prompt has a figure of its effects.
@@ -19,6 +20,7 @@ def draw(run: AnyPath | Run, top: int = 12) -> list[AnyPath]:
     Args:
       run: a folder, or a run already read.
       top: effects in the figure of effects.
+      progress: as for `andor.compare`.
 
     Returns:
       The files written: first .png and .pdf of each figure, then captions.md.
@@ -32,9 +34,11 @@ def draw(run: AnyPath | Run, top: int = 12) -> list[AnyPath]:
     drawn = figures_of(run)
     with style.missing_glyphs_in_one_line(), rc_context(style.style()):
         written = []
-        for name in drawn:
+        for number, name in enumerate(drawn):
+            progress("draw", "", number, len(drawn))
             figure = _effects_of(run, top) if name == "effects" else FIGURES[name].plot(run)
             written += save(figure, folder / name)
+    progress("draw", "", len(drawn), len(drawn))
     text = (
         "\n\n".join(f"**{name}.** {_escaped(FIGURES[name].caption(run))}" for name in drawn if name in FIGURES) + "\n"
     )

@@ -24,6 +24,7 @@ from andor.core.certificate import dual_bound, feasible_dual, feasible_primal, o
 from andor.core.penalties import L1, Penalty, RowMax
 from andor.core.problem import Array, Problem, Solution, Solver
 from andor.core.values import Values
+from andor.devices.rules import standard_rules
 from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import InteriorPoint
 from andor.solvers.joint import JointInteriorPoint
@@ -101,6 +102,7 @@ def extract(
     return solution if v.ndim == 2 else solution[0]
 
 
+@standard_rules()
 def solve(
     caller: str,
     v: Float[Array, "g m s"],

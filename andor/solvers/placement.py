@@ -9,13 +9,14 @@ from typing import Literal
 import jax
 
 from andor.devices.memory import available_bytes, host_bytes
+from andor.devices.rules import backend
 
 _FAST_FLOAT64 = ("cpu", "gpu", "cuda", "rocm")
 
 
 def has_fast_float64() -> bool:
     """Whether the default device computes in float64."""
-    return jax.default_backend() in _FAST_FLOAT64
+    return backend() in _FAST_FLOAT64
 
 
 def fast_precision() -> Literal["float32", "float64"]:
@@ -25,7 +26,7 @@ def fast_precision() -> Literal["float32", "float64"]:
 
 def exact_platform() -> str:
     """The platform that exact solvers run on."""
-    return jax.default_backend() if has_fast_float64() else "cpu"
+    return backend() if has_fast_float64() else "cpu"
 
 
 def on_exact_device() -> contextlib.AbstractContextManager:
@@ -41,4 +42,4 @@ def exact_bytes() -> int:
 def platform() -> str:
     """The platform that a function traced now will run on."""
     device = jax.config.jax_default_device
-    return jax.default_backend() if device is None else getattr(device, "platform", device)
+    return backend() if device is None else getattr(device, "platform", device)
