@@ -150,7 +150,8 @@ def comparison(
     digest = files.key_of(models, prompts, dtype)[:12]
     root = settings.work / "runs" / f"{'-'.join(model_labels(models))[:60]}-{digest}"
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
-    return andor.compare(models, prompts, out=root, mesh=mesh, command="python -m experiments", **options)
+    own = {"mesh": mesh, "shard": "1/1", "command": "python -m experiments"}
+    return andor.compare(models, prompts, out=root, **own, **options)
 
 
 def described(run: Run) -> dict:

@@ -76,7 +76,7 @@ def explanation_of(recipe: Recipe, model: str, prompt: Prompt, values: Values, s
         "penalty": files.json_text(recipe.penalty),
         "made_by": "cpu x 1",
         "values_key": values_key,
-        "key": recipe.solution_key(values_key, prompt.n_players),
+        "key": recipe.solution_key(values_key, prompt),
     }
     return Explanation(model, prompt, values, solution, origin)
 

@@ -123,7 +123,7 @@ def test_explanations_are_those_of_a_recipe(tmp_path):
     recipe = recipe_of()
     path, key = kept(tmp_path, recipe)
     assert cache.read_explained(path, key, 0.02).origin["key"] == key
-    for other in (files.key_of("another"), recipe_of(noise=0.05).solution_key(recipe.key(MODEL, PROMPT.id), 3)):
+    for other in (files.key_of("another"), recipe_of(noise=0.05).solution_key(recipe.key(MODEL, PROMPT.id), PROMPT)):
         with pytest.raises(files.Damaged, match="is of another recipe: another model, prompt, noise bound or solver"):
             cache.read_explained(path, other, 0.02)
 
@@ -182,7 +182,8 @@ def test_small_runs_are_as_the_program_writes_them():
     values = values_of(PROMPT)
     assert values.target_probability == probability(values.v)
     np.testing.assert_array_equal(solution_of(values).and_effects, moebius(values.v))
-    assert recipe_of().solution_key("x", 3) == files.key_of("x", 0.02, recipe_of().solvers["3"], {"name": "L1"})
+    settings = recipe_of().solvers["3"], {"name": "L1"}
+    assert recipe_of().solution_key("x", PROMPT) == cache.explanation_key("x", PROMPT, 0.02, *settings)
 
 
 # -------------------------------------------------------------------------------------------------------------- folders

@@ -180,65 +180,6 @@ def test_figures_draws_again(models, tmp_path, capsys):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn, "the same run, the same files"
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["compare", "--models", "tiny-nothing"], "unknown model 'tiny-nothing'"),
-        (["compare", "--models", "LLAMA", "LLAMA"], "different models"),
-        (["compare", "--models", "LLAMA", "--prompts", "nowhere.jsonl"], "no file 'nowhere.jsonl'"),
-        (["compare", "--models", "LLAMA", "--prompts", "PROMPTS", "--prompt", "x"], "Keep one"),
-        (["compare", "--models", "LLAMA", "--players", "x"], "--players and --target belong to --prompt"),
-        (["compare", "--models", "LLAMA", "--prompt", TEXT, "--limit", "3"], "--limit cuts a list of prompts"),
-        (["compare", "--models", "LLAMA", "--limit", "0"], "--limit must be at least 1"),
-        (["compare", "--models", "LLAMA", "--noise", "-1"], "noise"),
-        (["compare", "--models", "LLAMA", "--noise", "much"], "--noise"),
-        (["compare", "--models", "LLAMA", "--dtype", "int4"], "int4"),
-        (["compare", "--models", "LLAMA", "--tau", "2"], "tau"),
-        (["compare", "--models", "LLAMA", "--distributed", "auto"], "--distributed needs --out"),
-        (
-            ["compare", "--models", "LLAMA", "--distributed", "here", "--out", "x"],
-            "--distributed is auto, or HOST:PORT,N,I",
-        ),
-        (
-            ["compare", "--models", "LLAMA", "--distributed", "here:1234,2,2", "--out", "x"],
-            "process=...) must be from 0 to 1",
-        ),
-        (["compare", "--models", "LLAMA", "--out", "MODELS"], "not empty"),
-        (["compare", "--no-such-flag"], "--no-such-flag"),
-        (["extract", "LLAMA"], "prompt"),
-        (["extract", "LLAMA", "--prompt", ""], "must hold some text"),
-        (["extract", "LLAMA", "--prompt", " \n"], "must hold some text"),
-        (["extract", "LLAMA", "--prompt", TEXT, "--players", "bad"], "'bad' is not in"),
-        (["extract", "LLAMA", "--prompt", TEXT, "--target", ""], "target"),
-        (
-            [
-                "extract",
-                "LLAMA",
-                "--prompt",
-                " ".join("abcdefghijklmnopqrstuvwxyz"),
-                "--players",
-                *"abcdefghijklmnopqrstu",
-            ],
-            "must name at most 20 players",
-        ),
-        (["extract", "LLAMA", "--prompt", TEXT, "--top", "0"], "--top must be at least 1"),
-        (["figures", "nowhere"], "no run 'nowhere'"),
-        (["figures", "MODELS"], "recipe.json is missing"),
-        (["nonsense"], "nonsense"),
-    ],
-)
-def test_bad_input_gets_one_line_and_a_non_zero_exit(models, prompts, tmp_path, monkeypatch, capfd, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    places = {"LLAMA": models[0], "PROMPTS": prompts, "MODELS": models[0]}
-    code = main([places.get(argument, argument) for argument in arguments])
-    printed, errors = capfd.readouterr()
-    assert code == 2
-    assert errors.startswith("andor: error: ") and errors.count("\n") == 1, errors
-    assert message in errors
-    assert "Traceback" not in printed + errors
-    assert not list(tmp_path.iterdir()), "nothing is left behind"
-
-
 def test_more_players_than_memory_allows_get_one_line(models, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("andor.solvers.interior_point.exact_bytes", lambda: 1000)

@@ -14,7 +14,7 @@ from small_runs import flip, rewrite, rewrite_json
 
 import andor.models
 from andor.devices.memory import Insufficient
-from andor.evaluation import again
+from andor.evaluation.spot_check import MASKS
 from andor.prompts import Prompt
 from andor.runs import compare as front_door
 from andor.runs import files, work
@@ -557,7 +557,7 @@ def test_a_damaged_note_is_tried_again(models, root, failing):
         run = compare(models, prompts, out=root, noise=0.05)
     path = run.path / "skipped" / "nan.json"
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(files.Damaged, match=r"nan\.json is damaged.*the command that made the run again"):
+    with pytest.raises(files.Damaged, match=r"nan\.json is damaged.*the command or call that made the run"):
         andor.read(run.path)
     with pytest.warns(UserWarning, match=r"nan\.json is damaged.*made anew"):
         again = compare(models, prompts, out=root, noise=0.05)
@@ -632,7 +632,7 @@ def test_a_process_that_leaves_out_more_than_another_makes_no_false_summary(mode
     with pytest.warns(UserWarning, match="'nan' is left out"):
         first = compare(models, prompts, out=root, noise=0.05)
     assert len(first.prompts) == 3 and len(others[1].prompts) == 4
-    with pytest.raises(files.Damaged, match=r"numbers of other explanations than the run has\. Give the command"):
+    with pytest.raises(files.Damaged, match=r"numbers of other explanations than the run has\. Repeat the command"):
         andor.read(first.path)
     assert compare(models, prompts, out=root, noise=0.05).summary == others[1].summary
     assert andor.read(first.path).summary == others[1].summary
@@ -660,6 +660,10 @@ def test_values_of_another_root_are_never_read_unasked(models, run, tmp_path):
     assert found.counts["evaluated"] == 1 and found.recipe.made["reuse"] is None and beside.exists()
 
 
+def interrupted(model, prompts, **_):
+    raise KeyboardInterrupt
+
+
 def no_outcomes(model, prompts, **_):
     """Only a sample is evaluated."""
     assert not list(prompts)
@@ -674,20 +678,27 @@ def test_values_of_another_root_are_used_when_a_sample_agrees(models, run, tmp_p
     for name in models:
         np.testing.assert_array_equal(found[name, "renamed"].values.v, run[name, "own"].values.v)
         made_by = found[name, "renamed"].origin["made_by"]
-        assert f"; taken from {run.path.parent}, {again.SAMPLE} masks agree within " in made_by
+        assert f"; taken from {run.path.parent}, {MASKS} masks agree within " in made_by
     assert andor.read(found.path).recipe.made["reuse"] == str(run.path.parent)
     monkeypatch.setattr(andor.models, "load", lambda *_, **__: pytest.fail("loaded a model"))
     assert compare(models, prompts, out=tmp_path / "new", noise=0.05).counts == {**NOTHING, "kept": 4}
 
 
-@pytest.mark.parametrize("wrong", ["v", "one bit", "players"])
+def test_prompts_are_texts_or_a_file_too(models, tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"text": "a good film", "id": "p"}\n')
+    run = compare(models[:1], tmp_path / "mine.jsonl", out=tmp_path / "a")
+    assert list(run) == [(models[0], "p")]
+    assert list(compare(models[:1], ["a good film"], out=tmp_path / "b")) == [(models[0], "prompt-0001")]
+    with pytest.raises(ValueError, match=r"must be andor.Prompts, texts, or the path of a .jsonl file; got dict"):
+        compare(models[:1], [{"text": "a good film"}], out=tmp_path / "c")
+
+
+@pytest.mark.parametrize("wrong", ["v", "one bit"])
 def test_values_that_are_wrong_are_not_used(models, run, root, tmp_path, wrong):
     path = root / values_of(run, models[0], "own").relative_to(run.path.parent)
     if wrong == "v":
         v = run[models[0], "own"].values.v + 0.5 * (np.arange(8) == 0)  # the mask of nothing is in every sample
         rewrite(path, v=v)
-    elif wrong == "players":
-        rewrite(path, players=("good", "is", "other"))
     else:
         flip(path)
     before = tree(root)
@@ -698,12 +709,45 @@ def test_values_that_are_wrong_are_not_used(models, run, root, tmp_path, wrong):
     assert "taken from" not in found[models[0], "own"].origin["made_by"]
 
 
+def test_noise_that_another_root_says_is_measured_again(models, run, root, tmp_path):
+    """A wide bound would explain everything away, and no mask of v would tell."""
+    path = root / values_of(run, models[0], "own").relative_to(run.path.parent)
+    rewrite(path, forward_noise=np.float64(run[models[0], "own"].range))
+    options = {"out": tmp_path / "new", "noise": "measured", "reuse": root}
+    found = compare(models[:1], PROMPTS[:2], **options)
+    assert found.counts["reused"] == 2 and 0 <= found[models[0], "own"].values.forward_noise < 1e-3
+
+
+def test_other_words_of_the_same_tokens_are_told_in_their_own(models, tmp_path):
+    """ "ood" and "good" are one token: v is reused, and the explanation says what was asked."""
+    first = Prompt("a good film", players=["good", "film"], target="bad", id="p")
+    second = dataclasses.replace(first, players=("ood", "film"))
+    assert compare(models[:1], [first], out=tmp_path).counts["evaluated"] == 1
+    for noise in (0.02, 0.05):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is another run
+            found = compare(models[:1], [second], out=tmp_path, noise=noise)
+        assert found.counts == {"evaluated": 0, "reused": 1, "solved": 1, "kept": 0}
+        assert andor.read(found.path)[models[0], "p"].words == ("ood", "film")
+
+
+def test_a_root_that_is_reused_later_is_recorded(models, run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(work, "outcomes", interrupted)
+        compare(models, PROMPTS, out=tmp_path / "new", noise=0.05)
+    command = andor.runs.recipe.read_recipe(tmp_path / "new" / "noise-0.05" / "recipe.json").made["command"]
+    compare(models, PROMPTS, out=tmp_path / "new", noise=0.05, reuse=run.path.parent, command="again")
+    made = andor.read(tmp_path / "new").recipe.made
+    assert made["reuse"] == str(run.path.parent) and made["command"] == command
+
+
 def test_values_without_their_noise_do_not_do_for_measured_noise(models, root, run, tmp_path):
     prompts = [dataclasses.replace(PROMPTS[2], id="prompt-0003")]
-    for options in ({"out": root}, {"out": tmp_path / "new", "reuse": run.path.parent}):
+    measured_with_the_sample = {"out": tmp_path / "new", "reuse": run.path.parent}
+    for options, reused in (({"out": root}, 0), (measured_with_the_sample, 1)):
         found = compare(models[:1], prompts, noise="measured", **options)
         ((_, explanation),) = found.items()
-        assert found.counts == {"evaluated": 1, "reused": 0, "solved": 1, "kept": 0}
+        assert found.counts == {"evaluated": 1 - reused, "reused": reused, "solved": 1, "kept": 0}
         assert explanation.solution.noise_bound == explanation.values.measured_noise
         assert found.path.name == "noise-measured"
         assert compare(models[:1], prompts, noise="measured", **options).counts["kept"] == 1

@@ -210,6 +210,12 @@ def test_what_is_read_is_what_was_saved(one, tmp_path, plain):
         assert repr(read) == repr(one)
 
 
+def test_what_read_would_not_open_is_not_written(one, tmp_path):
+    with pytest.raises(ValueError, match=r"must name an .npz file. Try saved.npz"):
+        one.save(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())
+
+
 def test_numpy_alone_opens_it(one, saved):
     with np.load(saved, allow_pickle=False) as arrays:
         assert arrays["players"].tolist() == ["film", "not", "good", "film"] and arrays["text"].item() == PROMPT.text
@@ -284,6 +290,12 @@ TAMPERED = {
     "a complex gap": (lambda a: {"gap": np.complex128(1 + 2j)}, "gap is complex128"),
     "a gap that is not finite": (lambda a: {"gap": np.float64(np.inf)}, "gap is not finite"),
     "half a step": (lambda a: {"steps": np.float64(1.5)}, "steps is float64"),
+    "converged with a wide gap": (
+        lambda a: {"gap": np.float64(0.5), "dual": 0.5 * a["primal"], "dual_values": 0.5 * a["dual_values"]},
+        "says converged with a gap of 0.5, where 1e-06 was asked for",
+    ),
+    "noise below 0": (lambda a: {"forward_noise": np.float64(-1)}, "forward_noise is -1.0"),
+    "noise without end": (lambda a: {"forward_noise": np.float64(np.inf)}, "forward_noise is inf"),
     "a status in numbers": (lambda a: {"status": 3}, "status is int64"),
     "no dual values": (lambda a: {"dual_values": None}, "dual_values"),
     "no text": (lambda a: {"text": None}, "text"),

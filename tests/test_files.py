@@ -258,6 +258,16 @@ def test_of_several_that_write_a_new_file_one_succeeds(tmp_path):
     assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_new_file_needs_no_hard_links(tmp_path, monkeypatch):
+    """exFAT and mounted stores have none."""
+
+    def no_links(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", no_links)
+    test_of_several_that_write_a_new_file_one_succeeds(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["x.npz", "x.npz/y.npz"])
 def test_what_is_in_the_way_of_a_file_or_a_folder_is_named(tmp_path, name):
     if name == "x.npz":

@@ -68,12 +68,16 @@ def test_a_solution_has_a_key_of_all_that_decides_it():
     recipe = recipe_of()
     key = recipe.key(MODELS[1], PROMPTS[0].id)
     assert key == recipe.models[1].keys[0] != recipe.key(MODELS[0], PROMPTS[0].id)
-    found = [recipe.solution_key(key, 3), recipe.solution_key("another", 3)]
+    prompt = PROMPTS[0]
+    found = [recipe.solution_key(key, prompt), recipe.solution_key("another", prompt)]
     changes = ("noise", "measured noise", "setting of a solver", "penalty")
-    found += [dataclasses.replace(recipe, **CHANGES[name]).solution_key(key, 3) for name in changes]
+    found += [dataclasses.replace(recipe, **CHANGES[name]).solution_key(key, prompt) for name in changes]
+    # Other words of the same tokens are told in other words.
+    words = ({"text": f"{prompt.text} "}, {"players": ["fil", "not", "good"]}, {"target": "bad"}, {"chat": True})
+    found += [recipe.solution_key(key, dataclasses.replace(prompt, **change)) for change in words]
     assert len(set(found)) == len(found)
-    same = ("one model", "text", "dtype", "own targets", "solver")  # that solver is of two players
-    assert {dataclasses.replace(recipe, **CHANGES[name]).solution_key(key, 3) for name in same} == {found[0]}
+    same = ("one model", "text", "dtype", "own targets", "solver")  # of other prompts; that solver is of two players
+    assert {dataclasses.replace(recipe, **CHANGES[name]).solution_key(key, prompt) for name in same} == {found[0]}
 
 
 @pytest.mark.parametrize("name", [None, *CHANGES])
@@ -124,11 +128,12 @@ def test_a_finished_run_is_found_and_nothing_written(tmp_path):
 def test_runs_with_other_settings_have_folders_of_their_own(tmp_path):
     first = save_run(tmp_path).path
     before = tree(first)
-    others = [
-        save_run(tmp_path, dataclasses.replace(recipe_of(), **CHANGES[name])).path.name for name in ("noise", "text")
-    ]
-    assert others == ["noise-0.05", "noise-0.02_2"]
-    assert begin(tmp_path, dataclasses.replace(recipe_of(), **CHANGES["dtype"])).name == "noise-0.02_3"
+    assert save_run(tmp_path, recipe_of(noise=0.05)).path.name == "noise-0.05"
+    said = r"noise-0.02_2 is another run of .*\. From noise-0.02 it differs in prompts\[not good\].text: "
+    with pytest.warns(UserWarning, match=said):
+        assert save_run(tmp_path, dataclasses.replace(recipe_of(), **CHANGES["text"])).path.name == "noise-0.02_2"
+    with pytest.warns(UserWarning, match="is another run"):
+        assert begin(tmp_path, dataclasses.replace(recipe_of(), **CHANGES["dtype"])).name == "noise-0.02_3"
     assert begin(tmp_path, recipe_of()) == first and tree(first) == before
 
 

@@ -32,7 +32,7 @@ from andor.runs import run as run_module
 from andor.runs.cache import explanation_path
 from andor.runs.run import Run, Skipped, save_skipped
 
-AGAIN = "Give the command that made the run again: it makes this file anew."
+AGAIN = "Repeat the command or call that made the run: it makes this file anew."
 NPZ = "tiny-llama/not good.npz"
 
 
@@ -60,8 +60,9 @@ def test_a_run_is_a_mapping_of_words(run):
     assert run.prompts == PROMPTS and len(run) == 4 and ("tiny-llama", "not good") in run
     assert ("tiny-llama", "other") not in run and "tiny-llama" not in run
     assert isinstance(run["tiny-llama", "not good"].top(1)[0], Effect)
-    with pytest.raises(KeyError, match=r"this run has the models tiny-llama, Qwen/Qwen2.5-7B and 2 prompts"):
-        run["tiny-llama", "other"]
+    for key in (0, MODELS[0], (MODELS[0], "other"), ("other", PROMPTS[0].id), (MODELS[0], PROMPTS[0].id, "more")):
+        with pytest.raises(KeyError, match=r"is no \(model, prompt id\).*tiny-llama, Q.*: not good, prompt-0002"):
+            run[key]
 
 
 def test_a_run_says_in_a_line_what_it_is(run):
@@ -175,7 +176,7 @@ def test_a_folder_where_a_file_should_be_is_damage(run, name):
 
 def test_an_unfinished_run_is_not_read(run):
     (run.path / "summary.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"summary\.json is missing: the run is unfinished\. Give the command"):
+    with pytest.raises(FileNotFoundError, match=r"summary\.json is missing: the run is unfinished\. Repeat the command"):
         andor.read(run.path)
 
 
@@ -306,6 +307,14 @@ def test_files_that_macos_adds_are_no_notes(run):
     (run.path / "skipped").mkdir()
     (run.path / "skipped" / "._not good.json").write_bytes(b"\0\5\x16\7")
     assert len(andor.read(run.path).prompts) == 2
+
+
+def test_a_file_of_values_is_no_damaged_explanation(tmp_path):
+    save_run(tmp_path)
+    path = next((tmp_path / "values").rglob("*.npz"))
+    with pytest.raises(ValueError, match=r"holds values of a prompt, and no effects.*andor\.extract") as error:
+        read(path)
+    assert not isinstance(error.value, files.Damaged)
 
 
 def test_what_is_no_run_is_told(run, tmp_path):

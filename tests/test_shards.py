@@ -172,6 +172,8 @@ def assert_equal(run, other):
 def test_whoever_comes_last_writes_the_summary(models, whole, saved, tmp_path):
     first = shard_of(models, tmp_path, "2/2")
     assert not first.summary and not (first.path / "summary.json").exists()
+    with pytest.raises(ValueError, match=r"unfinished run with other settings.*noise: 0\.02 -> 0\.05"):
+        shard_of(models, tmp_path, "1/2", noise=0.05)
     with pytest.raises(FileNotFoundError, match="unfinished"):
         andor.read(tmp_path)
     last = shard_of(models, tmp_path, "1/2")
@@ -232,6 +234,15 @@ def test_the_command_line_works_on_a_shard(models, tmp_path, monkeypatch, capsys
     assert len(andor.read(run)) == 4 and (run / "figures" / "captions.md").exists()
     assert main([*command, "--shard", "0/2"]) == 2
     assert capsys.readouterr().err.startswith("andor: error: a shard is written I/N")
+
+
+def test_extract_has_one_prompt_in_every_task_of_an_array(models, tmp_path, monkeypatch, capsys):
+    for name, value in slurm(2, 1, 4, 4).items():
+        monkeypatch.setenv(name, value)
+    command = ["extract", models[0], "--prompt", "a good film", "--out", str(tmp_path / "root")]
+    monkeypatch.setattr("andor.show.draw.draw", lambda run, **_: [])
+    assert main(command) == 0
+    assert "Effects: solved 1." in capsys.readouterr().out
 
 
 def test_a_shard_reads_as_it_is_written():

@@ -6,20 +6,21 @@
       <run>/                                  what `andor.runs.run` describes
         <folder>/<prompt id>.npz              an explanation: v, effects, certificate, words
 
-A content key is the sha256 of all that decides a result, so that resume, reuse between runs, repair of damage and
-several processes are one thing: what is there under the key is taken, all else is made. Two processes that make the
-same at once waste time and nothing else, since files are written whole. What is damaged is set aside as NAME.damaged.
+A content key is the sha256 of all that decides a result. Resume, reuse between runs, repair of damage and several
+processes are therefore one rule: take what lies under the key, and make the rest. Two processes that make the same at
+once waste time and nothing else, since files are written whole. A damaged file is set aside as NAME.damaged.
 """
 
 import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from andor.core.values import Values
+from andor.prompts import Prompt
 from andor.runs import files
 from andor.runs.explanation import ROUNDING, Explanation, check_probability, of_arrays, read_explanation
 from andor.runs.files import AnyPath, Damaged
@@ -62,7 +63,8 @@ def get(path: AnyPath, read: Callable[..., Result], *arguments: object) -> Resul
         return None
     except Damaged as error:
         kept = files.set_aside(path)
-        warnings.warn(f"{error} It is made anew, and the old file kept as {kept.name}.", stacklevel=2)
+        said = str(error).rstrip(".")
+        warnings.warn(f"{said}. It is made anew, and the old file kept as {kept.name}.", stacklevel=2)
         return None
 
 
@@ -90,6 +92,14 @@ def read_values(path: AnyPath, key: str) -> tuple[Values, str]:
         raise Damaged(f"{path} is damaged: {error}") from error
 
 
+def explanation_key(
+    values_key: str, prompt: Prompt, noise: float | str, solver: Mapping[str, object], penalty: Mapping[str, object]
+) -> str:
+    """Content key of an explanation: of what decides its effects, and of the words that they are told in."""
+    words = [prompt.text, prompt.players, prompt.target, prompt.chat]
+    return files.key_of(values_key, noise, solver, penalty, words)
+
+
 def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
     """An explanation with this key and for noise as a recipe has it. Raises as `read_explanation`, and Damaged where it
     is another."""
@@ -97,7 +107,8 @@ def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
     origin, values = explanation.origin, explanation.values
     try:
         # By what it says itself, since its penalty decides what its certificate proves.
-        found = files.key_of(origin["values_key"], noise, json.loads(origin["solver"]), json.loads(origin["penalty"]))
+        settings = noise, json.loads(origin["solver"]), json.loads(origin["penalty"])
+        found = explanation_key(origin["values_key"], explanation.prompt, *settings)
         bound = values.measured_noise if noise == "measured" else noise * explanation.range
     except ValueError as error:
         raise Damaged(f"{path} is damaged: {error}") from error

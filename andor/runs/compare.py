@@ -3,13 +3,14 @@
     run = andor.compare(("tiny-llama", "tiny-qwen2"), out="runs/first")
     run["tiny-llama", "sentiment-01"].top(5)
 
-`evaluate(model, prompt) -> Values` and `extract(v) -> Solution` are looked up under their content keys
-(`andor.runs.cache`) and computed where there is nothing. So the same call goes on with a run that was killed, another
-noise bound or solver evaluates nothing, and what is damaged is made again. One model is in memory at a time.
+A run looks up `evaluate(model, prompt) -> Values` and `extract(v) -> Solution` under their content keys
+(`andor.runs.cache`), and computes what is not there. So the same call goes on with a run that was killed, another noise
+bound or solver evaluates nothing, and damaged files are made again. One model is in memory at a time.
 """
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -29,21 +30,21 @@ from andor.models import Checkpoint
 from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
 from andor.runs import cache, files, provenance
 from andor.runs.explanation import described
-from andor.runs.files import AnyPath, Damaged, path_of
-from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipe_paths
+from andor.runs.files import AnyPath, path_of
+from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipes_of
 from andor.runs.run import Run, read
 from andor.runs.stages import Progress, silent
-from andor.runs.work import Lead, Work, follow
+from andor.runs.work import Coordinator, Work, follow
 from andor.solvers import default_solver
 
 EVALUATION = 1
-"""Version of `andor.evaluation`, to be raised by what changes v by more than rounding: v is then evaluated anew."""
+"""Version of `andor.evaluation`. Raise it with a change of v by more than rounding: every v is then evaluated anew."""
 
 
 @files.store_errors()
 def compare(
     models: str | Sequence[str] = ("tiny-llama", "tiny-qwen2"),
-    prompts: Sequence[Prompt] | None = None,
+    prompts: Sequence[Prompt | str] | AnyPath | None = None,
     *,
     out: AnyPath,
     noise: float | Literal["measured"] = 0.02,
@@ -68,8 +69,8 @@ def compare(
 
     Args:
       models: names as for `andor.load`, one or more, all different; a single one may be given by itself.
-      prompts: with different ids; those without an id are called "prompt-0001", ... by their place. By default the 20
-        prompts that ship with the package.
+      prompts: `andor.Prompt`s or texts, or a file of prompts (`andor.read_prompts`). Their ids must differ; those
+        without one are called "prompt-0001", ... by their place. By default the 20 prompts that ship with the package.
       out: the root: a local folder, or a URL of any scheme that fsspec knows ("s3://bucket/run"). What it holds already
         is used: v of the same model, tokens, target and dtype, explanations of the same v, noise bound and solver.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
@@ -99,7 +100,7 @@ def compare(
       OSError: a file could not be written.
     """
     names = (models,) if isinstance(models, str) else tuple(models)
-    prompts = _with_ids(read_prompts(DEFAULT_PROMPTS) if prompts is None else prompts)
+    prompts = _with_ids(_prompts(prompts))
     _check(names, noise, tau)
     root, reuse = path_of(out), None if reuse is None else path_of(reuse)
     if reuse is not None and not (reuse / "values").exists():
@@ -121,9 +122,10 @@ def compare(
     dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}  # asks all processes
     if spans and not processes.is_first():
         return read(root / follow(prompts, baseline=baseline, mesh=mesh, measure_noise=noise == "measured"))
-    with Lead(spans) as lead:
+    with Coordinator(spans) as coordinator:
+        there = recipes_of(root)
         if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
-            dtypes |= _recorded_dtypes(root, names)
+            dtypes |= _recorded_dtypes(root, there, names)
         recipe = Recipe(
             models=_model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
             prompts=tuple(prompts),
@@ -142,12 +144,15 @@ def compare(
         )
         tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
         costs = [sum(int(np.sum(2.0 ** started(each))) for each in models if each is not None) for models in tokens]
+        run = begin(root, recipe)
+        coordinator.run = run.name
         work = Work(
             root=root,
-            run=begin(root, recipe),
-            recipe=recipe,
+            run=run,
+            recipe=read_recipe(run / "recipe.json"),  # with how it was begun
+            others={folder: other for folder, other in there.items() if folder != run.name},
             mine=tuple(prompts[place] for place in deal(costs, shard)),
-            lead=lead,
+            coordinator=coordinator,
             solvers=solvers,
             penalty=penalty,
             baseline=baseline,
@@ -158,21 +163,15 @@ def compare(
         )
         try:
             return work.finish(failed, tau, whole=shard.count == 1)
-        finally:
-            end(root)
+        except BaseException:
+            end(root)  # other settings may use the root
+            raise
 
 
-def _recorded_dtypes(root: AnyPath, names: Sequence[str]) -> dict[str, str]:
+def _recorded_dtypes(root: AnyPath, there: Mapping[str, Recipe], names: Sequence[str]) -> dict[str, str]:
     """Model name -> dtype in the runs of a root; the unfinished one counts most."""
-    found: dict[str, str] = {}
-    for path in recipe_paths(root):
-        try:
-            recipe = read_recipe(path)
-        except (FileNotFoundError, Damaged):
-            continue
-        of_recipe = {each.name: each.dtype for each in recipe.models if each.name in names}
-        found = found | of_recipe if not finished(path.parent) else of_recipe | found
-    return found
+    in_order = sorted(there, key=lambda folder: not finished(root / folder))
+    return {each.name: each.dtype for folder in in_order for each in there[folder].models if each.name in names}
 
 
 def _model_records(
@@ -218,6 +217,21 @@ def _model_records(
             )
         )
     return tuple(records)
+
+
+def _prompts(given: Sequence[Prompt | str] | AnyPath | None) -> list[Prompt]:
+    if given is None:
+        return read_prompts(DEFAULT_PROMPTS)
+    if isinstance(given, str | os.PathLike):
+        return read_prompts(given)
+    prompts = [Prompt(each) if isinstance(each, str) else each for each in given]
+    strange = sorted({type(each).__name__ for each in prompts if not isinstance(each, Prompt)})
+    if strange:
+        raise ValueError(
+            f"compare(prompts=...) must be andor.Prompts, texts, or the path of a .jsonl file; got "
+            f"{', '.join(strange)}."
+        )
+    return prompts
 
 
 def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -33,10 +33,13 @@ def explain(
     Args:
       model: from `andor.load`, or a name for it.
       prompt: a text, or an `andor.Prompt`, which then says target, players and chat itself.
-      target, players, chat: as for `andor.Prompt`.
-      noise, solver, penalty: as for `andor.extract`.
-      baseline: as for `andor.evaluate`.
-      dtype: as for `andor.load`, where `model` is a name.
+      target: the word or text to explain after the prompt; by default what the model predicts.
+      players: the words to mask, in text order, or their `(start, stop)` spans; by default the last content words.
+      chat: whether to wrap the text with the model's chat template.
+      noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured".
+      baseline: what replaces masked tokens: "auto", "mean", "zero" or a token of the vocabulary (`andor.evaluate`).
+      solver, penalty: how effects are found (`andor.extract`); by default the exact solver and L1.
+      dtype: of the weights, where `model` is a name (`andor.load`).
       progress: as for `andor.compare`.
 
     Raises:

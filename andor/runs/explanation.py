@@ -9,9 +9,11 @@ NumPy only, but for `plot`. What is saved opens with `np.load` alone.
 import dataclasses
 import functools
 import hashlib
+import importlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -131,11 +133,9 @@ class Explanation:
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
-        import pandas
-
         names = ["kind", "words", "players", "order", "effect", "share"]
         rows = [[getattr(each, name) for name in names] for each in self.top(2 * self.values.v.size)]
-        return pandas.DataFrame(rows, columns=names)
+        return pandas_or_advice().DataFrame(rows, columns=names)
 
     def plot(self, top: int = 20) -> "Figure":
         """The strongest effects as bars, in words. A matplotlib figure."""
@@ -147,9 +147,13 @@ class Explanation:
         """Write everything into one .npz file, which `andor.read` and `np.load` open.
 
         Raises:
-          OSError: it could not be written.
+          ValueError: the path does not end in ".npz".
+          OSError: the file could not be written.
         """
-        files.write_arrays(path_of(path), self.arrays())
+        path = path_of(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"Explanation.save({str(path)!r}) must name an .npz file. Try {path.name}.npz.")
+        files.write_arrays(path, self.arrays())
 
     def __repr__(self) -> str:
         total = 2 * self.values.v.size
@@ -200,11 +204,19 @@ class Explanation:
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
 
     def _player(self, named: str | int) -> int:
-        if isinstance(named, int) and 0 <= named < len(self.words):
-            return named
+        if isinstance(named, int | np.integer) and not isinstance(named, bool) and 0 <= named < len(self.words):
+            return int(named)
         if named in self.words:
             return self.words.index(named)
         raise KeyError(f"{named!r} is no player of this explanation. The players are {', '.join(self.words)}.")
+
+
+def pandas_or_advice() -> ModuleType:
+    """pandas, which only the methods named after it need. Raises ImportError that says how to install it."""
+    try:
+        return importlib.import_module("pandas")
+    except ImportError as error:
+        raise ImportError("to_pandas() needs pandas, which is not installed: pip install 'andor[pandas]'.") from error
 
 
 def read_explanation(path: AnyPath) -> Explanation:
@@ -213,9 +225,15 @@ def read_explanation(path: AnyPath) -> Explanation:
     Raises:
       FileNotFoundError: there is no such file.
       files.Damaged: it is not what was written, or its numbers do not prove what they say.
+      ValueError: it holds values without effects.
       OSError: it could not be read.
     """
     arrays = files.read_arrays(path)
+    if "v" in arrays and "and_effects" not in arrays:
+        raise ValueError(
+            f"{path} holds values of a prompt, and no effects. np.load opens it, and andor.extract(np.load(path)['v']) "
+            "gives effects; the explanations of a run lie beside its recipe.json."
+        )
     try:
         explanation = _explanation(arrays)
         check(explanation)
@@ -256,6 +274,8 @@ def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, o
             raise ValueError(f"{name} has shape {array.shape}; it must be {shapes.get(name, ())}.")
         if kind == "<f8" and name != "forward_noise" and not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite.")
+        if name == "forward_noise" and not (np.isnan(array) or 0 <= array < np.inf):
+            raise ValueError(f"{name} is {array}; it must be nan where it was not measured, else finite and not < 0.")
         found[name] = tuple(array.tolist()) if name == "players" else array if array.ndim else array.item()
     return found
 
@@ -265,7 +285,7 @@ def check(explanation: Explanation) -> None:
 
     Raises:
       ValueError: p is not that of v(N); effects and noise do not add up to v; the noise is beyond its bound; primal,
-        dual or gap are not what effects and dual values give.
+        dual or gap are not what effects and dual values give; the status is not that of the gap.
     """
     values, solution = explanation.values, explanation.solution
     check_probability(values)
@@ -277,6 +297,9 @@ def check(explanation: Explanation) -> None:
             raise ValueError("its effects do not add up to the values.")
     if np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
         raise ValueError(f"its noise is beyond the bound of {bound:.6g}.")
+    tolerance = json.loads(explanation.origin.get("solver") or "{}").get("tolerance", 1.0)
+    if solution.converged and not solution.gap <= tolerance:
+        raise ValueError(f"it says converged with a gap of {solution.gap:.3g}, where {tolerance:.3g} was asked for.")
     penalty = penalty_of(explanation.origin.get("penalty", ""))
     if penalty is None:  # one of the user's own: only its code knows what it proves
         return

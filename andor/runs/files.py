@@ -135,7 +135,7 @@ def write_bytes(path: AnyPath, content: bytes, *, new: bool = False) -> bool:
     with _telling(path, "written", advice):
         try:
             if isinstance(path, Path):
-                _write_locally(path, content, os.link if new else os.replace)
+                _write_locally(path, content, _create if new else os.replace)
             else:
                 path.fs.pipe_file(path.path, content, mode="create" if new else "overwrite")
             return True
@@ -157,6 +157,18 @@ def _write_locally(path: Path, content: bytes, put: Callable[[Path, Path], None]
     finally:
         with contextlib.suppress(OSError):  # the error that matters came before
             unfinished.unlink(missing_ok=True)
+
+
+def _create(unfinished: Path, path: Path) -> None:
+    """Give a file its name unless that is taken."""
+    try:
+        os.link(unfinished, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # A file system without hard links. A reader may meet half of the file there.
+        with path.open("xb") as file:
+            file.write(unfinished.read_bytes())
 
 
 def set_aside(path: AnyPath) -> AnyPath:

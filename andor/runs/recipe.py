@@ -3,10 +3,10 @@
 What decides a result decides the `id` of a recipe. Runs of one root that differ in it (another noise bound, solver,
 prompt) have folders of their own, named by how they explain: "noise-0.02", "noise-measured", "noise-0.02_Published".
 
-Of a root, one run at a time is under way: its recipe lies in ROOT/unfinished.json, which only one of several processes
-can create and which goes when that process ends. Who comes with the same recipe works on the same run; who comes with
-another is refused, and told what differs: shards of different settings would never make a run. No lock is held: a
-process that is killed leaves the file, and the same command goes on.
+One run of a root is under way at a time. Its recipe lies in ROOT/unfinished.json, which only one of several processes
+can create. The file goes when the run has its summary, or when the process that created it fails or is interrupted. A
+process with the same recipe works on the same run. One with another recipe is refused, and told what differs: shards of
+different settings would never make a run. No lock is held: a killed process leaves the file, and its command goes on.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import json
 import os
 import re
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 
 from andor.prompts import Prompt
@@ -117,9 +118,18 @@ class Recipe:
         (record,) = (each for each in self.models if each.name == model)
         return record.keys[self.places[prompt_id]]
 
-    def solution_key(self, values_key: str, n_players: int) -> str:
-        """Content key of the explanation of values."""
-        return files.key_of(values_key, self.noise, self.solvers[str(n_players)], self.penalty)
+    def explains(self, model: str, prompt_id: str, key: str) -> bool:
+        """Whether an explanation of this run has a content key."""
+        records = [each for each in self.models if each.name == model]
+        if not records or prompt_id not in self.places:
+            return False
+        place = self.places[prompt_id]
+        values_key = records[0].keys[place]
+        return values_key is not None and self.solution_key(values_key, self.prompts[place]) == key
+
+    def solution_key(self, values_key: str, prompt: Prompt) -> str:
+        """Content key of the explanation of a prompt's values."""
+        return cache.explanation_key(values_key, prompt, self.noise, self.solvers[str(prompt.n_players)], self.penalty)
 
     def to_json(self) -> dict:
         """recipe.json, without its checksum."""
@@ -165,20 +175,29 @@ def recipe_paths(root: AnyPath) -> list[AnyPath]:
     return sorted(root.glob("*/recipe.json")) if root.exists() else []
 
 
-def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
-    """The folder of a run, new or to go on with.
+def recipes_of(root: AnyPath) -> dict[str, Recipe]:
+    """Folder -> recipe of the runs of a root. A damaged recipe is set aside, with a warning.
 
     Raises:
-      ValueError: another run of the root is unfinished (the message says what differs), or the root is a file or holds
-        something that is no run, or one of another version.
+      ValueError: the root is a file, or holds something that is no run, or a run of another version.
     """
     _check_root(root)
-    there = {path.parent.name: cache.get(path, read_recipe) for path in recipe_paths(root)}
-    mine = next((name for name, each in there.items() if each is not None and each.id == recipe.id), None)
+    found = {path.parent.name: cache.get(path, read_recipe) for path in recipe_paths(root)}
+    return {folder: recipe for folder, recipe in found.items() if recipe is not None}
+
+
+def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
+    """The folder of a run, new or to go on with; its recipe.json is written.
+
+    Raises:
+      ValueError: another run of the root is unfinished (the message says what differs), or as `recipes_of`.
+    """
+    there = recipes_of(root)
+    mine = next((name for name, each in there.items() if each.id == recipe.id), None)
     if mine is not None and finished(root / mine):
         return root / mine
     names = itertools.chain([recipe.name], (f"{recipe.name}_{number}" for number in itertools.count(2)))
-    folder = mine or next(name for name in names if there.get(name) is None)  # free, or with a damaged recipe.json
+    folder = mine or next(name for name in names if name not in there)  # free, or with a damaged recipe.json
     marker = root / "unfinished.json"
     content = files.json_bytes({"folder": folder, "by": _me(), "recipe": recipe.to_json()})
     while not files.write_bytes(marker, content, new=True):
@@ -204,8 +223,18 @@ def begin(root: AnyPath, recipe: Recipe) -> AnyPath:
             f"{told(theirs, recipe.to_json())}. Let it finish, give its settings to finish it, or give another --out. "
             f"If that process was killed, you may remove {marker} too."
         )
-    if not (root / folder / "recipe.json").exists():
-        files.write_bytes(root / folder / "recipe.json", files.json_bytes(recipe.to_json()))
+    path, reuse = root / folder / "recipe.json", recipe.made.get("reuse")
+    if mine is not None and reuse not in (None, there[mine].made.get("reuse")):
+        # How a run was begun stays on record when it is gone on with, beside the root that is used now.
+        recipe = dataclasses.replace(recipe, made={**there[mine].made, "reuse": reuse})
+        files.write_bytes(path, files.json_bytes(recipe.to_json()))
+    elif not path.exists():
+        files.write_bytes(path, files.json_bytes(recipe.to_json()))
+        if folder != recipe.name and recipe.name in there:
+            differs = told(there[recipe.name].to_json(), recipe.to_json())
+            warnings.warn(
+                f"{folder} is another run of {root}. From {recipe.name} it differs in {differs}", stacklevel=2
+            )
     return root / folder
 
 
@@ -246,42 +275,39 @@ def _check_root(root: AnyPath) -> None:
 
 
 def told(old: Mapping, new: Mapping) -> str:
-    """What differs between two recipes, in a line: "noise: 0.02 -> 0.05". Keys follow from the rest, and are told only
-    if nothing else differs."""
-    pairs = [(old.get(name), new.get(name), name) for name in new if name not in ("id", "made", "format")]
-    found = [each for pair in pairs for each in differences(*pair)]
-    found = [each for each in found if ".keys" not in each] or found
-    # What one changed must not drown in what follows from it: settings of the whole run come first.
-    found.sort(key=lambda each: "[" in each)
-    more = f", and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
-    return "; ".join(found[:MOST_SHOWN]) + more
+    """Say in a line what differs between two recipes: "noise: 0.02 -> 0.05". Keys follow from the rest, and are told
+    only if nothing else differs."""
+    one, other = (_settings({k: v for k, v in each.items() if k not in _NOT_TOLD}) for each in (old, new))
+    places = [place for place in one | other if one.get(place) != other.get(place)]
+    places = [place for place in places if ".keys" not in place] or places
+    # Lists of different lengths are not told place by place, and settings of the whole run come first.
+    places = [place for place in places if place.split("[")[0] not in places or "[" not in place]
+    places.sort(key=lambda place: "[" in place)
+    pairs = [(place, _cut(one.get(place)), _cut(other.get(place))) for place in places[:MOST_SHOWN]]
+    lines = [f"{place}: {old} -> {new}" if old != new else f"{place}: differs" for place, old, new in pairs]
+    return "; ".join(lines) + (f", and {len(places) - MOST_SHOWN} more" if len(places) > MOST_SHOWN else "")
 
 
-def differences(old: object, new: object, name: str) -> list[str]:
-    """What differs between two settings, place by place."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            each
-            for key in old | new
-            if key not in ("revision", "words")  # decides nothing; follows from players
-            for each in differences(old.get(key), new.get(key), f"{name}.{key}")
-        ]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and name.count("[") == 0:
-        labels = [
-            each.get("label", each.get("id")) if isinstance(each, dict) else place for place, each in enumerate(new)
-        ]
-        return [
-            each
-            for three in zip(old, new, labels, strict=True)
-            for each in differences(*three[:2], f"{name}[{three[2]}]")
-        ]
-    if old == new:
-        return []
-    one, other = (f"{len(x)} entries" if isinstance(x, list | dict) else _cut(json.dumps(x)) for x in (old, new))
-    return [f"{name}: {one} -> {other}" if one != other else f"{name}: differs"]
+_NOT_TOLD = ("id", "made", "format")
+_FOLLOWS = ("revision", "words")  # the hub's commit decides nothing, and words follow from players
 
 
-def _cut(text: str) -> str:
+def _settings(content: object, place: str = "") -> dict[str, object]:
+    """Place -> setting of everything in a recipe's JSON; models and prompts are called by their names."""
+    found = {}
+    if isinstance(content, dict):
+        inner = {f"{place}.{name}" if place else name: each for name, each in content.items() if name not in _FOLLOWS}
+    elif isinstance(content, list) and "[" not in place:
+        names = [each.get("label", each.get("id")) if isinstance(each, dict) else n for n, each in enumerate(content)]
+        inner = {f"{place}[{name}]": each for name, each in zip(names, content, strict=True)}
+        found[place] = [None] * len(content)  # equal if only what is in it differs
+    else:
+        return {place: content}
+    return found | {place: setting for name, each in inner.items() for place, setting in _settings(each, name).items()}
+
+
+def _cut(setting: object) -> str:
+    text = f"{len(setting)} entries" if isinstance(setting, list) else json.dumps(setting)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
 
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from andor.prompts import Prompt
 from andor.runs import files
 from andor.runs.cache import explanation_path, read_explained
-from andor.runs.explanation import Explanation, read_explanation
+from andor.runs.explanation import Explanation, pandas_or_advice, read_explanation
 from andor.runs.files import AnyPath, Damaged, path_of
 from andor.runs.recipe import Recipe, read_recipe, recipe_paths
 from andor.runs.summary import summarise, table
@@ -42,7 +42,7 @@ KEPT_BYTES = 2**28
 _BYTES_PER_MASK = 8 * 5
 """Of an explanation: five float64 arrays."""
 
-CONTINUE = "Give the command that made the run again: it makes this file anew."
+CONTINUE = "Repeat the command or call that made the run: it makes this file anew."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +113,13 @@ class Run(Mapping):
 
     def __getitem__(self, key: tuple[str, str]) -> Explanation:
         if key not in self._kept:
-            model, prompt_id = key
-            if model not in self.models or prompt_id not in {each.id for each in self.prompts}:
+            if key not in self:
+                ids = [each.id for each in self.prompts]
+                shown = ", ".join(ids[:8]) + f", … ({len(ids)} in all)" * (len(ids) > 8)
                 raise KeyError(
-                    f"{key}: this run has the models {', '.join(self.models)} and {len(self.prompts)} prompts."
+                    f"{key!r} is no (model, prompt id) of this run. Models: {', '.join(self.models)}. Prompts: {shown}."
                 )
-            self.keep(key, self._read(model, prompt_id))
+            self.keep(key, self._read(*key))
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -147,9 +148,7 @@ class Run(Mapping):
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per prompt and model: the numbers of prompts.csv."""
-        import pandas
-
-        return pandas.DataFrame(table(self.summary))
+        return pandas_or_advice().DataFrame(table(self.summary))
 
     def plot(self, name: str) -> "Figure":
         """A figure of the run: "matching", "sparsity", "convergence" or "orders"."""
@@ -190,7 +189,7 @@ class Run(Mapping):
 
     def _read(self, model: str, prompt_id: str) -> Explanation:
         prompt = next(each for each in self.prompts if each.id == prompt_id)
-        key = self.recipe.solution_key(self.recipe.key(model, prompt_id), prompt.n_players)
+        key = self.recipe.solution_key(self.recipe.key(model, prompt_id), prompt)
         return read_explained(explanation_path(self.path, model, prompt_id), key, self.recipe.noise)
 
 
@@ -218,7 +217,7 @@ def read(path: AnyPath) -> Run | Explanation:
         if not 0 <= tau < 1 or covers != run.covers():
             raise Damaged(f"{path / 'summary.json'} holds the numbers of other explanations than the run has.")
     except (Damaged, FileNotFoundError) as error:
-        raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}") from error
+        raise type(error)(f"{str(error).rstrip('.')}. {CONTINUE}") from None
     return run
 
 

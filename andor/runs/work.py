@@ -1,26 +1,29 @@
 """What one process does on a run: look up what is there under its content key, compute the rest, save it at once."""
 
+import dataclasses
 import gc
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
+from andor.core.penalties import Penalty
 from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.devices import processes
 from andor.devices.memory import Insufficient
-from andor.evaluation import again, outcomes
+from andor.evaluation import outcomes
+from andor.evaluation.spot_check import AGREEMENT, MASKS, spot_check
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
 from andor.prompts import Prompt
 from andor.runs import cache, provenance
 from andor.runs.explanation import Explanation, described
 from andor.runs.files import AnyPath, Damaged
-from andor.runs.recipe import ModelRecord, end, recipe_paths
+from andor.runs.recipe import ModelRecord, Recipe, end
 from andor.runs.run import (
     KEPT_BYTES,
     Run,
@@ -31,62 +34,78 @@ from andor.runs.run import (
     save_skipped,
     skipped_paths,
 )
-from andor.runs.stages import evaluating
+from andor.runs.stages import Progress, evaluating
 from andor.solvers import extract
 
 SOLVER_BATCH = 8
 """Prompts of equal n_players that are solved in one call."""
 
 
-class Lead:
-    """What the first of the processes that a model spans tells the others; nothing where there are none.
+class Coordinator:
+    """Tells the other processes that a model spans what to evaluate; does nothing where there are none.
 
-    Left by an error in the middle of prompts, it says nothing: the others may be anywhere. JAX ends them.
+    `follow` is the other side. An error in the middle of an evaluation finds the others in it too, where they do not
+    listen; nothing is told then, and JAX ends them with this process.
     """
 
     def __init__(self, spans: bool):
-        self.spans, self._in_step = spans, True
+        self.spans, self._others_listen = spans, True
         self.run = ""  # name of its folder, once it is known
 
     def evaluate(self, record: ModelRecord, work: list[tuple[int, str | None]]) -> None:
-        """The one word about a model: places of the prompts that are evaluated under it, and their targets."""
+        """Name a model, the places of the prompts to evaluate under it, and their targets."""
         if self.spans:
             processes.tell({"model": record.name, "dtype": record.dtype, "work": work})
-            self._in_step = False
+            self._others_listen = False
 
     def evaluated(self) -> None:
-        """All of these prompts are done, in every process alike."""
-        self._in_step = True
+        """Note that every process is through with these prompts."""
+        self._others_listen = True
 
-    def __enter__(self) -> "Lead":
+    def __enter__(self) -> "Coordinator":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self.spans and self._in_step:
+        if self.spans and self._others_listen:
             processes.tell({"end": str(error) if error else None, "run": self.run})
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Work:
     """What is to be done on a run by this process; see `andor.compare`.
 
     Attributes:
       root, run: folders.
+      recipe: what was asked for.
+      others: folder -> recipe of the other runs of the root, whose explanations may be the same.
       mine: the prompts of this shard.
+      coordinator: tells other processes that the model spans what to evaluate.
+      solvers: number of players -> solver.
+      penalty, baseline, mesh, reuse, strict, progress: as for `andor.compare`.
       skipped: prompts that are left out.
       counts: what was "evaluated", "reused" (values that were there), "solved", "kept" (explanations that were there).
     """
 
-    def __init__(self, *, root, run, recipe, mine, lead, solvers, penalty, baseline, mesh, reuse, strict, progress):
-        self.root, self.run, self.recipe, self.mine, self.solvers = root, run, recipe, mine, solvers
-        self.penalty, self.baseline, self.mesh, self.reuse = penalty, baseline, mesh, reuse
-        self.strict, self.progress = strict, progress
-        self.lead, lead.run = lead, run.name
+    root: AnyPath
+    run: AnyPath
+    recipe: Recipe
+    others: Mapping[str, Recipe]
+    mine: tuple[Prompt, ...]
+    coordinator: Coordinator
+    solvers: Mapping[int, Solver]
+    penalty: Penalty
+    baseline: str
+    mesh: Mesh | None
+    reuse: AnyPath | None
+    strict: bool
+    progress: Progress
+
+    def __post_init__(self):
         self.skipped: dict[str, Skipped] = {}
-        self.result = Run(run, recipe, tau=SALIENT)
+        self.result = Run(self.run, self.recipe, tau=SALIENT)
         self.counts = dict.fromkeys(("evaluated", "reused", "solved", "kept"), 0)
         self._targets: dict[str, str] = {}
         self._values: dict[str, tuple[Values, str]] = {}
-        self._others = [path.parent for path in recipe_paths(root) if path.parent != run]
 
     def finish(self, failed: Mapping[str, tuple[str, ValueError]], tau: float, whole: bool) -> Run:
         """Evaluate and solve what is not there, then write the summary if all is there."""
@@ -124,7 +143,7 @@ class Work:
         unsolved, missing, self._values = [], [], {}
         for prompt in self._left():
             values_key = self._values_key(record, prompt)
-            key = self.recipe.solution_key(values_key, prompt.n_players)
+            key = self.recipe.solution_key(values_key, prompt)
             own = cache.explanation_path(self.run, record.name, prompt.id)
             explanation = cache.get(own, cache.read_explained, key, self.recipe.noise)
             if explanation is None:
@@ -145,11 +164,13 @@ class Work:
 
     def _of_another_run(self, record: ModelRecord, prompt: Prompt, key: str) -> Explanation | None:
         """The same explanation in another run of the root, copied here."""
-        for other in self._others:
+        for folder, other in self.others.items():
+            if not other.explains(record.name, prompt.id, key):
+                continue
             try:
-                path = cache.explanation_path(other, record.name, prompt.id)
+                path = cache.explanation_path(self.root / folder, record.name, prompt.id)
                 explanation = cache.read_explained(path, key, self.recipe.noise)
-            except (FileNotFoundError, Damaged):  # or of another recipe
+            except (FileNotFoundError, Damaged):  # not there yet, or made anew when its own run is asked for
                 continue
             explanation.save(cache.explanation_path(self.run, record.name, prompt.id))
             return explanation
@@ -163,6 +184,7 @@ class Work:
     def _keep_values(self, record: ModelRecord, prompt: Prompt, values: Values, made_by: str) -> None:
         """Values for `_extract`, as long as there is room; others are read again."""
         self._note_target(record, prompt, values)
+        values = dataclasses.replace(values, players=prompt.words)  # of the same tokens, perhaps in other words
         if (len(self._values) + 1) * values.v.nbytes <= KEPT_BYTES:
             self._values[prompt.id] = values, made_by
 
@@ -209,7 +231,7 @@ class Work:
     def _evaluate(self, record: ModelRecord, missing: list[Prompt]) -> None:
         """v of these prompts under a model, each saved as soon as it is there."""
         targets = {prompt.id: self._target(record, prompt) for prompt in missing}
-        self.lead.evaluate(record, [(self.recipe.places[prompt.id], targets[prompt.id]) for prompt in missing])
+        self.coordinator.evaluate(record, [(self.recipe.places[prompt.id], targets[prompt.id]) for prompt in missing])
         self.progress("load", record.name, 0, 1)
         model = andor.models.load(record.name, dtype=record.dtype, mesh=self.mesh)
         self.progress("load", record.name, 1, 1)
@@ -233,29 +255,31 @@ class Work:
                 self.counts["evaluated"] += 1
             except ValueError as error:  # it gives NaN, does not fit, or its text cannot be stored
                 self._skip(prompt.id, record.name, error)
-        self.lead.evaluated()
+        self.coordinator.evaluated()
 
     def _reused(self, model: LanguageModel, record: ModelRecord, prompt: Prompt) -> bool:
         """Take v of a prompt from the root that may be used, if a sample of masks agrees."""
-        key = self._values_key(record, prompt)
+        key, measured = self._values_key(record, prompt), self.recipe.noise == "measured"
         for path in cache.values_with(self.reuse, record.name, key):
             try:
                 values, made_by = cache.read_values(path, key)
             except (FileNotFoundError, Damaged) as error:
                 warnings.warn(f"not used: {error}", stacklevel=2)
                 continue
-            if not self._serve(values, record, prompt):
+            if self._target(record, prompt) not in (None, values.target):
                 continue
-            difference = again.largest_difference(model, prompt, values, baseline=self.baseline)
-            if not difference <= again.AGREEMENT[record.dtype]:
+            checked, difference = spot_check(
+                model, prompt, values, baseline=self.baseline, measure_noise=measured, seed=int(key[:8], 16)
+            )
+            if not difference <= AGREEMENT[record.dtype]:
                 warnings.warn(
-                    f"not used: {path} differs by {difference:.2g} nats from {again.SAMPLE} masks evaluated again. The "
+                    f"not used: {path} differs by {difference:.2g} nats from {MASKS} masks evaluated again. The "
                     "prompt is evaluated here.",
                     stacklevel=2,
                 )
                 continue
-            made_by = f"{made_by}; taken from {self.reuse}, {again.SAMPLE} masks agree within {difference:.1g} nats"
-            self._save_values(record, prompt, values, made_by)
+            made_by = f"{made_by}; taken from {self.reuse}, {MASKS} masks agree within {difference:.1g} nats"
+            self._save_values(record, prompt, checked, made_by)
             self.counts["reused"] += 1
             return True
         return False
@@ -285,7 +309,7 @@ class Work:
                         "penalty": described(self.penalty),
                         "made_by": origin,
                         "values_key": values_key,
-                        "key": self.recipe.solution_key(values_key, prompt.n_players),
+                        "key": self.recipe.solution_key(values_key, prompt),
                     },
                 )
                 explanation.save(cache.explanation_path(self.run, record.name, prompt.id))
@@ -298,7 +322,8 @@ class Work:
         """v of a prompt, and what it was made by."""
         if prompt.id in self._values:
             return self._values[prompt.id]
-        return cache.read_values(self._values_path(record, prompt), self._values_key(record, prompt))
+        values, made_by = cache.read_values(self._values_path(record, prompt), self._values_key(record, prompt))
+        return dataclasses.replace(values, players=prompt.words), made_by
 
     def _solve(self, solver: Solver, values: Sequence[Values]) -> list[Solution]:
         """Solutions of a batch of equal n_players; in halves where the device has no room for all."""
@@ -363,32 +388,24 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
 
 def _evaluated(
     model: LanguageModel,
-    work: Iterable[tuple[Prompt, str | None]],
+    work: Sequence[tuple[Prompt, str | None]],
     *,
     baseline: str,
     measure_noise: bool,
     progress: Callable[[int], None] = lambda masks: None,
 ) -> Iterator[tuple[Prompt, Values | ValueError]]:
     """Prompts with their values for a target, or with what is wrong with them; `progress` gets the masks done."""
-    begun: list[Prompt] = []
-    target: str | None = None
-
-    def prompts() -> Iterator[Prompt]:
-        nonlocal target
-        for prompt, target in work:  # noqa: B007, read by targets
-            begun.append(prompt)
-            yield prompt
-
-    def targets() -> Iterator[str | None]:
-        while True:
-            yield target
-
-    def report(index: int, masks: int) -> None:
-        progress(sum(2**prompt.n_players for prompt in begun[:index]) + masks)
-
-    options = {"baseline": baseline, "measure_noise": measure_noise, "progress": report}
-    for index, outcome in enumerate(outcomes(model, prompts(), targets=targets(), **options)):
-        yield begun[index], outcome
+    prompts = [prompt for prompt, _ in work]
+    before = np.cumsum([0, *(2**prompt.n_players for prompt in prompts)]).tolist()
+    found = outcomes(
+        model,
+        prompts,
+        targets=[target for _, target in work],
+        baseline=baseline,
+        measure_noise=measure_noise,
+        progress=lambda index, masks: progress(before[index] + masks),
+    )
+    return zip(prompts, found, strict=True)
 
 
 def batches(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:

@@ -157,7 +157,7 @@ class Extract(_Running, _Prompting):
         if self.top < 1:
             raise ValueError(f"--top must be at least 1; got {self.top}.")
         prompt = _one_prompt(self)
-        run = _compare(self, (self.model,), [prompt], command, strict=True)
+        run = _compare(self, (self.model,), [prompt], command, strict=True, shard="1/1")
 
         from andor.measures.reported import TOP_K
         from andor.show import tables
@@ -313,7 +313,8 @@ def _parse(arguments: list[str]):
             lines = [line.strip("│╭╮╰╯─- ") for line in messages.getvalue().splitlines()[1:]]
             message = " ".join(line for line in lines if line)
             message = re.split("Argument helptext:|For full helptext", message)[0].strip().rstrip(".")
-            print(f"andor: error: {_one_line(message)}. See `andor {' '.join(arguments[:1])} --help`.", file=sys.stderr)
+            known = "".join(f"{each} " for each in arguments[:1] if each in COMMANDS)
+            print(f"andor: error: {_one_line(message)}. See `andor {known}--help`.", file=sys.stderr)
         raise
 
 
@@ -527,14 +528,14 @@ def _console(stderr: bool = False):
     return console
 
 
-def _finish(console, run, start: float, top: int = 12) -> None:
-    """Draw the figures of a run unless they are there, and say where all is."""
+def _finish(console, run, start: float, **options) -> None:
+    """Draw the figures of a run, unless they are there and drawn without options, and say where all is."""
     from andor.show.draw import draw, up_to_date
 
-    drawn = up_to_date(run)
+    drawn = None if options else up_to_date(run)
     if not drawn:
         with _progress_bars({}) as progress:
-            drawn = draw(run, top=top, progress=progress)
+            drawn = draw(run, progress=progress, **options)
     _print_files(console, run.path, drawn, start)
 
 

@@ -8,8 +8,8 @@ it minimises the Moreau envelopes of P, shifted by multipliers p,
 
 and updates p between rounds of gradient steps; the width need not go to 0, and at the fixed point x is optimal and p
 the dual solution. H' is `multipliers` of `andor.penalties`, the only thing that differs between penalties. The noise
-box is treated the same way. The unknowns are tight-frame coordinates of the effects (`andor.solvers.frame`) and the
-noise, so every iterate adds up to v and only its price changes.
+box is treated the same way. The unknowns are tight-frame coordinates of the effects (`andor.solvers.coordinates`) and
+the noise, so every iterate adds up to v and only its price changes.
 """
 
 import dataclasses

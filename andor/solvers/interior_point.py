@@ -1,7 +1,7 @@
 """Exact solver: a primal-dual interior point method whose normal equations need no matrix product.
 
 Mehrotra's predictor-corrector method (SIAM J. Optim. 2, 1992) on the linear programme of `andor.core.problem`, in the
-coordinates of `andor.solvers.harsanyi`. With the barrier's diagonal matrices D_and, D_or, D_noise, the normal matrix
+coordinates of `andor.solvers.coordinates`. With the barrier's diagonal matrices D_and, D_or, D_noise, the normal matrix
 of a Newton step is there, up to the signs (-1)^(|S| + |S'|),
 
     K[S, S'] = D_and[S] [S = S']  +  superset sums of D_or at S ∪ S'  +  subset sums of D_noise at S ∩ S'
