@@ -217,8 +217,10 @@ def share(
 
 
 def weights_of_device(config: DecoderConfig, itemsize: int, model: int) -> int:
-    """Bytes of weights on each of `model` devices that hold a copy together: all is divided but the norms."""
-    norms = (2 * config.num_layers + 1) * config.hidden_size
+    """Bytes of weights on each of `model` devices that hold a copy together: all is divided but the norms of d or h."""
+    of_layer = (4 if config.norms == "around" else 2) * config.hidden_size
+    of_layer += 2 * config.head_dim if config.qk_norm == "head" else 0
+    norms = config.num_layers * of_layer + config.hidden_size
     return ((count_parameters(config) - norms) // model + norms) * itemsize
 
 

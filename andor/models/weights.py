@@ -1,6 +1,6 @@
 """Weights in safetensors files on disk <-> a `Decoder`, checked both ways.
 
-A family module (`llama.py`, `qwen2.py`) is data: the config keys it handles, and its weight table. The work is here and
+A family module (`llama.py`, `qwen2.py`, ...) is data: the config keys it handles, and its weight table. The work is here and
 in `andor.models.config`.
 """
 
