@@ -1,8 +1,8 @@
 """Masked prompts that agree so far share everything so far: the prefix tree on the device.
 
 `andor.evaluation.prefix_tree` says which tokens go into which batch and what they attend to; here a batch goes through
-the decoder layer by layer. One compiled layer serves all layers of a kind, and all prompts whose shapes fall into the same
-buckets. Keys and values are written to the cache in place (its buffers are donated) before any is read.
+the decoder layer by layer. One compiled layer serves all layers of a kind, and all prompts whose shapes fall into the
+same buckets. Keys and values are written to the cache in place (its buffers are donated) before any is read.
 """
 
 import functools

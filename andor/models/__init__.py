@@ -17,7 +17,7 @@ from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
 from andor.models.hub import EMBEDDED as EMBEDDED
-from andor.models.hub import check_promises, digest, locate
+from andor.models.hub import OLDER, check_promises, digest, locate
 from andor.models.hub import embedded_models as embedded_models
 from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
@@ -107,7 +107,8 @@ class Checkpoint:
     @functools.cached_property
     def tokenizer_hash(self) -> str:
         """sha256 over the files that decide how text becomes tokens (hex)."""
-        files = [self.folder / name for name in TOKENIZER_FILES]
+        names = TOKENIZER_FILES if (self.folder / "tokenizer.json").exists() else (*TOKENIZER_FILES, *OLDER)
+        files = [self.folder / name for name in names]
         return digest(file for file in files if file.exists())
 
     def check_weights(self) -> None:

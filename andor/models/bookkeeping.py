@@ -1,7 +1,7 @@
 """Keys of config.json that say nothing of the forward pass, whatever the family and the value.
 
 The names are those of transformers: what every config class of version 5 and 4 has, and the settings of generation.
-Beside them: what tools leave behind, and what matters in training only. A test compares them with transformers' classes.
+Beside them: what tools leave behind, and what matters in training only. A test compares them with those classes.
 """
 
 import re

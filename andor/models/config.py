@@ -1,9 +1,9 @@
 """Reads an HF config.json, and refuses what may change what the model computes in a way that is not implemented.
 
-A family module (`llama.py`, `qwen2.py`, ...) is data: the config keys it handles, and its weight table. The work is here
-and in `andor.models.weights`. What a file lacks is what transformers takes for it; a key is read, or may only have the
-values that are implemented (`fixed`), or says nothing of the forward pass (`andor.models.bookkeeping`), or is unknown,
-which is refused unless it is off (null, false or empty).
+A family module (`llama.py`, `qwen2.py`, ...) is data: the config keys it handles, and its weight table. The work is
+here and in `andor.models.weights`. What a file lacks is what transformers takes for it; a key is read, or may only have
+the values that are implemented (`fixed`), or says nothing of the forward pass (`andor.models.bookkeeping`), or is
+unknown, which is refused unless it is off (null, false or empty).
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ def read_config(settings: Mapping, family: Family) -> DecoderConfig:
     missing = sorted(set(SIZES) - settings.keys())
     if missing:
         raise ValueError(f"config.json of a {family.model_type} model lacks {', '.join(missing)}. Download it again.")
-    given = {key: value for key, value in settings.items() if value is not None or key in NULLABLE}
+    given = {key: value for key, value in settings.items() if value is not None or key in (*SIZES, *NULLABLE)}
     complete = {**family.defaults, **given}
     full, sliding = _ropes(settings, family)
     check_numbers(complete)
@@ -134,8 +134,8 @@ def _sliding(settings: Mapping, family: Family, rope: Rope) -> Sliding | None:
         return None
     if off:
         raise ValueError(
-            f"config.json of this {family.model_type} model has layers with sliding-window attention (layer_types), but "
-            f"sliding_window is {window!r}, or use_sliding_window is off. Download it again."
+            f"config.json of this {family.model_type} model has layers with sliding-window attention (layer_types), "
+            f"but sliding_window is {window!r}, or use_sliding_window is off. Download it again."
         )
     return Sliding(layers, window, rope)
 
@@ -153,7 +153,7 @@ def _ropes(settings: Mapping, family: Family) -> tuple[Rope, Rope]:
         given = settings.get(spelling)
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(
-                f"config.json has RoPE settings {spelling}={str(given)[:40]!r}, which are no object. Download it again."
+                f"config.json has RoPE settings {str(given)[:40]!r}, which are no object. Download it again."
             )
         if not given:
             continue
@@ -206,8 +206,8 @@ def _rope_scaling(rope: Mapping, settings: Mapping) -> Llama3RopeScaling | Linea
         given = {"original_max_position_embeddings": trained} | given
     if kind != "llama3" or given.keys() != fields.keys():
         raise ValueError(
-            f"rope_scaling={str(dict(rope))[:200]} is not implemented; andor reads rope_type 'default', 'linear' with a "
-            f"factor, and 'llama3' with exactly {', '.join(fields)}."
+            f"rope_scaling={str(dict(rope))[:200]} is not implemented; andor reads rope_type 'default', 'linear' with "
+            f"a factor, and 'llama3' with exactly {', '.join(fields)}."
         )
     check_rope_scaling(given)
     return Llama3RopeScaling(**{name: kind(given[name]) for name, kind in fields.items()})

@@ -231,7 +231,9 @@ def within(window: int, queries: Int[Array, "*rows t"], keys: Int[Array, "*other
     return causal(queries, keys) & (keys[..., None, :] > queries[..., :, None] - window)
 
 
-def mixing_weights(scores: Float[Array, "..."], visible: Bool[Array, "..."], scale: float, dtype) -> Float[Array, "..."]:
+def mixing_weights(
+    scores: Float[Array, "..."], visible: Bool[Array, "..."], scale: float, dtype
+) -> Float[Array, "..."]:
     """Softmax over the last axis of the scaled scores of the keys that are visible, in float32, then of this dtype."""
     scores = jnp.where(visible, scores * scale, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores, axis=-1).astype(dtype)
