@@ -152,7 +152,7 @@ class Share:
       operations: divided evenly, although norms and residuals are done on every device of a copy.
       exchanged: bytes sent for the sums over the devices of a copy, of a vector for each token: one after the embedding
         and two in every layer, in the dtype of the weights, each as a ring does it. The few numbers that the head
-        exchanges are not counted. Other copies are sent nothing.
+        and norms of whole projections exchange are not counted. Other copies are sent nothing.
     """
 
     tree: PrefixTree

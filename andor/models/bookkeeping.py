@@ -8,7 +8,7 @@ import re
 
 KEYS = frozenset(
     """
-    architectures model_type torch_dtype dtype transformers_version adapters_version name_or_path
+    architectures model_type torch_dtype dtype transformers_version name_or_path base_model_name_or_path license
 
     bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id
     tokenizer_class tokenizer_name prefix suffix model_max_length max_sequence_length seq_length max_seq_len
