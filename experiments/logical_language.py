@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from andor import Prompt
 from andor.models import LanguageModel
-from andor.models.decoder import Decoder, DecoderConfig
+from andor.models.decoder import Decoder, DecoderConfig, Rope
 
 SPECIAL = ("<s>", "</s>", "<mask>", "<pad>", ":", "no", "yes")
 _BOS, _MASK, _COLON, _NO, _YES = 0, 2, 4, 5, 6
@@ -169,9 +169,9 @@ def train(language: Language, recipe: Recipe, checkpoints: tuple[int, ...]) -> I
         head_dim=recipe.hidden_size // 4,
         max_positions=64,
         rms_norm_eps=1e-5,
-        rope_theta=1e4,
-        rope_scaling=None,
-        qkv_bias=False,
+        rope=Rope(1e4, None),
+        sliding=None,
+        query_scalar=recipe.hidden_size / 4,
         tied_head=False,
     )
     graphdef, state = nnx.split(Decoder(config, rngs=nnx.Rngs(language.seed)))

@@ -4,9 +4,13 @@ What:      random checkpoints written by transformers (every setting away from i
            read by andor; both run the same tokens. float32: largest |logit - logit| at positions 0, 1, ... ("logits"),
            at positions from 100,000 ("far") and behind left padding ("padded"), and of the log-odds of every token.
            bfloat16, float16: mean distance of each implementation from PyTorch's float32 logits.
+           Checkpoints of one's own are compared in float32 on a text: logits and log-odds of every token after every
+           position, and v of 2^4 masked texts, by the prefix tree here and one after the other in PyTorch.
 Command:   python -m experiments parity [--smoke]          (needs torch: pip install torch)
-Hardware:  2 CPU cores, half a minute.
-Expected:  float32 differences below 1e-4; in bfloat16 and float16 both implementations equally far from float32.
+           python -m experiments parity --models FOLDER --tokens 600
+Hardware:  2 CPU cores, a minute. Gemma 3 270M on 600 tokens: one core, 3 minutes and 12 GB.
+Expected:  float32 differences below 1e-4 on random models, 1e-3 on real ones, whose logits are larger; in bfloat16 and
+           float16 both implementations equally far from float32.
 """
 
 import dataclasses
@@ -19,7 +23,9 @@ import numpy as np
 from flax import nnx
 
 import andor
+from andor.core import lattice
 from andor.models import EMBEDDED, embedded_models
+from andor.prompts import tokenize
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -32,6 +38,15 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 16,
 }
 ROPE = {"rope_type": "default", "rope_theta": 777.0}
+
+TWO_ROPES = {
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 777.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 99.0},
+    }
+}
+WINDOWS = {"use_sliding_window": True, "sliding_window": 9}
+LAYERS = ["sliding_attention", "full_attention", "sliding_attention"]
 
 ARCHITECTURES = {
     "llama, gqa, untied": ("llama", {"num_key_value_heads": 2}),
@@ -50,7 +65,37 @@ ARCHITECTURES = {
         {"num_key_value_heads": 4, "tie_word_embeddings": True, "head_dim": 24},
     ),
     "qwen2, gqa, llama3 rope": ("qwen2", {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE}),
+    "qwen2, gqa, windows": ("qwen2", {"num_key_value_heads": 2, **WINDOWS, "layer_types": LAYERS}),
+    "qwen3, gqa, head_dim 24": ("qwen3", {"num_key_value_heads": 2, "head_dim": 24}),
+    "qwen3, mqa, tied, head_dim 24, windows": (
+        "qwen3",
+        {"num_key_value_heads": 1, "head_dim": 24, "tie_word_embeddings": True, **WINDOWS, "layer_types": LAYERS},
+    ),
+    "mistral, gqa, window": ("mistral", {"num_key_value_heads": 2, "sliding_window": 9}),
+    "mistral, gqa, head_dim 24, no window": (
+        "mistral",
+        {"num_key_value_heads": 2, "head_dim": 24, "sliding_window": None},
+    ),
+    "gemma3_text, mqa, windows, two ropes": (
+        "gemma3_text",
+        {"num_key_value_heads": 1, "head_dim": 24, "sliding_window": 9, "layer_types": LAYERS, **TWO_ROPES},
+    ),
+    "gemma3_text, gqa, query_pre_attn_scalar 40": (
+        "gemma3_text",
+        {"num_key_value_heads": 2, "head_dim": 24, "query_pre_attn_scalar": 40, "layer_types": LAYERS, **TWO_ROPES},
+    ),
+    "olmo2, mha": ("olmo2", {"num_key_value_heads": 4}),
+    "olmo2, gqa, tied": ("olmo2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
 }
+
+TEXT = (
+    "The harbour was quiet that morning , and the boats lay where the storm had left them . An old man counted the "
+    "ropes , found one missing , and said nothing . By noon the wind had turned , the gulls were back , and three "
+    "children ran along the wall with 17 small stones in their hands . "
+)
+ENDING = "The capital of France is not a small town ; its name is"
+PLAYERS = ("capital", "France", "not", "town")
+TARGET = " Paris"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +104,8 @@ class Config:
 
     tokens: int = 60
     """Length of the sequences."""
+    models: tuple[str, ...] = ()
+    """Directories in HF format to compare instead of random models."""
     seed: int = 0
     smoke: bool = False
     """One architecture only."""
@@ -144,6 +191,42 @@ def compare(folder: str, tokens: np.ndarray) -> dict[str, float]:
     return results
 
 
+def compare_real(folder: str, length: int) -> dict[str, float]:
+    """Differences on a checkpoint of one's own, float32, on a text of about so many tokens."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = andor.load(folder, dtype="float32")
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    text = ENDING
+    while len(model.tokenizer(f"{TEXT}{text}").input_ids) <= length:
+        text = f"{TEXT}{text}"
+    prompt = andor.Prompt(text, players=_last_places(text, PLAYERS))
+    tokenized = tokenize(prompt, model.tokenizer, TARGET)
+    ids = tokenized.token_ids[None]
+    ours = np.asarray(forward(model.decoder, jnp.asarray(ids)))[0]
+    with torch.no_grad():
+        theirs = reference(torch.tensor(ids, dtype=torch.long)).logits[0].float().numpy()
+        present = lattice.masks(prompt.n_players)[:, np.maximum(tokenized.player_of_token, 0)]
+        absent = ~present & (tokenized.player_of_token >= 0)[None]
+        masked = torch.tensor(np.where(absent, tokenized.baseline_id, ids), dtype=torch.long)
+        last = np.stack([reference(row[None], logits_to_keep=1).logits[0, -1].float().numpy() for row in masked])
+    assert len(tokenized.target_ids) == 1, "PyTorch's v is that of one token"
+    v = andor.evaluate(model, prompt, target=TARGET).v
+    blocks = range(0, len(ours), 64)  # log-odds are float64: a few positions at a time
+    return {
+        "tokens": float(len(ours)),
+        "largest logit": float(np.abs(theirs).max()),
+        "logits": float(max(np.abs(ours[i : i + 64] - theirs[i : i + 64]).max() for i in blocks)),
+        "log-odds": float(max(np.abs(log_odds(ours[i : i + 64]) - log_odds(theirs[i : i + 64])).max() for i in blocks)),
+        "v": float(np.abs(v - log_odds(last)[:, tokenized.target_ids[0]]).max()),
+    }
+
+
+def _last_places(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
+    return [(text.rindex(word), text.rindex(word) + len(word)) for word in words]
+
+
 def main(config: Config) -> dict[str, dict[str, float]]:
     """Print the table; returns its numbers by row. Empty where torch is missing."""
     try:
@@ -151,6 +234,8 @@ def main(config: Config) -> dict[str, dict[str, float]]:
     except ModuleNotFoundError:
         print("torch is not installed, so there is nothing to compare with: pip install torch", file=sys.stderr)
         return {}
+    if config.models:
+        return _print({name: compare_real(name, config.tokens) for name in config.models})
     rng = np.random.default_rng(config.seed)
     results = {}
     for name, (model_type, changes) in ARCHITECTURES.items():
@@ -161,7 +246,10 @@ def main(config: Config) -> dict[str, dict[str, float]]:
             break
     for name in () if config.smoke else embedded_models():
         results[name] = compare(name, rng.integers(0, 4096, (3, config.tokens)))
+    return _print(results)
 
+
+def _print(results: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     columns = list(next(iter(results.values())))
     print(f"| checkpoint | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, row in results.items():

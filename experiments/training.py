@@ -32,7 +32,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from andor.models import FAMILIES
-from andor.models.decoder import Decoder, DecoderConfig, attend_within, rotation
+from andor.models.decoder import Decoder, DecoderConfig, Rope, attend_within, rotation
 from andor.models.weights import hf_tensors, load_decoder
 from experiments import corpus
 from experiments.corpus import BOS, EOS, MASK, PAD, Document
@@ -118,8 +118,9 @@ def architecture(recipe: Recipe, vocab_size: int) -> tuple[DecoderConfig, dict]:
         head_dim=32,
         max_positions=recipe.row_tokens,
         rms_norm_eps=1e-6 if qwen2 else 1e-5,
-        rope_theta=1e6 if qwen2 else 1e4,
-        rope_scaling=None,
+        rope=Rope(1e6 if qwen2 else 1e4, None),
+        sliding=None,
+        query_scalar=32.0,
         qkv_bias=qwen2,
         tied_head=True,  # as in Llama 3.2; an untied head of this size learns the training labels by heart
     )
@@ -135,7 +136,7 @@ def architecture(recipe: Recipe, vocab_size: int) -> tuple[DecoderConfig, dict]:
         "hidden_act": "silu",
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
+        "rope_theta": config.rope.theta,
         "tie_word_embeddings": config.tied_head,
         "bos_token_id": 0,
         "eos_token_id": 1,

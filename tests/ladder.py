@@ -9,6 +9,9 @@ from flax import nnx
 
 from andor.models.decoder import MLP, Attention, Decoder, RMSNorm
 
+INNER = ("q_norm", "k_norm")
+"""Modules within attention, whose axes stand in another order with every family of transformers."""
+
 
 @nnx.jit
 def _outputs(decoder, *arguments):
@@ -35,7 +38,7 @@ def _outputs(decoder, *arguments):
 def outputs(decoder: Decoder, tokens, positions, segments) -> dict[str, np.ndarray]:
     """Embeddings, every norm, attention and MLP, and the logits of one forward pass, by the module's HF name."""
     found = _outputs(decoder, tokens, positions, segments)
-    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+    return {name: np.asarray(value, np.float32) for name, value in found.items() if not name.endswith(INNER)}
 
 
 def torch_outputs(model, *arguments, **options) -> dict[str, np.ndarray]:
@@ -46,7 +49,7 @@ def torch_outputs(model, *arguments, **options) -> dict[str, np.ndarray]:
     rungs = ("embed_tokens", "self_attn", "mlp", "norm", "layernorm", "lm_head")
     with ExitStack() as stack:
         for name, module in model.named_modules():
-            if name.endswith(rungs):
+            if name.endswith(rungs) and not name.endswith(INNER):
 
                 def record(module, inputs, result, name=name):
                     result = result[0] if isinstance(result, tuple) else result

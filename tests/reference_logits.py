@@ -1,6 +1,6 @@
 """Makes tests/reference_logits.npz: small checkpoints with the logits that transformers' PyTorch models give them.
 
-What:      for each of three configs config.json, random weights (float16), token ids, positions, padding, and float32
+What:      for each of seven configs config.json, random weights (float16), token ids, positions, padding, and float32
            logits. With it parity is checked where there is no PyTorch.
 Command:   python tests/reference_logits.py          (needs torch and transformers; seconds)
 """
@@ -48,6 +48,30 @@ CONFIGS = {
         "num_key_value_heads": 1,
         "tie_word_embeddings": False,
     },
+    "qwen3, gqa, head_dim, windows in the last layer": {
+        **BASE,
+        "model_type": "qwen3",
+        "head_dim": 6,
+        "tie_word_embeddings": False,
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 1,
+    },
+    "mistral, gqa, window": {**BASE, "model_type": "mistral", "sliding_window": 5, "tie_word_embeddings": False},
+    "gemma3, mqa, tied, two ropes, windows": {
+        **{key: value for key, value in BASE.items() if key != "hidden_act"},
+        "model_type": "gemma3_text",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "num_key_value_heads": 1,
+        "head_dim": 6,
+        "query_pre_attn_scalar": 10,
+        "tie_word_embeddings": True,
+        "sliding_window": 5,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_local_base_freq": 88.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+    },
+    "olmo2, gqa, untied": {**BASE, "model_type": "olmo2", "tie_word_embeddings": False},
 }
 
 

@@ -87,10 +87,12 @@ def weights(change):
 
 
 def shards(weight_map):
-    """An index of files that `weight_map` gives to the tensors."""
+    """An index of files that `weight_map` gives to the tensors, or another text, in the place of the one file."""
 
     def make(folder, _):
-        (folder / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        (folder / "model" / "model.safetensors").unlink()
+        text = weight_map if isinstance(weight_map, str) else json.dumps({"weight_map": weight_map})
+        (folder / "model" / "model.safetensors.index.json").write_text(text)
 
     return make
 
@@ -416,7 +418,10 @@ CONFIGS = [
     case("config.json is a list", "must hold a JSON object; got list", *LOAD, make=model_file("config.json", b"[]")),
     case("config.json without end", "config.json is not JSON", *LOAD, make=model_file("config.json", b"[" * 100_000)),
     case(
-        "another family", "has model_type 'gpt2'; andor implements llama, qwen2", *LOAD, make=config(model_type="gpt2")
+        "another family",
+        "has model_type 'gpt2'; andor implements gemma3_text, llama, mistral",
+        *LOAD,
+        make=config(model_type="gpt2"),
     ),
     case("a list of families", "has model_type", *LOAD, make=config(model_type=["llama"])),
     case(
@@ -464,7 +469,12 @@ CONFIGS = [
 ]
 
 WEIGHTS = [
-    case("no weights", "no *.safetensors file in model", *LOAD, make=model_file("model.safetensors", None)),
+    case(
+        "no weights",
+        "no model.safetensors and no model.safetensors.index.json in model",
+        *LOAD,
+        make=model_file("model.safetensors", None),
+    ),
     case(
         "empty weights",
         "model.safetensors is damaged or no safetensors file",
@@ -524,12 +534,7 @@ WEIGHTS = [
         make=shards({"model.norm.weight": "../b.safetensors"}),
     ),
     case("an index of nothing", "has no weight_map", *LOAD, make=shards(None)),
-    case(
-        "an index that is no JSON",
-        "index.json is not JSON",
-        *LOAD,
-        make=model_file("model.safetensors.index.json", b"x"),
-    ),
+    case("an index that is no JSON", "index.json is not JSON", *LOAD, make=shards("x")),
     case(
         "a pickle",
         "are pickled (pytorch_model.bin). andor reads safetensors only",

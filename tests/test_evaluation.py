@@ -17,7 +17,6 @@ from andor.evaluation.log_odds import log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import plan_tree
 from andor.evaluation.tree import TreeEvaluation
-from andor.models import decoder as decoder_module
 from andor.prompts import tokenize
 
 TEXT = "the film is not good , but it is never dull ."
@@ -132,23 +131,22 @@ def test_a_long_beginning_is_evaluated_once(model):
     assert tree.tokens_evaluated < 0.3 * naive.tokens_evaluated
 
 
-def test_layers_say_which_keys_their_queries_look_at(model, monkeypatch):
-    """A window is a matter of the decoder alone: tree, naive evaluation and float32 reference all ask it."""
-    prompt = andor.Prompt("a good film . " * 20 + TEXT, players=["not good", "never", "dull"], target="good")
-    whole = andor.evaluate(model, prompt).v
+@pytest.mark.parametrize("name", ["mistral-window", "gemma3", "olmo2-gqa"])
+def test_windows_and_norms_of_a_family_are_in_the_tree(name, tmp_path):
+    """A matter of the decoder alone: tree, naive evaluation and float32 reference all ask it.
 
-    def window(queries, keys):
-        before = queries[..., :, None] - keys[..., None, :]
-        return (before >= 0) & (before < 4)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(decoder_module, "causal", window)
-        jax.clear_caches()
-        tree, naive = (andor.evaluate(model, prompt, method=each, measure_noise=True) for each in ("tree", "naive"))
-    jax.clear_caches()
+    The prompt is longer than a window, and so is what stands before the first player.
+    """
+    settings = SETTINGS[name]
+    model = andor.load(str(save_checkpoint(tmp_path, settings, random_decoder(settings))))
+    text = f"{TEXT} " * 3 + TEXT
+    players = [(text.rindex(word), text.rindex(word) + len(word)) for word in ("film", "not good", "never")]
+    prompt = andor.Prompt(text, players=players, target="never again")
+    tree = andor.evaluate(model, prompt, tokens_per_batch=64, baseline="mean", measure_noise=True)
+    naive = andor.evaluate(model, prompt, method="naive", baseline="mean")
     assert_close(tree.v, naive.v, 1e-4)
-    assert max(tree.forward_noise, naive.forward_noise) < 1e-4
-    assert np.max(np.abs(tree.v - whole)) > 1e-2
+    assert np.ptp(tree.v) > 0.1
+    assert tree.forward_noise < 1e-4
 
 
 def test_prompts_of_a_size_share_their_compilations(model):

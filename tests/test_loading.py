@@ -230,14 +230,94 @@ def test_an_index_without_a_map_is_refused(parts, content):
     assert "no weight_map" in refusal(folder)
 
 
-def test_stored_rotary_buffers_are_passed_over(parts):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.rotary_emb.inv_freq",
+        "model.rotary_emb.original_inv_freq",
+        "model.rotary_emb_local.inv_freq",
+        "model.layers.1.self_attn.rotary_emb.cos_cached",
+    ],
+)
+def test_stored_rotary_buffers_are_passed_over(parts, name):
     folder, found = parts
-    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     save_parts(folder, {**found, "b.safetensors": {**found["b.safetensors"], name: np.ones(4, np.float32)}})
     load(folder)
     weight_map = {each: file for file, part in found.items() for each in part}
     write_index(folder, {**weight_map, name: "b.safetensors"})
     load(folder)
+
+
+STRAYS = {
+    "adapter": ("adapter_model.safetensors", {"base_model.model.lora_A.weight": np.ones((2, 2), np.float32)}),
+    "consolidated": ("consolidated.safetensors", {"tok_embeddings.weight": np.ones((2, 2), np.float32)}),
+    "half precision": ("model.fp16.safetensors", {"model.norm.weight": np.ones(32, np.float16)}),
+    "optimizer": ("optimizer.safetensors", {"step": np.ones(1, np.float32)}),
+    "a later shard": ("model-00002-of-00002.safetensors", {"model.norm.weight": np.ones(32, np.float32)}),
+    "macOS": ("._model.safetensors", b"\0\5\26\7"),
+    "pickled optimizer": ("optimizer.pt", b"pickle"),
+    "pickled twin": ("pytorch_model.bin", b"pickle"),
+    "training arguments": ("training_args.bin", b"pickle"),
+    "index of shards that are gone": (
+        "model.safetensors.index.json",
+        b'{"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}',
+    ),
+    "an index that is none": ("model.safetensors.index.json", b"{}"),
+}
+
+
+def add(folder, stray):
+    name, content = STRAYS[stray]
+    if isinstance(content, bytes):
+        (folder / name).write_bytes(content)
+    else:
+        save_file(content, folder / name)
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_what_lies_beside_the_one_file_changes_nothing(local, stray):
+    before = andor.load(str(local))
+    add(local, stray)
+    after = andor.load(str(local))
+    assert after.fingerprint == before.fingerprint
+    x = tokens((1, 5), 300)
+    assert_close(forward(after.decoder, x), forward(before.decoder, x), 0)
+
+
+@pytest.mark.parametrize("stray", [name for name in STRAYS if "index" not in name])
+def test_what_lies_beside_the_files_of_an_index_changes_nothing(parts, stray):
+    folder, found = parts
+    save_parts(folder, found)
+    add(folder, stray)
+    x = tokens((1, 5), 300)
+    assert_close(forward(load(folder), x), forward(random_decoder(SETTINGS["llama-gqa"]), x), 0)
+
+
+@pytest.mark.parametrize("stray", ["adapter", "consolidated", "half precision", "macOS", "pickled optimizer"])
+def test_nothing_else_is_taken_for_the_weights(folder, stray):
+    (folder / "model.safetensors").unlink()
+    add(folder, stray)
+    with pytest.raises(
+        FileNotFoundError, match=r"no model\.safetensors and no model\.safetensors\.index\.json"
+    ) as error:
+        load(folder)
+    name = STRAYS[stray][0]
+    assert (name in str(error.value)) == (name.endswith(".safetensors") and not name.startswith("."))
+    assert ("An adapter has to be merged" in str(error.value)) == (stray == "adapter")
+
+
+@pytest.mark.parametrize("name", ["llama-mha-tied", "gemma3"])
+def test_tied_weights_may_be_stored_as_the_head_alone(name, tmp_path):
+    settings = SETTINGS[name]
+    save_checkpoint(tmp_path, settings, random_decoder(settings), tokenizer=False)
+    stored = load_file(tmp_path / "model.safetensors")
+    stored["lm_head.weight"] = stored.pop("model.embed_tokens.weight")
+    save_file(stored, tmp_path / "model.safetensors")
+    x = tokens((1, 5), 300)
+    assert_close(forward(load(tmp_path), x), forward(random_decoder(settings), x), 0)
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "tie_word_embeddings": False}))
+    assert "missing tensor model.embed_tokens.weight" in refusal(tmp_path)
 
 
 def test_a_stored_head_must_equal_tied_embeddings(tmp_path):
@@ -348,6 +428,105 @@ def test_the_commit_and_the_checksum_of_a_hub_checkpoint(local, tmp_path, monkey
     for name in (f"{local}@main", "tiny-llama@main"):
         with pytest.raises(ValueError, match="unknown model"):
             andor.load(name)
+
+
+class Offline(Exception):
+    """As the hub's own error, which knows the part of a snapshot that is there."""
+
+    def __init__(self, snapshot_path, missing):
+        super().__init__(f"{len(missing)} file(s) are missing ({', '.join(missing)})")
+        self.snapshot_path = str(snapshot_path)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that cannot be reached: (files of the repository by name, the files of it that were downloaded)."""
+    import fnmatch
+
+    import huggingface_hub
+
+    snapshot = tmp_path / "models--lab--model" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    listing: set[str] = set()
+
+    def download(name, *, revision, allow_patterns):
+        wanted = {each for each in listing if any(fnmatch.fnmatch(each, pattern) for pattern in allow_patterns)}
+        missing = sorted(each for each in wanted if not (snapshot / each).exists())
+        if missing:
+            raise Offline(snapshot, missing)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return listing, snapshot
+
+
+UNNEEDED = {
+    "README.md",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "onnx/model.onnx",
+    "consolidated.safetensors",
+    "pytorch_model.bin",
+    "merges.txt",
+    "vocab.json",
+}
+
+
+def test_a_cache_that_holds_what_is_needed_is_enough(local, hub):
+    listing, snapshot = hub
+    for file in local.iterdir():
+        (snapshot / file.name).write_bytes(file.read_bytes())
+    listing.update(UNNEEDED | {file.name for file in local.iterdir()})
+    assert andor.load("lab/model").revision == COMMIT
+    (snapshot / "tokenizer_config.json").unlink()  # of which the tokens depend
+    with pytest.raises(
+        ValueError, match=r"holds only a part of 'lab/model', .* reached\. Give .*tokenizer_config\.json"
+    ):
+        andor.load("lab/model")
+
+
+def test_a_cache_of_several_files_is_enough_with_all_of_them(local, hub):
+    listing, snapshot = hub
+    for file in local.iterdir():
+        (snapshot / file.name).write_bytes(file.read_bytes())
+    (snapshot / "model.safetensors").rename(snapshot / "one.safetensors")
+    names = load_file(snapshot / "one.safetensors")
+    write_index(snapshot, dict.fromkeys(names, "one.safetensors"))
+    listing.update(UNNEEDED | {file.name for file in snapshot.iterdir()})
+    assert andor.load("lab/model").revision == COMMIT
+    (snapshot / "one.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"Its weights were never downloaded.*one\.safetensors"):
+        andor.load("lab/model")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_cache_without_weights_says_that_they_were_never_downloaded(local, hub, listed):
+    listing, snapshot = hub
+    for file in local.iterdir():
+        if file.suffix != ".safetensors":
+            (snapshot / file.name).write_bytes(file.read_bytes())
+    listing.update({file.name for file in local.iterdir()} if listed else set())
+    andor.models.load_config("lab/model")
+    with pytest.raises((ValueError, FileNotFoundError), match=r"never downloaded.*without HF_HUB_OFFLINE"):
+        andor.load("lab/model")
+
+
+def test_what_is_downloaded_is_what_is_read(local, tmp_path, monkeypatch):
+    import fnmatch
+
+    import huggingface_hub
+
+    snapshot, asked = hub_cache(local, tmp_path / "models--lab--model"), []
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, *, revision, allow_patterns: asked.extend(allow_patterns) or str(snapshot),
+    )
+    andor.load("lab/model")
+    needed = {*(file.name for file in local.iterdir()), "tokenizer.model", "merges.txt", "chat_template.jinja"}
+    assert all(any(fnmatch.fnmatch(name, pattern) for pattern in asked) for name in needed)
+    stray = {name for name, _ in STRAYS.values()} - {"model.safetensors.index.json"} | {"model.onnx", "README.md"}
+    assert not any(fnmatch.fnmatch(name, pattern) for name in stray for pattern in asked)
 
 
 def test_remote_code_is_never_run(tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny_models import SETTINGS, random_decoder, save_checkpoint
 
 from andor.devices.mesh import check_divides, make_mesh, read_mesh, read_sizes
 
@@ -65,6 +66,25 @@ def test_eight_devices_give_the_values_of_one():
     assert "num_key_value_heads = 2 does not divide by model=8" in errors.pop("does not divide")
     assert errors.pop("sums") == {"_embed": 1, "_layer": 2}
     assert len(errors) == 4 and max(errors.values()) <= 1e-4, errors
+
+
+NORMS = """
+import sys, andor
+from andor.devices.mesh import make_mesh
+
+prompt = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "dull"], "good")
+one, two = (andor.evaluate(andor.load(sys.argv[1], mesh=make_mesh(model=n)), prompt).v for n in (1, 2))
+assert abs(one - two).max() < 1e-4 and one.max() - one.min() > 0.1
+"""
+
+
+def test_norms_of_whole_projections_are_of_all_devices(tmp_path):
+    folder = save_checkpoint(tmp_path, SETTINGS["olmo2-gqa"], random_decoder(SETTINGS["olmo2-gqa"]))
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    arguments = [sys.executable, "-c", NORMS, str(folder)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_meshes_are_read():

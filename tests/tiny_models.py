@@ -37,6 +37,8 @@ BASE = {
     "max_position_embeddings": 512,
 }
 
+WINDOW = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+
 SETTINGS = {
     "llama-gqa": {**BASE, "model_type": "llama"},
     "llama-mha-tied": {**BASE, "model_type": "llama", "num_key_value_heads": 4, "tie_word_embeddings": True},
@@ -60,6 +62,21 @@ SETTINGS = {
         "tie_word_embeddings": True,
     },
     "qwen2-gqa-llama3-rope": {**BASE, "model_type": "qwen2", "rope_scaling": LLAMA3_ROPE},
+    "qwen2-window": {**BASE, "model_type": "qwen2", **WINDOW},
+    "qwen3-head-dim-window": {**BASE, "model_type": "qwen3", "head_dim": 12, **WINDOW},
+    "mistral-window": {**BASE, "model_type": "mistral", "sliding_window": 5},
+    "gemma3": {  # two RoPEs, of which one is stretched, and scores that are not divided by the root of head_dim
+        **{key: value for key, value in BASE.items() if key not in ("hidden_act", "tie_word_embeddings")},
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 3,
+        "head_dim": 12,
+        "query_pre_attn_scalar": 20,
+        "sliding_window": 6,
+        "sliding_window_pattern": 2,
+        "rope_local_base_freq": 99.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+    },
+    "olmo2-gqa": {**BASE, "model_type": "olmo2"},
 }
 
 

@@ -108,8 +108,9 @@ def _cast(module):
 
 @jax.jit
 def _embed(decoder, subsets, token_ids, player_of_token, baseline_id, baseline):
-    x = decoder.embed(mask_tokens(subsets, token_ids, player_of_token, baseline_id), baseline)
-    return x.astype(jnp.float32), rotation(decoder.config, jnp.arange(x.shape[1])[None])
+    tokens = mask_tokens(subsets, token_ids, player_of_token, baseline_id)
+    x = decoder.embed(tokens, baseline, jnp.float32)
+    return x, rotation(decoder.config, jnp.arange(x.shape[1])[None])
 
 
 @functools.partial(jax.jit, donate_argnames="x")

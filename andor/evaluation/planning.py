@@ -153,7 +153,7 @@ class Share:
       operations: divided evenly, although norms and residuals are done on every device of a copy.
       exchanged: bytes sent for the sums over the devices of a copy, of a vector for each token: one after the embedding
         and two in every layer, in the dtype of the weights, each as a ring does it. The few numbers that the head
-        exchanges are not counted. Other copies are sent nothing.
+        and norms of whole projections exchange are not counted. Other copies are sent nothing.
     """
 
     tree: PrefixTree
@@ -218,8 +218,10 @@ def share(
 
 
 def weights_of_device(config: DecoderConfig, itemsize: int, model: int) -> int:
-    """Bytes of weights on each of `model` devices that hold a copy together: all is divided but the norms."""
-    norms = (2 * config.num_layers + 1) * config.hidden_size
+    """Bytes of weights on each of `model` devices that hold a copy together: all is divided but the norms of d or h."""
+    of_layer = (4 if config.norms == "around" else 2) * config.hidden_size
+    of_layer += 2 * config.head_dim if config.qk_norm == "head" else 0
+    norms = config.num_layers * of_layer + config.hidden_size
     return ((count_parameters(config) - norms) // model + norms) * itemsize
 
 

@@ -1,8 +1,8 @@
 """Masked prompts that agree so far share everything so far: the prefix tree on the device.
 
 `andor.evaluation.prefix_tree` says which tokens go into which batch and what they attend to; here a batch goes through
-the decoder layer by layer. One compiled layer serves all layers, and all prompts whose shapes fall into the same
-buckets. Keys and values are written to the cache in place (its buffers are donated) before any is read.
+the decoder layer by layer. One compiled layer serves all layers of a kind, and all prompts whose shapes fall into the
+same buckets. Keys and values are written to the cache in place (its buffers are donated) before any is read.
 """
 
 import functools
@@ -126,7 +126,7 @@ def _layer(
     The trunk, which may be empty, is in the first slots, and every row looks there without a list.
     """
 
-    def attend(q, k, v, sees):
+    def attend(q, k, v, sees, scale):
         written = tuple(
             jax.lax.dynamic_update_slice_in_dim(old, new, first_slot, axis=1)
             for old, new in zip(cache, (k, v), strict=True)
@@ -139,12 +139,12 @@ def _layer(
         seen = (ancestors & sees(of_rows, key_positions))[None, :, None, None]
         n_trunk = len(trunk_slots)
         if n_trunk == 0:
-            mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, q), of_block_v)
+            mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, scale, q.dtype), of_block_v)
             return mixed.reshape(q.shape), written
         trunk_k, trunk_v = (each[:, :n_trunk] for each in written)
         of_trunk = score("bnwkgh,bukh->bnkgwu", rows, trunk_k)
         seen = jnp.concatenate([sees(of_rows, trunk_slots[None])[None, :, None, None], seen], axis=-1)
-        weights = mixing_weights(jnp.concatenate([of_trunk, scores], axis=-1), seen, q)
+        weights = mixing_weights(jnp.concatenate([of_trunk, scores], axis=-1), seen, scale, q.dtype)
         on_trunk, on_block = jnp.split(weights, [n_trunk], axis=-1)
         mixed = jnp.einsum("bnkgwu,bukh->bnwkgh", on_trunk, trunk_v)
         mixed = mixed + jnp.einsum("bnkgwu,bnukh->bnwkgh", on_block, of_block_v)

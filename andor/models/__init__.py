@@ -12,19 +12,29 @@ from andor.core.effects import one_line
 from andor.devices import rules
 from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of
-from andor.models import llama, qwen2
+from andor.models import gemma3, llama, mistral, olmo2, qwen2, qwen3
 from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
 from andor.models.hub import EMBEDDED as EMBEDDED
-from andor.models.hub import check_promises, digest, locate
+from andor.models.hub import OLDER, check_promises, digest, locate
 from andor.models.hub import embedded_models as embedded_models
 from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FAMILIES = {family.model_type: family for family in (llama.FAMILY, qwen2.FAMILY)}
+FAMILIES = {
+    module.FAMILY.model_type: module.FAMILY
+    for module in (
+        llama,
+        qwen2,
+        qwen3,
+        mistral,
+        gemma3,
+        olmo2,
+    )
+}
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -35,7 +45,7 @@ class LanguageModel:
 
     Attributes:
       name: what `load` was given; names the model in tables and run folders.
-      family: HF `model_type`, "llama" or "qwen2".
+      family: HF `model_type`, one of `FAMILIES`.
       decoder: the network, a Flax NNX module.
       tokenizer: the HF fast tokenizer of the checkpoint.
       dtype: dtype of weights and activations.
@@ -97,7 +107,8 @@ class Checkpoint:
     @functools.cached_property
     def tokenizer_hash(self) -> str:
         """sha256 over the files that decide how text becomes tokens (hex)."""
-        files = [self.folder / name for name in TOKENIZER_FILES]
+        names = TOKENIZER_FILES if (self.folder / "tokenizer.json").exists() else (*TOKENIZER_FILES, *OLDER)
+        files = [self.folder / name for name in names]
         return digest(file for file in files if file.exists())
 
     def check_weights(self) -> None:

@@ -1,6 +1,7 @@
-"""The one llama-like decoder that both families share.
+"""The one llama-like decoder that all families share.
 
-GQA, RMSNorm, SwiGLU, RoPE, optional q/k/v biases, optional tied head.
+GQA, RMSNorm, a gated MLP, RoPE, and what a family adds to Llama: q/k/v biases, norms of queries and keys, norms behind
+attention and MLP, scaled embeddings, layers that look back a window only.
 
 Modules stand bottom-up and carry the names of the HF checkpoint (`model.layers.0.self_attn.q_proj.weight`), and every
 weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters
@@ -8,13 +9,14 @@ are those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logi
 
 Whatever goes through the layers does so by `Decoder.walk`. A layer knows its angles and which keys its queries look at;
 whoever walks knows where keys and values are kept, and how a layer is compiled. Modules are pytrees: `jax.jit` takes
-them as arguments, and compiles once for all layers.
+them as arguments, and compiles once for all layers of a kind (with a window, without).
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +36,50 @@ class Llama3RopeScaling:
 
 
 @dataclasses.dataclass(frozen=True)
+class LinearRopeScaling:
+    """All RoPE frequencies divided by a factor (HF `rope_type: linear`; Gemma 3 from 4B on, in its full layers)."""
+
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rope:
+    """How positions turn queries and keys: base of the frequencies, and their scaling."""
+
+    theta: float
+    scaling: Llama3RopeScaling | LinearRopeScaling | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sliding:
+    """Layers with sliding-window attention.
+
+    Attributes:
+      layers: their indices.
+      window: positions that a query looks at, its own included.
+      rope: of these layers.
+    """
+
+    layers: tuple[int, ...]
+    window: int
+    rope: Rope
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Architecture of one decoder. No field has a default: the checkpoint's `config.json` decides all of them."""
+    """Architecture of one decoder: first what the checkpoint's `config.json` decides, then what its family does.
+
+    Attributes:
+      rope: of the layers that look at everything before.
+      sliding: the layers that do not; None if there are none.
+      query_scalar: scores are divided by its square root; `head_dim` but in some Gemma models.
+      activation: of the gate in the MLP.
+      norms: where a layer has norms: "before" attention and MLP (Llama), "after" them (OLMo-2), or "around" (Gemma).
+      norm_weight: how a norm multiplies with its weight: "rounded", once the numbers are in the dtype of the weights
+        (Llama), in "float32" (OLMo-2), or "one_plus": with 1 + weight in float32 (Gemma).
+      qk_norm: norms of queries and keys before their rotation: of every "head", or of the whole "projection" (OLMo-2).
+      scaled_embeddings: whether input embeddings are multiplied by the square root of `hidden_size` (Gemma).
+    """
 
     vocab_size: int
     hidden_size: int
@@ -46,10 +90,16 @@ class DecoderConfig:
     head_dim: int
     max_positions: int
     rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: Llama3RopeScaling | None
-    qkv_bias: bool
+    rope: Rope
+    sliding: Sliding | None
+    query_scalar: float
     tied_head: bool
+    qkv_bias: bool = False
+    activation: Literal["silu", "gelu_tanh"] = "silu"
+    norms: Literal["before", "after", "around"] = "before"
+    norm_weight: Literal["rounded", "float32", "one_plus"] = "rounded"
+    qk_norm: Literal["head", "projection"] | None = None
+    scaled_embeddings: bool = False
 
     def __post_init__(self):
         if self.num_heads % self.num_kv_heads:
@@ -71,19 +121,27 @@ class DecoderConfig:
             "h": self.head_dim,
         }
 
+    @property
+    def ropes(self) -> tuple[Rope, ...]:
+        """Of the full layers, and of the sliding ones if theirs differs."""
+        differs = self.sliding is not None and self.sliding.rope != self.rope
+        return (self.rope, self.sliding.rope) if differs else (self.rope,)
 
-def rope_frequencies(config: DecoderConfig) -> np.ndarray:
+
+def rope_frequencies(rope: Rope, head_dim: int) -> np.ndarray:
     """Angular frequency of each rotated pair of dimensions, in radians per position. float32 `[h / 2]`.
 
-    Su et al. 2021 (arXiv 2104.09864); the llama3 scaling follows `transformers.modeling_rope_utils`.
+    Su et al. 2021 (arXiv 2104.09864); the scalings follow `transformers.modeling_rope_utils`.
     """
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / head_dim
     # Rounded to float32 where PyTorch rounds: at position 100,000 one unit in the last place is 0.006 radians.
-    powers = (config.rope_theta ** exponents.astype(np.float64)).astype(np.float32)
+    powers = (rope.theta ** exponents.astype(np.float64)).astype(np.float32)
     frequencies = np.float32(1) / powers
-    scaling = config.rope_scaling
+    scaling = rope.scaling
     if scaling is None:
         return frequencies
+    if isinstance(scaling, LinearRopeScaling):
+        return frequencies / np.float32(scaling.factor)
     # Wavelengths beyond the trained context are stretched by `factor`, short ones kept, between the two a linear blend.
     turns = scaling.original_max_position_embeddings / (2 * math.pi / frequencies)
     keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
@@ -92,13 +150,18 @@ def rope_frequencies(config: DecoderConfig) -> np.ndarray:
 
 
 Rotation = tuple[Float[Array, "#b t r"], Float[Array, "#b t r"]]
-"""Cosines and sines of the RoPE angles of r = h / 2 pairs, for all layers; b is 1 where all rows have the same."""
+"""Cosines and sines of the RoPE angles of r = h / 2 pairs; b is 1 where all rows have the same."""
 
 
-def rotation(config: DecoderConfig, positions: Int[Array, "b t"]) -> Rotation:
-    """Cosines and sines of position times frequency, float32."""
-    angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rope_frequencies(config))[None, None, :]
-    return jnp.cos(angles), jnp.sin(angles)
+def rotation(config: DecoderConfig, positions: Int[Array, "b t"]) -> tuple[Rotation, ...]:
+    """Cosines and sines of position times frequency, float32: one pair for each of `config.ropes`."""
+
+    def of(rope: Rope) -> Rotation:
+        frequencies = jnp.asarray(rope_frequencies(rope, config.head_dim))
+        angles = positions[..., None].astype(jnp.float32) * frequencies[None, None, :]
+        return jnp.cos(angles), jnp.sin(angles)
+
+    return tuple(of(rope) for rope in config.ropes)
 
 
 def apply_rope(x: Float[Array, "b t *heads h"], angles: Rotation):
@@ -132,23 +195,30 @@ class Projection(Weight):
 
 
 class RMSNorm(nnx.Module):
-    """Zhang & Sennrich 2019 (arXiv 1910.07467). Float32 statistics; the product with the weight is not."""
+    """Zhang & Sennrich 2019 (arXiv 1910.07467), over the last axes of the input. Statistics are float32."""
 
-    def __init__(self, config: DecoderConfig, *, dtype):
-        self.eps = config.rms_norm_eps
-        self.weight = nnx.Param(jnp.ones(config.hidden_size, dtype))
+    def __init__(self, config: DecoderConfig, shape: tuple[int, ...], *, dtype):
+        self.eps, self.product = config.rms_norm_eps, config.norm_weight
+        self.weight = nnx.Param((jnp.zeros if self.product == "one_plus" else jnp.ones)(shape, dtype))
 
-    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+    def __call__(self, x: Float[Array, "b t *axes"]) -> Float[Array, "b t *axes"]:
+        weight = self.weight[...]
+        axes = tuple(range(-weight.ndim, 0))
+        weight = weight.reshape((1,) * (x.ndim - weight.ndim) + weight.shape)
         x32 = x.astype(jnp.float32)
-        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-        return self.weight[...][None, None, :] * x32.astype(x.dtype)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=axes, keepdims=True) + self.eps)
+        if self.product == "rounded":
+            return weight * x32.astype(x.dtype)
+        weight = weight.astype(jnp.float32)
+        return (x32 * (1 + weight if self.product == "one_plus" else weight)).astype(x.dtype)
 
 
 Sees = Callable[[Int[Array, "*rows t"], Int[Array, "*rows u"]], Bool[Array, "*rows t u"]]
 """sees(positions of queries, positions of keys) -> whether a layer's query looks at a key of its own past."""
 
-Attend = Callable[[Float[Array, "b t k g h"], Float[Array, "b t k h"], Float[Array, "b t k h"], Sees], tuple]
-"""attend(queries, keys, values, sees) -> (values mixed for every query `[b, t, k, g, h]`, what the caller keeps)."""
+Attend = Callable[[Float[Array, "b t k g h"], Float[Array, "b t k h"], Float[Array, "b t k h"], Sees, float], tuple]
+"""attend(queries, keys, values, sees, scale of scores) -> (values mixed for every query `[b, t, k, g, h]`, what the
+caller keeps)."""
 
 
 def causal(queries: Int[Array, "*rows t"], keys: Int[Array, "*others u"]) -> Bool[Array, "*all t u"]:
@@ -156,46 +226,65 @@ def causal(queries: Int[Array, "*rows t"], keys: Int[Array, "*others u"]) -> Boo
     return keys[..., None, :] <= queries[..., :, None]
 
 
-def mixing_weights(scores: Float[Array, "..."], visible: Bool[Array, "..."], q) -> Float[Array, "..."]:
-    """Softmax over the last axis of the scores of the keys that are visible, in float32; dtype of the queries `q`."""
-    scores = jnp.where(visible, scores * q.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+def within(window: int, queries: Int[Array, "*rows t"], keys: Int[Array, "*others u"]) -> Bool[Array, "*all t u"]:
+    """A query looks at its own position and at those before, `window` in all (Mistral: arXiv 2310.06825)."""
+    return causal(queries, keys) & (keys[..., None, :] > queries[..., :, None] - window)
 
 
-def attend_within(q, k, v, sees: Sees, *, segments: Int[Array, "#b t"]):
+def mixing_weights(
+    scores: Float[Array, "..."], visible: Bool[Array, "..."], scale: float, dtype
+) -> Float[Array, "..."]:
+    """Softmax over the last axis of the scaled scores of the keys that are visible, in float32, then of this dtype."""
+    scores = jnp.where(visible, scores * scale, jnp.finfo(jnp.float32).min)
+    return jax.nn.softmax(scores, axis=-1).astype(dtype)
+
+
+def attend_within(q, k, v, sees: Sees, scale: float, *, segments: Int[Array, "#b t"]):
     """Attention among those tokens of a row that are of one segment; keeps nothing."""
     order = jnp.arange(q.shape[1])[None]
     visible = sees(order, order) & (segments[:, :, None] == segments[:, None, :])
     scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32)
-    weights = mixing_weights(scores, visible[:, None, None], q)
+    weights = mixing_weights(scores, visible[:, None, None], scale, q.dtype)
     return jnp.einsum("bkgtu,bukh->btkgh", weights, v), None
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention; multi-head and multi-query attention are the cases g = 1 and k = 1."""
+    """Grouped-query attention of one layer; multi-head and multi-query attention are the cases g = 1 and k = 1."""
 
-    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, index: int, *, dtype, rngs: nnx.Rngs):
         size = config.axis_sizes()
         d, k, g, h = size["d"], size["k"], size["g"], size["h"]
         self.q_proj = Projection((k, g, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.k_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.v_proj = Projection((k, h, d), bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.o_proj = Weight((d, k, g, h), (k * g * h * 2 * config.num_layers) ** -0.5, dtype, rngs)
+        normed = {None: None, "head": ((h,), (h,)), "projection": ((k, g, h), (k, h))}[config.qk_norm]
+        self.q_norm, self.k_norm = (
+            (None, None) if normed is None else (RMSNorm(config, shape, dtype=dtype) for shape in normed)
+        )
+        slides = config.sliding is not None and index in config.sliding.layers
+        self.rope = len(config.ropes) - 1 if slides else 0
+        self.window = config.sliding.window if slides else None
+        self.scale = config.query_scalar**-0.5
 
     @jax.named_scope("attention")
     def __call__(self, x: Float[Array, "b t d"], angles: Rotation, attend: Attend):
-        q = apply_rope(self.q_proj("btd,kghd->btkgh", x), angles)
-        k = apply_rope(self.k_proj("btd,khd->btkh", x), angles)
+        q = self.q_proj("btd,kghd->btkgh", x)
+        k = self.k_proj("btd,khd->btkh", x)
         v = self.v_proj("btd,khd->btkh", x)
-        mixed, kept = attend(q, k, v, causal)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        sees = causal if self.window is None else functools.partial(within, self.window)
+        mixed, kept = attend(apply_rope(q, angles), apply_rope(k, angles), v, sees, self.scale)
         return jnp.einsum("btkgh,dkgh->btd", mixed, self.o_proj.weight[...]), kept
 
 
 class MLP(nnx.Module):
-    """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+    """SwiGLU or GeGLU (Shazeer 2020, arXiv 2002.05202)."""
 
     def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
         d, f = config.hidden_size, config.intermediate_size
+        self.activation = config.activation
         self.gate_proj = Weight((f, d), d**-0.5, dtype, rngs)
         self.up_proj = Weight((f, d), d**-0.5, dtype, rngs)
         self.down_proj = Weight((d, f), (f * 2 * config.num_layers) ** -0.5, dtype, rngs)
@@ -204,23 +293,37 @@ class MLP(nnx.Module):
     def __call__(self, x):
         gate = jnp.einsum("btd,fd->btf", x, self.gate_proj.weight[...])
         up = jnp.einsum("btd,fd->btf", x, self.up_proj.weight[...])
-        return jnp.einsum("btf,df->btd", jax.nn.silu(gate) * up, self.down_proj.weight[...])
+        gate = jax.nn.silu(gate) if self.activation == "silu" else jax.nn.gelu(gate, approximate=True)
+        return jnp.einsum("btf,df->btd", gate * up, self.down_proj.weight[...])
 
 
 class DecoderLayer(nnx.Module):
-    """Pre-norm attention and MLP, each added to the residual stream."""
+    """Attention and MLP, each added to the residual stream, with norms before them, after them, or both.
 
-    def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
-        self.input_layernorm = RMSNorm(config, dtype=dtype)
-        self.self_attn = Attention(config, dtype=dtype, rngs=rngs)
-        self.post_attention_layernorm = RMSNorm(config, dtype=dtype)
+    The norms have HF's names: `post_attention_layernorm` is Llama's norm before the MLP, and that after the attention
+    in the families that have one there.
+    """
+
+    def __init__(self, config: DecoderConfig, index: int, *, dtype, rngs: nnx.Rngs):
+        def norm(there: bool) -> RMSNorm | None:
+            return RMSNorm(config, (config.hidden_size,), dtype=dtype) if there else None
+
+        self.input_layernorm = norm(config.norms != "after")
+        self.self_attn = Attention(config, index, dtype=dtype, rngs=rngs)
+        self.post_attention_layernorm = norm(True)
+        self.pre_feedforward_layernorm = norm(config.norms == "around")
         self.mlp = MLP(config, dtype=dtype, rngs=rngs)
+        self.post_feedforward_layernorm = norm(config.norms != "before")
 
     def __call__(self, x: Float[Array, "b t d"], angles: Rotation, attend: Attend):
         """(x of the next layer, what `attend` kept)."""
-        mixed, kept = self.self_attn(self.input_layernorm(x), angles, attend)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), kept
+        mixed, kept = self.self_attn(x if self.input_layernorm is None else self.input_layernorm(x), angles, attend)
+        if self.post_feedforward_layernorm is None:
+            x = x + mixed
+            return x + self.mlp(self.post_attention_layernorm(x)), kept
+        x = x + self.post_attention_layernorm(mixed)
+        read = x if self.pre_feedforward_layernorm is None else self.pre_feedforward_layernorm(x)
+        return x + self.post_feedforward_layernorm(self.mlp(read)), kept
 
 
 class Backbone(nnx.Module):
@@ -228,8 +331,10 @@ class Backbone(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, dtype, rngs: nnx.Rngs):
         self.embed_tokens = Weight((config.vocab_size, config.hidden_size), 0.02, dtype, rngs)
-        self.layers = nnx.List([DecoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.num_layers)])
-        self.norm = RMSNorm(config, dtype=dtype)
+        self.layers = nnx.List(
+            [DecoderLayer(config, index, dtype=dtype, rngs=rngs) for index in range(config.num_layers)]
+        )
+        self.norm = RMSNorm(config, (config.hidden_size,), dtype=dtype)
 
 
 class Decoder(nnx.Module):
@@ -251,26 +356,35 @@ class Decoder(nnx.Module):
         """Weights of the output head."""
         return (self.model.embed_tokens if self.lm_head is None else self.lm_head).weight[...]
 
-    def embed(self, tokens: Int[Array, "b t"], baseline: Float[Array, "d"] | None = None) -> Float[Array, "b t d"]:
-        """Input embeddings of token ids; with a baseline, it stands in for negative ids."""
-        embeddings = self.model.embed_tokens.weight[...][tokens if baseline is None else jnp.maximum(tokens, 0)]
-        if baseline is None:
-            return embeddings
-        return jnp.where(tokens[..., None] < 0, baseline.reshape((1,) * tokens.ndim + baseline.shape), embeddings)
+    def embed(
+        self, tokens: Int[Array, "b t"], baseline: Float[Array, "d"] | None = None, dtype=None
+    ) -> Float[Array, "b t d"]:
+        """Input embeddings of token ids; with a baseline, it stands in for negative ids.
 
-    def walk(self, x: Float[Array, "b t d"], angles: Rotation, through: Callable) -> Float[Array, "b t d"]:
+        They are of `dtype`, by default that of the weights; a scale is multiplied in it.
+        """
+        embeddings = self.model.embed_tokens.weight[...][tokens if baseline is None else jnp.maximum(tokens, 0)]
+        if baseline is not None:
+            baseline = baseline.reshape((1,) * tokens.ndim + baseline.shape)
+            embeddings = jnp.where(tokens[..., None] < 0, baseline, embeddings)
+        embeddings = embeddings if dtype is None else embeddings.astype(dtype)
+        if not self.config.scaled_embeddings:
+            return embeddings
+        return embeddings * jnp.asarray(self.config.hidden_size**0.5, embeddings.dtype)
+
+    def walk(self, x: Float[Array, "b t d"], angles: tuple[Rotation, ...], through: Callable) -> Float[Array, "b t d"]:
         """Take embeddings through all layers.
 
         Args:
           x: input embeddings.
           angles: of `rotation`.
-          through: called as through(index, layer, x, angles) for each layer; gives the x of the next one.
+          through: called as through(index, layer, x, angles of this layer) for each layer; gives the x of the next one.
 
         Returns:
           What the last layer gives, before the final norm.
         """
         for index, layer in enumerate(self.model.layers):
-            x = through(index, layer, x, angles)
+            x = through(index, layer, x, angles[layer.self_attn.rope])
         return x
 
     def hidden(

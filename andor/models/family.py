@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from andor.models.tensors import Ranges
 
@@ -55,32 +55,24 @@ class Family:
 
     Attributes:
       model_type: HF `model_type`.
-      required: config keys that `config.json` must contain.
-      ignored: config keys that do not change the logits of a forward pass.
+      defaults: config keys that are read beside `SIZES` and RoPE's, with what transformers takes where a file lacks
+        them.
       fixed: config keys that may only have the given values, because nothing else is implemented.
-      optional: config keys that are read when they are there.
-      qkv_bias: whether q, k and v projections have biases.
       weights: the weight table, without the head.
+      options: fields of `DecoderConfig` in which the family differs from Llama.
+      slides: whether a layer has sliding-window attention, by the settings (with defaults) and its index, where there
+        are no `layer_types`.
     """
 
     model_type: str
-    required: frozenset[str]
-    ignored: frozenset[str]
+    defaults: Mapping[str, object]
     fixed: Mapping[str, tuple]
-    optional: frozenset[str]
-    qkv_bias: bool
     weights: Sequence[WeightRow]
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    slides: Callable[[Mapping, int], bool] = lambda settings, layer: False
 
 
 HEAD = WeightRow("lm_head.weight", "v d")
 
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-)
-"""Config keys that are sizes of a decoder; every family has them."""
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+"""Config keys that every file must have: no default would be this model's."""

@@ -11,11 +11,27 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from andor.models.config import read_json
+
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 """The models that ship with the package, one HF-format directory each."""
 
-WITHOUT_WEIGHTS = ["*.json", "*.jinja"]
-"""What a hub checkpoint has besides its weights: config, index, tokenizer, chat template."""
+ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Where the weights are: in one file, or else in those that the index names."""
+
+NEEDED = [
+    "config.json",
+    INDEX,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.jinja",
+]
+"""What is needed of a hub checkpoint beside its weights, as far as the repository has it."""
+
+OLDER = ["tokenizer.model", "vocab.json", "merges.txt"]
+"""The tokenizer where there is no tokenizer.json."""
 
 
 def embedded_models() -> tuple[str, ...]:
@@ -48,18 +64,42 @@ def locate(name: str, *, weights: bool) -> tuple[Path, str | None]:
             f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
             "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
         )
+    repository, revision = hub.groups()
+    folder = _download(name, repository, revision, [ONE_FILE] if weights else [])
+    shards = _shards(folder) if weights else []
+    if shards:
+        folder = _download(name, repository, folder.name, shards)
+    return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
+
+
+def _download(name: str, repository: str, revision: str | None, weights: list[str]) -> Path:
+    """The folder of a commit in the hub's cache, with what is needed. Raises ValueError, with `name`, if that fails."""
     from huggingface_hub import snapshot_download
 
-    repository, revision = hub.groups()
-    files = [*WITHOUT_WEIGHTS, "*.safetensors"] if weights else WITHOUT_WEIGHTS
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except Exception as error:  # the hub's own errors, and those of every layer of its network stack
-        raise ValueError(
-            f"{name!r} is no directory here, and could not be had from the hub: {type(error).__name__}: "
-            f"{(str(error).splitlines() or [''])[0]}"
-        ) from error
-    return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
+    for files in ([*NEEDED, *OLDER, *weights], [*NEEDED, *weights]):
+        try:
+            return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+        except Exception as error:  # the hub's own errors, and those of every layer of its network stack
+            # Without a connection the cache may lack files; that may be some that are not needed.
+            failure, partial = error, getattr(error, "snapshot_path", None)
+        if partial is None:
+            break
+    reason = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
+    if partial is None:
+        raise ValueError(f"{name!r} is no directory here, and could not be had from the hub: {reason}") from failure
+    never = " Its weights were never downloaded." * bool(weights and not any(Path(partial).glob("*.safetensors")))
+    raise ValueError(
+        f"the hub's cache holds only a part of {name!r}, and the hub could not be reached.{never} Give the same "
+        f"command with a connection to the hub (without HF_HUB_OFFLINE). {reason}"
+    ) from failure
+
+
+def _shards(folder: Path) -> list[str]:
+    """Names of the files in the index, where there is no single one. What is wrong with it is said when it is read."""
+    if (folder / ONE_FILE).exists() or not (folder / INDEX).exists():
+        return []
+    files = read_json(folder / INDEX).get("weight_map")
+    return sorted({str(file) for file in files.values()}) if isinstance(files, dict) else []
 
 
 def source(folder: Path) -> str:

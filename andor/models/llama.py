@@ -1,6 +1,5 @@
-"""Llama 2, 3, 3.1, 3.2 and what is distilled into their shape (DeepSeek-R1-Distill-Llama-8B)."""
+"""Llama 1, 2, 3, 3.1, 3.2, SmolLM2, and what is distilled into their shape (DeepSeek-R1-Distill-Llama-8B)."""
 
-from andor.models.config import SIZES
 from andor.models.family import Family, WeightRow
 
 WEIGHTS = (
@@ -17,38 +16,15 @@ WEIGHTS = (
     WeightRow("model.norm.weight", "d"),
 )
 
-REQUIRED = frozenset({*SIZES, "rms_norm_eps", "hidden_act"})
-OPTIONAL = frozenset({"head_dim", "rope_scaling", "rope_theta", "tie_word_embeddings"})
+DEFAULTS = {
+    "num_key_value_heads": None,  # as many as there are heads
+    "head_dim": None,  # hidden_size / num_attention_heads
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": False,
+}
 
-# None of these changes the logits of one forward pass without padding.
-IGNORED = frozenset(
-    {
-        "architectures",
-        "attention_dropout",
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "initializer_range",
-        "model_type",
-        "pretraining_tp",
-        "torch_dtype",
-        "transformers_version",
-        "use_cache",
-        "_name_or_path",
-        # settings of generation, which Llama 2's files have
-        "do_sample",
-        "max_length",
-        "temperature",
-        "top_p",
-    }
-)
+FIXED = {"hidden_act": ("silu", "swish"), "attention_bias": (False,)}  # two names of one function
 
-FAMILY = Family(
-    model_type="llama",
-    required=REQUIRED,
-    ignored=IGNORED,
-    fixed={"hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,)},
-    optional=OPTIONAL,
-    qkv_bias=False,
-    weights=WEIGHTS,
-)
+FAMILY = Family(model_type="llama", defaults=DEFAULTS, fixed={**FIXED, "mlp_bias": (False,)}, weights=WEIGHTS)

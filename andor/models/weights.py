@@ -1,7 +1,7 @@
 """Weights in safetensors files on disk <-> a `Decoder`, checked both ways.
 
-A family module (`llama.py`, `qwen2.py`) is data: the config keys it handles, and its weight table. The work is here and
-in `andor.models.config`.
+A family module (`llama.py`, `qwen2.py`, ...) is data: the config keys it handles, and its weight table. The work is
+here and in `andor.models.config`.
 """
 
 import functools
@@ -18,13 +18,15 @@ from andor.devices.mesh import sharding
 from andor.models.config import read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import HEAD, Family, WeightRow
-from andor.models.hub import source
+from andor.models.hub import INDEX, ONE_FILE, source
 from andor.models.tensors import StoredTensor, misfits, stored_tensors
 
-BUFFERS = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
-"""What old checkpoints store although it follows from the config."""
+BUFFERS = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb(_local)?\.\w+")
+"""What old checkpoints store although it follows from the config: RoPE frequencies, of each layer or of all."""
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
+EMBEDDINGS = "model.embed_tokens.weight"
+
+PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "consolidated*.pth", "consolidated*.pt", "*.ckpt")
 
 
 def weight_table(config: DecoderConfig, family: Family) -> dict[str, WeightRow]:
@@ -66,10 +68,10 @@ def load_decoder(
     assert leaves.keys() == table.keys(), leaves.keys() ^ table.keys()
     places = {name: sharding(mesh, row.letters(), sizes) for name, row in table.items()}
     by_name = check_weights(folder, config, family)
-    if config.tied_head and HEAD.name in by_name:
-        if not by_name[HEAD.name].equals(by_name["model.embed_tokens.weight"], dtype):
-            problem = f"tie_word_embeddings is true, but {HEAD.name} differs from model.embed_tokens.weight"
-            raise ValueError(_misfit(folder, [problem]))
+    head, embeddings = by_name.get(HEAD.name), by_name[EMBEDDINGS]
+    if config.tied_head and head not in (None, embeddings) and not head.equals(embeddings, dtype):
+        problem = f"tie_word_embeddings is true, but {HEAD.name} differs from {EMBEDDINGS}"
+        raise ValueError(_misfit(folder, [problem]))
 
     # Each is waited for: transfers that are still under way would keep their host copies alive beside the next.
     filled = {
@@ -84,7 +86,7 @@ def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[s
     """Whether the files of a checkpoint hold the tensors that its config asks for; reads their headers alone.
 
     Returns:
-      HF name -> tensor, unread.
+      HF name -> tensor, unread. Of tied weights the embeddings may be stored, or the head, or both.
 
     Raises:
       As `load_decoder`, but for a head that should equal the embeddings.
@@ -94,6 +96,8 @@ def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[s
     stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
     by_name = {each.name: each for each in stored}
     allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
+    if config.tied_head and HEAD.name in by_name:
+        by_name.setdefault(EMBEDDINGS, by_name[HEAD.name])
     problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
     problems += [f"missing tensor {name}" for name in table if name not in by_name]
     if problems:
@@ -134,9 +138,9 @@ def hf_tensors(decoder: Decoder, family: Family, dtype) -> dict[str, np.ndarray]
 
 
 def weight_map(folder: Path) -> dict[str, Path] | None:
-    """Tensor name -> file, as the index of a checkpoint in several files says; None where there is no index."""
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
+    """Tensor name -> file, as the index of a checkpoint in several files says; None where the weights are in one."""
+    index = folder / INDEX
+    if (folder / ONE_FILE).exists() or not index.exists():
         return None
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
@@ -151,9 +155,10 @@ def weight_map(folder: Path) -> dict[str, Path] | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: those that its index names, else all there are."""
-    named = weight_map(folder)
-    files = sorted(set(named.values()) if named is not None else folder.glob("*.safetensors"))
+    """The files that transformers would read: model.safetensors, else those that its index names, and no other."""
+    if (folder / ONE_FILE).exists():
+        return [folder / ONE_FILE]
+    files = sorted(set((weight_map(folder) or {}).values()))
     missing = [file.name for file in files if not file.exists()]
     if missing:
         raise FileNotFoundError(
@@ -161,14 +166,25 @@ def weight_files(folder: Path) -> list[Path]:
         )
     if files:
         return files
+    name = source(folder)
     pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     reason = (
         "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
-        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(source(folder))}"
+        f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(name)}"
     )
     if pickled:
         raise ValueError(f"the weights in {folder} are pickled ({', '.join(pickled)}). {reason}")
-    raise FileNotFoundError(f"no *.safetensors file in {folder}. {reason}")
+    if name != str(folder):
+        raise FileNotFoundError(
+            f"the hub's cache holds no weights of {name}: neither {ONE_FILE} nor {INDEX} is in {folder}. They were "
+            "never downloaded, or the repository has none. Give the same command with a connection to the hub (without "
+            f"HF_HUB_OFFLINE). If the repository has pickled weights only: {reason}"
+        )
+    others = sorted(file.name for file in folder.glob("[!.]*.safetensors"))
+    beside = f"; {', '.join(others)} is there, which transformers would not read either." if others else "."
+    if any("adapter" in each for each in others):
+        beside += " An adapter has to be merged into its model and saved with it."
+    raise FileNotFoundError(f"no {ONE_FILE} and no {INDEX} in {folder}{beside} {reason}")
 
 
 def conversion(name: str) -> str:
