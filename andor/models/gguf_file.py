@@ -58,15 +58,16 @@ class GGUFTensor(StoredTensor):
         shape = (math.prod(self.shape[:-1]), self.shape[-1] // elements, size)
         order = np.arange(first, last)
         if self.head_dim is not None:
-            halves = order % self.head_dim
-            order += 2 * (halves % (self.head_dim // 2)) + halves // (self.head_dim // 2) - halves
+            within, half = order % self.head_dim, self.head_dim // 2
+            order += 2 * (within % half) + within // half - within
         result = np.empty((last - first, right - left), dtype)
         step = max(1, BLOCK_BYTES // 4 // (4 * self.shape[-1]))  # dequantising takes about four times its result
         for start in range(0, last - first, step):
             part = order[start : start + step]
             stored = np.memmap(self.file, np.uint8, "r", self.offset, shape)[part, blocks]
-            values = quants.dequantize(stored.reshape(len(part), -1), kind) - np.float32(self.shift)
-            result[start : start + step] = values[:, left - blocks.start * elements :][:, : right - left]
+            values = quants.dequantize(stored.reshape(len(part), -1), kind)
+            values = values[:, left - blocks.start * elements :][:, : right - left]
+            result[start : start + step] = values - np.float32(self.shift) if self.shift else values
         return result.reshape([stop - start for start, stop in ranges])
 
 
