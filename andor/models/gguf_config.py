@@ -110,12 +110,10 @@ def read_settings(gguf: GGUF) -> dict:
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
     }
     settings |= ARCHITECTURES[name].settings(metadata, settings)
-    for key in ("attention.value_length", "rope.dimension_count"):  # what else they could be is not implemented
-        if metadata.get(key) == head_dim:
-            del metadata[key]
-    for key in ("expert_count", "expert_used_count"):
-        if metadata.get(key) == 0:
-            del metadata[key]
+    # What else these could be is not implemented.
+    implemented = {"attention.value_length": head_dim, "rope.dimension_count": head_dim}
+    implemented |= {"expert_count": 0, "expert_used_count": 0}
+    metadata = {key: x for key, x in metadata.items() if key not in implemented or x != implemented[key]}
     if metadata:
         shown = ", ".join(f"{name}.{key}={str(value)[:40]}" for key, value in sorted(metadata.items()))
         raise ValueError(
