@@ -208,10 +208,9 @@ def test_a_split_file(tmp_path):
         find(str(alone))
 
 
-def test_every_command_reads_it(file, tmp_path, capsys, monkeypatch):
+def test_what_reads_no_weights_and_what_decides_reuse(file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prompt = ("--prompt", "the film is not good , but it is never dull .", "--players", "film", "never")
-    assert main(["extract", "model.gguf", *prompt, "--target", " good", "--out", "one"]) == 0
     assert main(["plan", "model.gguf", *prompt]) == 0
     assert "model.gguf" in capsys.readouterr().out
     assert andor.models.load_config("model.gguf")[0] == find("model.gguf").config

@@ -113,7 +113,9 @@ def read_settings(gguf: GGUF) -> dict:
     # What else these could be is not implemented.
     implemented = {"attention.value_length": head_dim, "rope.dimension_count": head_dim}
     implemented |= {"expert_count": 0, "expert_used_count": 0}
-    metadata = {key: x for key, x in metadata.items() if key not in implemented or x != implemented[key]}
+    metadata = {
+        key: x for key, x in metadata.items() if key not in implemented or not np.array_equal(x, implemented[key])
+    }
     if metadata:
         shown = ", ".join(f"{name}.{key}={str(value)[:40]}" for key, value in sorted(metadata.items()))
         raise ValueError(
