@@ -5,7 +5,9 @@ What:      a random bfloat16 checkpoint of the shape of Qwen2.5-1.5B (3.1 GB, in
            is read. On a CPU the devices' memory is the host's, so the bytes of the weights are subtracted from the
            peak; on an accelerator nothing is. What remains is the interpreter with its libraries, and what loading
            holds at a time. The peak is the kernel's (VmHWM), which counts mapped pages of the files too.
+           --model loads a model that is there, a GGUF file for example, instead of the random one.
 Command:   python -m experiments loading_memory [--dtype float32] [--untied] [--directory DISK] [--smoke]
+           python -m experiments loading_memory --model FILE.gguf --dtype float32
 Hardware:  2 CPU cores, 8 GB of memory, 3.1 GB of disk; a minute, most of it for writing.
 Expected:  at most the largest tensor (the embedding, 0.47 GB) and 1 GB beyond the weights. It is 0.54 GB, and
            0.98 GB with --untied; 0.43 GB of both are there before loading begins. 6 s, half of it for the checksum.
@@ -24,9 +26,9 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from andor.models import EMBEDDED, FAMILIES, embedded_models
+from andor.models import EMBEDDED, FAMILIES, embedded_models, find
 from andor.models.config import read_config
-from andor.models.weights import count_parameters, weight_table
+from andor.models.weights import weight_table
 
 SETTINGS = {
     "model_type": "qwen2",
@@ -75,6 +77,7 @@ class Config:
     """What to load.
 
     Attributes:
+      model: what `andor.load` is given; by default a random checkpoint that is written first.
       dtype: what `andor.load` converts to.
       file_bytes: size of a file of the checkpoint, about.
       untied: with a head of its own, the worst case: as large as any tensor, and loaded when the others are there.
@@ -83,6 +86,7 @@ class Config:
       smoke: a very small checkpoint, numbers without meaning.
     """
 
+    model: str | None = None
     dtype: str = "bfloat16"
     file_bytes: int = 10**9
     untied: bool = False
@@ -121,30 +125,37 @@ def write_checkpoint(folder: Path, settings: dict, file_bytes: int, seed: int) -
         shutil.copy(EMBEDDED / embedded_models()[0] / name, folder)
 
 
+def measure(name: str, dtype: str) -> dict[str, float]:
+    """Load a model in a process of its own; bytes and seconds."""
+    found = find(name)
+    arguments = [sys.executable, "-c", MEASURE, name, dtype]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the process that loads the checkpoint failed:\n{done.stderr}")
+    results = json.loads(done.stdout.splitlines()[-1])
+    sizes, rows = found.config.axis_sizes(), weight_table(found.config, found.family).values()
+    itemsize = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).itemsize
+    return results | {
+        "expected parameters": found.parameters,
+        "beyond the weights": results["peak"] - results["weights"],
+        "largest tensor": max(int(np.prod(row.hf_shape(sizes))) for row in rows) * itemsize,
+    }
+
+
 def main(config: Config) -> dict[str, float]:
     """Print the measurement; returns it, in bytes and seconds."""
     if not Path("/proc/self/status").exists():
         print("the peak of a process is read from /proc, which is Linux's", file=sys.stderr)
         return {}
-    settings = {**SETTINGS, **(SMALL if config.smoke else {}), "tie_word_embeddings": not config.untied}
-    family = FAMILIES[settings["model_type"]]
-    architecture = read_config(settings, family)
-    sizes = architecture.axis_sizes()
-    itemsize = np.dtype(ml_dtypes.bfloat16 if config.dtype == "bfloat16" else config.dtype).itemsize
-    with tempfile.TemporaryDirectory(dir=config.directory) as name:
-        write_checkpoint(Path(name), settings, 200_000 if config.smoke else config.file_bytes, config.seed)
-        files = [file.stat().st_size for file in Path(name).glob("*.safetensors")]
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, name, config.dtype], capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        raise RuntimeError(f"the process that loads the checkpoint failed:\n{done.stderr}")
-    results = json.loads(done.stdout.splitlines()[-1])
-    results["expected parameters"] = count_parameters(architecture)
-    results["beyond the weights"] = results["peak"] - results["weights"]
-    rows = weight_table(architecture, family).values()
-    results["largest tensor"] = max(int(np.prod(row.hf_shape(sizes))) for row in rows) * itemsize
-    print(f"{len(files)} files, {sum(files) / 1e9:.2f} GB, {results['parameters']:,} parameters in {config.dtype}")
+    if config.model is not None:
+        what, results = config.model, measure(config.model, config.dtype)
+    else:
+        settings = {**SETTINGS, **(SMALL if config.smoke else {}), "tie_word_embeddings": not config.untied}
+        with tempfile.TemporaryDirectory(dir=config.directory) as name:
+            write_checkpoint(Path(name), settings, 200_000 if config.smoke else config.file_bytes, config.seed)
+            files = [file.stat().st_size for file in Path(name).glob("*.safetensors")]
+            what, results = f"{len(files)} files, {sum(files) / 1e9:.2f} GB", measure(name, config.dtype)
+    print(f"{what}, {results['parameters']:,} parameters in {config.dtype}")
     print(f"loaded in {results['seconds']:.1f} s")
     for label in ("peak", "weights", "beyond the weights", "before loading", "largest tensor"):
         print(f"{label:20}{results[label] / 1e9:6.2f} GB")

@@ -176,7 +176,9 @@ def test_a_folder_where_a_file_should_be_is_damage(run, name):
 
 def test_an_unfinished_run_is_not_read(run):
     (run.path / "summary.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"summary\.json is missing: the run is unfinished\. Repeat the command"):
+    with pytest.raises(
+        FileNotFoundError, match=r"summary\.json is missing: the run is unfinished\. Repeat the command"
+    ):
         andor.read(run.path)
 
 

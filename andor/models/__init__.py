@@ -17,7 +17,7 @@ from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import Family
 from andor.models.hub import EMBEDDED as EMBEDDED
-from andor.models.hub import OLDER, check_promises, digest, locate
+from andor.models.hub import OLDER, check_no_gguf, check_promises, digest, is_gguf, locate
 from andor.models.hub import embedded_models as embedded_models
 from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
@@ -49,7 +49,8 @@ class LanguageModel:
       decoder: the network, a Flax NNX module.
       tokenizer: the HF fast tokenizer of the checkpoint.
       dtype: dtype of weights and activations.
-      fingerprint: sha256 over config.json and the weight files (hex); equal fingerprints are equal models.
+      fingerprint: sha256 over config.json and the weight files, or over the GGUF (hex); equal fingerprints are equal
+        models.
       mesh: the devices it lies on, or None for the default device.
       revision: commit of the hub repository that was loaded (40 hex digits), or None if it is not from the hub.
     """
@@ -80,11 +81,11 @@ class Checkpoint:
 
     Attributes:
       name: what `find` was given.
-      folder: where its files lie.
+      folder: where its files lie, or its GGUF file.
       revision: commit of the hub repository, or None if it is not from the hub.
       family: its family.
       config: its architecture.
-      stored_dtype: the dtype that config.json names, if any.
+      stored_dtype: the dtype that config.json names, if any; of a GGUF, bfloat16 if its matrices are.
     """
 
     name: str
@@ -102,11 +103,19 @@ class Checkpoint:
     @functools.cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """The HF fast tokenizer. Raises ValueError where there is none."""
+        if is_gguf(self.folder):
+            from andor.models import gguf_file, gguf_tokenizer  # `gguf` is slow to import, and only needed here
+
+            return gguf_tokenizer.read_tokenizer(gguf_file.read_gguf(self.folder))
         return _load_tokenizer(self.folder)
 
     @functools.cached_property
     def tokenizer_hash(self) -> str:
-        """sha256 over the files that decide how text becomes tokens (hex)."""
+        """sha256 over the files, or the metadata of a GGUF, that decide how text becomes tokens (hex)."""
+        if is_gguf(self.folder):
+            from andor.models import gguf_file, gguf_tokenizer
+
+            return gguf_tokenizer.tokenizer_hash(gguf_file.read_gguf(self.folder))
         names = TOKENIZER_FILES if (self.folder / "tokenizer.json").exists() else (*TOKENIZER_FILES, *OLDER)
         files = [self.folder / name for name in names]
         return digest(file for file in files if file.exists())
@@ -117,11 +126,12 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over config.json and the weight files (hex). Reads them; they are not read again while unchanged.
+        """sha256 over config.json and the weight files, or over the GGUF (hex). Reads them once while unchanged.
 
         Weights in the hub's cache are not read: their names are believed, until `load` checks them.
         """
-        return digest([self.folder / "config.json", *weight_files(self.folder)])
+        config = [] if is_gguf(self.folder) else [self.folder / "config.json"]
+        return digest([*config, *weight_files(self.folder)])
 
     def dtype_on(
         self, mesh: Mesh | None, wanted: str = "auto", *, backend: str | None = None, available: int | None = None
@@ -141,12 +151,13 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
     """Find a model, and read its config.
 
     Args:
-      name: an embedded model ("tiny-llama", ...), a directory in HF format, or a hub id ("Qwen/Qwen2.5-7B"), perhaps
-        with a branch, tag or commit: "Qwen/Qwen2.5-7B@main".
-      weights: whether a hub model is downloaded with its weights.
+      name: an embedded model ("tiny-llama", ...), a directory in HF format, a GGUF file, or a hub id
+        ("Qwen/Qwen2.5-7B"), perhaps with a branch, tag or commit ("Qwen/Qwen2.5-7B@main"), perhaps with a GGUF file
+        ("Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf").
+      weights: whether a hub model is downloaded with its weights. A GGUF file is downloaded whole.
 
     Raises:
-      ValueError: the name is none of the three, or the family or a setting is not implemented.
+      ValueError: the name is none of these, or the family or a setting is not implemented.
       FileNotFoundError: there is no config.json.
     """
     folder, commit = locate(str(name), weights=weights)
@@ -214,13 +225,19 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerFast":
 
 
 def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
-    """config.json as it stands, its family, and the decoder it describes."""
-    path = folder / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing. A model directory holds config.json, *.safetensors and a tokenizer."
-        )
-    settings = read_json(path)
+    """config.json as it stands, or what it would say of a GGUF; its family, and the decoder it describes."""
+    if is_gguf(folder):
+        from andor.models import gguf_config, gguf_file
+
+        path, settings = folder, gguf_config.read_settings(gguf_file.read_gguf(folder))
+    else:
+        path = folder / "config.json"
+        if not path.exists():
+            check_no_gguf(folder)
+            raise FileNotFoundError(
+                f"{path} is missing. A model directory holds config.json, *.safetensors and a tokenizer."
+            )
+        settings = read_json(path)
     kind = settings.get("model_type")
     family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:

@@ -1,4 +1,4 @@
-"""Where checkpoints lie: embedded in the package, in a directory, or in the HF hub's cache; digests of their files.
+"""Where checkpoints lie: embedded in the package, in a directory or a GGUF file, or in the HF hub's cache; digests.
 
 The hub's cache names a large file by its sha256. The name is a promise: it is believed as long as only the fingerprint
 is wanted, which spares reading weights for values that are there already. `andor.load` checks it.
@@ -8,7 +8,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from andor.models.config import read_json
@@ -33,6 +33,11 @@ NEEDED = [
 OLDER = ["tokenizer.model", "vocab.json", "merges.txt"]
 """The tokenizer where there is no tokenizer.json."""
 
+HUB_ID = re.compile(
+    r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<file>[\w.+-][\w./ +-]*\.gguf))?", re.ASCII
+)
+"""OWNER/NAME, perhaps @ a branch, tag or commit, perhaps : a GGUF file."""
+
 
 def embedded_models() -> tuple[str, ...]:
     """Names of the models that ship with the package."""
@@ -40,54 +45,67 @@ def embedded_models() -> tuple[str, ...]:
 
 
 def locate(name: str, *, weights: bool) -> tuple[Path, str | None]:
-    """Find the directory that holds a checkpoint, and its commit if it is from the hub.
+    """Find the directory that holds a checkpoint, or its GGUF file, and its commit if it is from the hub.
 
-    Downloads a hub model, with its weights or without them.
+    Downloads a hub model, with its weights or without them; a GGUF file is downloaded whole.
 
     Raises:
-      ValueError: the name is no embedded model, no directory and no hub id, or the download fails.
+      ValueError: the name is no embedded model, no directory, no GGUF file and no hub id, or the download fails.
     """
     try:
         # "no name", because Path("") would be the current directory
         folder = EMBEDDED / name if name in embedded_models() else Path(name or "no name").expanduser()
         is_folder, exists = folder.is_dir(), folder.exists()
+        is_ours = is_folder or is_gguf(folder)
     except (OSError, RuntimeError, ValueError):  # too long for a path, a user without a home, NUL
-        is_folder = exists = False
-    if is_folder and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
+        is_ours = is_folder = exists = False
+    if is_ours and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
         return folder, None
-    hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name, re.ASCII)
-    if not hub or exists or ".." in name:
+    hub = HUB_ID.fullmatch(name)
+    if not hub or exists or ".." in name or (name.endswith(".gguf") and not hub["file"]):
         shown = repr(name if len(name) <= 200 else f"{name[:197]}...")
-        if is_folder:
-            raise ValueError(f"the name of the directory {shown} holds control characters. Rename it.")
+        if is_ours:
+            what = "directory" if is_folder else "file"
+            raise ValueError(f"the name of the {what} {shown} holds control characters. Rename it.")
         raise ValueError(
-            f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, or a hub "
-            "id like Qwen/Qwen2.5-7B or Qwen/Qwen2.5-7B@main."
+            f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, a GGUF file "
+            "that is there, or a hub id like Qwen/Qwen2.5-7B, Qwen/Qwen2.5-7B@main or REPOSITORY:FILE.gguf."
         )
-    repository, revision = hub.groups()
-    folder = _download(name, repository, revision, [ONE_FILE] if weights else [])
+    repository, revision, file = hub["repository"], hub["revision"], hub["file"]
+    if file:
+        folder = _download(name, repository, revision, [str(part) for part in split_files(Path(file))])
+        if not (folder / file).is_file():
+            raise ValueError(f"{repository} has no file {file}. Look at its files on the hub.")
+        return folder / file, folder.name
+    folder = _download(name, repository, revision, [*NEEDED, ONE_FILE] if weights else NEEDED, OLDER)
     shards = _shards(folder) if weights else []
     if shards:
-        folder = _download(name, repository, folder.name, shards)
+        folder = _download(name, repository, folder.name, [*NEEDED, *shards], OLDER)
     return folder, folder.name  # the hub's cache keeps each commit in a folder of its name
 
 
-def _download(name: str, repository: str, revision: str | None, weights: list[str]) -> Path:
-    """The folder of a commit in the hub's cache, with what is needed. Raises ValueError, with `name`, if that fails."""
+def _download(
+    name: str, repository: str, revision: str | None, needed: Sequence[str], perhaps: Sequence[str] = ()
+) -> Path:
+    """The folder of a commit in the hub's cache, with what is needed. Raises ValueError, with `name`, if that fails.
+
+    Without a connection the hub's library also fails where the cache lacks what was never needed (`perhaps`).
+    """
     from huggingface_hub import snapshot_download
 
-    for files in ([*NEEDED, *OLDER, *weights], [*NEEDED, *weights]):
+    for files in ([*needed, *perhaps], [*needed]):
         try:
             return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
         except Exception as error:  # the hub's own errors, and those of every layer of its network stack
-            # Without a connection the cache may lack files; that may be some that are not needed.
             failure, partial = error, getattr(error, "snapshot_path", None)
         if partial is None:
             break
     reason = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
     if partial is None:
         raise ValueError(f"{name!r} is no directory here, and could not be had from the hub: {reason}") from failure
-    never = " Its weights were never downloaded." * bool(weights and not any(Path(partial).glob("*.safetensors")))
+    weights = [each for each in needed if each.endswith((".safetensors", ".gguf"))]
+    there = [*Path(partial).rglob("*.safetensors"), *Path(partial).rglob("*.gguf")]
+    never = " Its weights were never downloaded." if weights and not there else ""
     raise ValueError(
         f"the hub's cache holds only a part of {name!r}, and the hub could not be reached.{never} Give the same "
         f"command with a connection to the hub (without HF_HUB_OFFLINE). {reason}"
@@ -100,6 +118,28 @@ def _shards(folder: Path) -> list[str]:
         return []
     files = read_json(folder / INDEX).get("weight_map")
     return sorted({str(file) for file in files.values()}) if isinstance(files, dict) else []
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a checkpoint is a GGUF file, and no directory."""
+    return path.suffix == ".gguf" and path.is_file()
+
+
+def check_no_gguf(folder: Path) -> None:
+    """Raise ValueError where a directory that lacks something holds GGUF files, one of which may be meant."""
+    found = sorted(file for file in folder.glob("*.gguf"))
+    if found:
+        more = f" (or {', '.join(file.name for file in found[1:4])})" if found[1:] else ""
+        raise ValueError(f"{folder} holds GGUF files. Name the one to load: {found[0]}{more}.")
+
+
+def split_files(path: Path) -> tuple[Path, ...]:
+    """All files of a GGUF, by the name of one of them: NAME-00001-of-00003.gguf, ... where it is split."""
+    found = re.fullmatch(r"(.*)-(\d{5})-of-(\d{5})\.gguf", path.name)
+    if not found:
+        return (path,)
+    name, _, count = found.groups()
+    return tuple(path.with_name(f"{name}-{number:05}-of-{count}.gguf") for number in range(1, int(count) + 1))
 
 
 def source(folder: Path) -> str:

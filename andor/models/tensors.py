@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -30,6 +31,8 @@ class StoredTensor:
       shape: as stored.
       dtype: as the header spells it ("BF16").
     """
+
+    readable: ClassVar[tuple[str, ...]] = tuple(DTYPES)
 
     file: Path
     name: str
@@ -102,8 +105,8 @@ def misfits(
             continue
         if tensor.shape != shapes[name]:
             problems.append(f"{name} has shape {tensor.shape}, expected {shapes[name]}")
-        if tensor.dtype not in DTYPES:
-            problems.append(f"{name} has dtype {tensor.dtype}, expected one of {', '.join(DTYPES)}")
+        if tensor.dtype not in tensor.readable:
+            problems.append(f"{name} has dtype {tensor.dtype}, expected one of {', '.join(tensor.readable)}")
     for name, places in files.items():
         if len(places) > 1:
             problems.append(f"{name} is in more than one file: {', '.join(place.name for place in places)}")

@@ -1,4 +1,4 @@
-"""Weights in safetensors files on disk <-> a `Decoder`, checked both ways.
+"""Weights in files on disk (safetensors, GGUF) <-> a `Decoder`, checked both ways.
 
 A family module (`llama.py`, `qwen2.py`, ...) is data: the config keys it handles, and its weight table. The work is
 here and in `andor.models.config`.
@@ -18,7 +18,7 @@ from andor.devices.mesh import sharding
 from andor.models.config import read_json
 from andor.models.decoder import Decoder, DecoderConfig
 from andor.models.family import HEAD, Family, WeightRow
-from andor.models.hub import INDEX, ONE_FILE, source
+from andor.models.hub import INDEX, ONE_FILE, check_no_gguf, is_gguf, source, split_files
 from andor.models.tensors import StoredTensor, misfits, stored_tensors
 
 BUFFERS = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb(_local)?\.\w+")
@@ -52,7 +52,7 @@ def count_parameters(config: DecoderConfig) -> int:
 def load_decoder(
     folder: Path, config: DecoderConfig, family: Family, dtype, mesh: jax.sharding.Mesh | None = None
 ) -> Decoder:
-    """Fill a decoder from the safetensors files of `folder`, slice by slice, each onto its device of the mesh.
+    """Fill a decoder from the files of `folder`, or a GGUF file, slice by slice, each onto its device of the mesh.
 
     Beside what is on the devices, the host holds one tensor at a time: of it, what its own devices need.
 
@@ -93,12 +93,19 @@ def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[s
     """
     table = weight_table(config, family)
     sizes = config.axis_sizes()
-    stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
-    by_name = {each.name: each for each in stored}
     allowed = {**table, HEAD.name: HEAD}  # a tied head may be stored all the same
+    if is_gguf(folder):
+        from andor.models import gguf_config, gguf_file  # `gguf` is slow to import, and only needed here
+
+        stored = gguf_config.hf_tensors(gguf_file.read_gguf(folder), allowed)
+        index = None
+    else:
+        stored = [each for each in stored_tensors(weight_files(folder)) if not BUFFERS.fullmatch(each.name)]
+        index = weight_map(folder)
+    by_name = {each.name: each for each in stored}
     if config.tied_head and HEAD.name in by_name:
         by_name.setdefault(EMBEDDINGS, by_name[HEAD.name])
-    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, weight_map(folder))
+    problems = misfits(stored, {name: row.hf_shape(sizes) for name, row in allowed.items()}, index)
     problems += [f"missing tensor {name}" for name in table if name not in by_name]
     if problems:
         raise ValueError(_misfit(folder, problems))
@@ -108,7 +115,8 @@ def check_weights(folder: Path, config: DecoderConfig, family: Family) -> dict[s
 def _misfit(folder: Path, problems: list[str]) -> str:
     shown = "\n  ".join(problems[:20])
     more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
-    return f"the weights in {folder} do not fit its config.json:\n  {shown}{more}"
+    config = "metadata" if is_gguf(folder) else "config.json"
+    return f"the weights in {folder} do not fit its {config}:\n  {shown}{more}"
 
 
 def _to_devices(
@@ -155,7 +163,10 @@ def weight_map(folder: Path) -> dict[str, Path] | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers would read: model.safetensors, else those that its index names, and no other."""
+    """The files of a checkpoint: a GGUF, or what transformers would read: model.safetensors, else those that its index
+    names, and no other."""
+    if is_gguf(folder):
+        return list(split_files(folder))
     if (folder / ONE_FILE).exists():
         return [folder / ONE_FILE]
     files = sorted(set((weight_map(folder) or {}).values()))
@@ -172,6 +183,7 @@ def weight_files(folder: Path) -> list[Path]:
         "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
         f"checkpoint, convert it where torch is installed, and load the new directory:\n  {conversion(name)}"
     )
+    check_no_gguf(folder)
     if pickled:
         raise ValueError(f"the weights in {folder} are pickled ({', '.join(pickled)}). {reason}")
     if name != str(folder):

@@ -45,7 +45,7 @@ class _Models:
     """The models to compare."""
 
     models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODEL ...")] = ("tiny-llama", "tiny-qwen2")
-    """Embedded models, directories in HF format, or hub ids."""
+    """Embedded models, directories in HF format, GGUF files, or hub ids."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Extract(_Running, _Prompting):
     """The strongest AND and OR effects of one model on one prompt, in words and as figures."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """An embedded model, a directory in HF format, or a hub id."""
+    """An embedded model, a directory in HF format, a GGUF file, or a hub id."""
     prompt: Annotated[str, tyro.conf.arg(metavar="TEXT")]
     """The text."""
     top: int = 12
@@ -206,7 +206,7 @@ class Plan(_Prompting, _Listing):
     """What evaluating prompts under a model will take: tokens, operations, memory, time. Reads no weights."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """An embedded model, a directory in HF format, or a hub id."""
+    """An embedded model, a directory in HF format, a GGUF file, or a hub id."""
     memory: Annotated[float | None, _optional("GB")] = None
     """Memory of an accelerator to plan for (of each of several). Default: what is free on the device here."""
     tflops: Annotated[float | None, _optional("RATE")] = None
