@@ -35,4 +35,4 @@ def largest_difference(
     tokenized, embedding = tokenized_for(model, prompt, values.target, baseline)
     sample = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
     with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
-        return float(np.max(np.abs(sample.run() - values.v[subsets])))
+        return float(np.max(np.abs(sample.run(values.score) - values.v[subsets])))

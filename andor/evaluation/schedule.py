@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import Insufficient
+from andor.evaluation.log_odds import Score
 from andor.prompts import Prompt, TokenizedPrompt
 
 MATMUL_PRECISION = "highest"
@@ -58,7 +59,7 @@ class Evaluation(Protocol):
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
 
-    def values(self) -> Float[np.ndarray, "s"]:
+    def values(self, score: Score = "product") -> Float[np.ndarray, "s"]:
         """v of every subset, float64; after all steps."""
 
 
