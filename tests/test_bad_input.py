@@ -215,6 +215,7 @@ FLAGS = [
     case("noise nan", "must be finite and not negative, or 'measured'; got nan", *COMPARE, "--noise", "nan"),
     case("noise infinite", "got inf", *COMPARE, "--noise", "inf"),
     case("noise in words", "--noise", *COMPARE, "--noise", "much"),
+    case("score in words", "--score", *COMPARE, "--score", "mean"),
     case("tau of 1", "tau=...) must be a share of the largest effect", *COMPARE, "--tau", "1"),
     case("tau nan", "got nan", *COMPARE, "--tau", "nan"),
     case("no prompts wanted", "--limit must be at least 1", *COMPARE, "--limit", "0"),
@@ -358,6 +359,8 @@ LINES = [
     case("words and spans", "must be all strings or all (start, stop)", *READ, make=line(players=["film", [4, 8]])),
     case("target is a list", "'target' must be a string", *READ, make=line(target=["good"])),
     case("two targets", "two names of one thing", *READ, make=line(target="good", next_word="good")),
+    case("exact in words", "'exact' must be true or false; got 'yes'", *READ, make=line(target="good", exact="yes")),
+    case("exact without a target", "'exact' says how 'target' is meant", *READ, make=line(exact=True)),
     case("chat in words", "'chat' must be true or false; got 'yes'", *READ, make=line(chat="yes")),
     case(
         "one bad line with --strict",

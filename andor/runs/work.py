@@ -1,5 +1,6 @@
 """What one process does on a run: look up what is there under its content key, compute the rest, save it at once."""
 
+import dataclasses
 import gc
 import warnings
 from collections import defaultdict
@@ -13,7 +14,7 @@ from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.devices import processes
 from andor.devices.memory import Insufficient
-from andor.evaluation import again, outcomes
+from andor.evaluation import Score, again, outcomes
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
 from andor.prompts import Prompt
@@ -50,7 +51,7 @@ class Lead:
     def evaluate(self, record: ModelRecord, work: list[tuple[int, str | None]]) -> None:
         """The one word about a model: places of the prompts that are evaluated under it, and their targets."""
         if self.spans:
-            processes.tell({"model": record.name, "dtype": record.dtype, "work": work})
+            processes.tell({"model": record.name, "dtype": record.dtype, "chat": record.chat, "work": work})
             self._in_step = False
 
     def evaluated(self) -> None:
@@ -220,7 +221,9 @@ class Work:
         evaluated = _evaluated(
             model,
             [(prompt, targets[prompt.id]) for prompt in missing],
+            chat=record.chat,
             baseline=self.baseline,
+            score=self.recipe.score,
             measure_noise=self.recipe.noise == "measured",
             progress=lambda masks: self.progress("evaluate", record.name, total - left + masks, total),
         )
@@ -245,7 +248,7 @@ class Work:
                 continue
             if not self._serve(values, record, prompt):
                 continue
-            difference = again.largest_difference(model, prompt, values, baseline=self.baseline)
+            difference = again.largest_difference(model, as_read(prompt, record.chat), values, baseline=self.baseline)
             if not difference <= again.AGREEMENT[record.dtype]:
                 warnings.warn(
                     f"not used: {path} differs by {difference:.2g} nats from {again.SAMPLE} masks evaluated again. The "
@@ -274,7 +277,7 @@ class Work:
                 values_key = self._values_key(record, prompt)
                 explanation = Explanation(
                     record.name,
-                    prompt,
+                    as_read(prompt, record.chat),
                     of_prompt,
                     solution,
                     {
@@ -338,9 +341,14 @@ class Work:
         return result
 
 
-def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> str:
+def as_read(prompt: Prompt, chat: tuple[str, str] | None) -> Prompt:
+    """A prompt as a model reads it: a chat with what the model's template puts around it."""
+    return dataclasses.replace(prompt, chat=chat) if prompt.chat is True and chat is not None else prompt
+
+
+def follow(prompts: Sequence[Prompt], *, mesh: Mesh, **options: object) -> str:
     """In every process but the first of those that a model spans: evaluate what the first says, model by model. Returns
-    the name of the run's folder.
+    the name of the run's folder. The options are those of `_evaluated`.
 
     Raises:
       ValueError: the first ended with an error.
@@ -350,7 +358,7 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
         model = None  # two large models do not fit in memory together
         model = andor.models.load(message["model"], dtype=message["dtype"], mesh=mesh)
         work = [(prompts[index], target) for index, target in message["work"]]
-        for _ in _evaluated(model, work, baseline=baseline, measure_noise=measure_noise):
+        for _ in _evaluated(model, work, chat=message["chat"] and tuple(message["chat"]), **options):
             pass
         message = processes.tell(None)
     if message["end"] is not None:
@@ -362,7 +370,9 @@ def _evaluated(
     model: LanguageModel,
     work: Iterable[tuple[Prompt, str | None]],
     *,
+    chat: tuple[str, str] | None,
     baseline: str,
+    score: Score,
     measure_noise: bool,
     progress: Callable[[int], None] = lambda masks: None,
 ) -> Iterator[tuple[Prompt, Values | ValueError]]:
@@ -374,7 +384,7 @@ def _evaluated(
         nonlocal target
         for prompt, target in work:  # noqa: B007, read by targets
             begun.append(prompt)
-            yield prompt
+            yield as_read(prompt, chat)
 
     def targets() -> Iterator[str | None]:
         while True:
@@ -383,7 +393,7 @@ def _evaluated(
     def report(index: int, masks: int) -> None:
         progress(sum(2**prompt.n_players for prompt in begun[:index]) + masks)
 
-    options = {"baseline": baseline, "measure_noise": measure_noise, "progress": report}
+    options = {"baseline": baseline, "score": score, "measure_noise": measure_noise, "progress": report}
     for index, outcome in enumerate(outcomes(model, prompts(), targets=targets(), **options)):
         yield begun[index], outcome
 
