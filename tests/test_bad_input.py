@@ -237,8 +237,8 @@ FLAGS = [
     case("no such port", "must be 'host:port'", *COMPARE, "--distributed", "host:99999,2,0"),
     case("a model twice", "must be different models", "compare", "--models", "model", "model", "--out", "out"),
     case("two kinds of prompts", "Keep one", *READ, "--prompt", TEXT, make=line()),
-    case("players of no prompt", "--players and --target belong to --prompt", *COMPARE, "--players", "film"),
-    case("target of no prompt", "--players and --target belong to --prompt", *COMPARE, "--target", "good"),
+    case("players of no prompt", "--players, --target and --exact belong to --prompt", *COMPARE, "--players", "film"),
+    case("target of no prompt", "--players, --target and --exact belong to --prompt", *COMPARE, "--target", "good"),
     case("half a device", "describe a device together", "plan", "model", "--memory", "80"),
     case("a model larger than the device", "weights", "plan", "model", "--memory", "1e-6", "--tflops", "1"),
     case("a shard of too few", "a shard is written I/N", *COMPARE, "--shard", "3/2"),
@@ -602,9 +602,9 @@ RUNS = [
     ),
     case(
         "a run of another version",
-        "has format 5; this version of andor reads 4",
+        "has format 4; this version of andor reads 5",
         *DRAW,
-        make=damaged("recipe.json", signed(lambda content: content.update(format=5))),
+        make=damaged("recipe.json", signed(lambda content: content.update(format=4))),
     ),
     case(
         "a run without models",

@@ -177,7 +177,7 @@ def test_an_exact_target_and_the_sum_of_its_tokens(models, tmp_path, capsys, und
     assert main([*command, "--exact"]) == 2
     assert "--exact says how --target is meant" in capsys.readouterr().err
     assert main(["compare", "--exact"]) == 2
-    assert "--exact belong to --prompt" in capsys.readouterr().err
+    assert "--target and --exact belong to --prompt" in capsys.readouterr().err
 
 
 def test_the_players_that_are_chosen_are_told(models, tmp_path, capsys, undrawn):
@@ -206,7 +206,7 @@ def test_figures_draws_again(models, tmp_path, capsys):
         (["compare", "--models", "LLAMA", "LLAMA"], "different models"),
         (["compare", "--models", "LLAMA", "--prompts", "nowhere.jsonl"], "no file 'nowhere.jsonl'"),
         (["compare", "--models", "LLAMA", "--prompts", "PROMPTS", "--prompt", "x"], "Keep one"),
-        (["compare", "--models", "LLAMA", "--players", "x"], "--players and --target belong to --prompt"),
+        (["compare", "--models", "LLAMA", "--players", "x"], "--players, --target and --exact belong to --prompt"),
         (["compare", "--models", "LLAMA", "--prompt", TEXT, "--limit", "3"], "--limit cuts a list of prompts"),
         (["compare", "--models", "LLAMA", "--limit", "0"], "--limit must be at least 1"),
         (["compare", "--models", "LLAMA", "--noise", "-1"], "noise"),

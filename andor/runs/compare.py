@@ -152,9 +152,6 @@ def compare(
         if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
             dtypes |= {name: each.dtype for name, each in recorded.items()}
         odd = _remarks([each for each in prompts if each.id not in failed], checkpoints, chats)
-        if show is not None and len(prompts) == 1 and not failed:
-            tokenizers = {name: found.tokenizer for name, found in checkpoints.items()}
-            show(player_table(prompts[0], tokenizers, baseline, chats), chats)
         recipe = Recipe(
             models=_model_records(checkpoints, tokenized, dtypes, chats, baseline, score, own_targets),
             prompts=tuple(prompts),
@@ -176,7 +173,6 @@ def compare(
         tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
         costs = [sum(int(np.sum(2.0 ** started(each))) for each in models if each is not None) for models in tokens]
         mine = tuple(prompts[place] for place in deal(costs, shard))
-        _warn({prompt.id: odd[prompt.id] for prompt in mine if prompt.id in odd})
         work = Work(
             root=root,
             run=begin(root, recipe),
@@ -192,6 +188,10 @@ def compare(
             progress=progress or (lambda stage, model, done, total: None),
         )
         try:
+            if show is not None and len(prompts) == 1 and not failed:
+                tokenizers = {name: found.tokenizer for name, found in checkpoints.items()}
+                show(player_table(prompts[0], tokenizers, baseline, chats), chats)
+            _warn({prompt.id: odd[prompt.id] for prompt in mine if prompt.id in odd})
             return work.finish(failed, tau, whole=shard.count == 1)
         finally:
             end(root)
