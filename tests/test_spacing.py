@@ -10,6 +10,7 @@ TOGETHER = [
     ("x = np.", "array"),
     ("class A:\n    def __init__(self, name):\n        self.", "name"),
     ("int main() {\n  x.", "y"),
+    ("x = nn.", "Linear"),
     ("import os.path.", "join"),
     ("foo.bar.", "baz"),
     ("f(x).", "y"),
@@ -80,6 +81,10 @@ APART = [
     # ends of sentences and abbreviations
     ("The film is good.", "It"),
     ("it is good.", "it"),
+    ("the film(s).", "It"),
+    ("good and/or bad.", "The"),
+    ("with x = 5 all is good.", "The"),
+    ("see www.example.com.", "It"),
     ("the film is good .", "it"),
     ("I have 5.", "The"),
     ("(It is good.)", "Yes"),

@@ -25,7 +25,8 @@ def continuation(text: str, target: str) -> str:
       left but an opening sign, an operator or the line's beginning belongs to the number after it ("x = -" + "1");
     - after "::", and after a dot inside a number ("3." + "14"), of a name with more dots or signs in it ("os.path.",
       "https://example.", "f(x)."; "e.g." and "U.S." are abbreviations), or of a word in code: an indented line, a line
-      with "=" or "`", a text with a line that ends in "{" or ";". Elsewhere a dot ends a sentence;
+      with "=" or "`", a text with a line that ends in "{" or ";" (before a capital letter only if the word begins the
+      line or stands behind "=", ",", "`" or an opening bracket). Elsewhere a dot ends a sentence;
     - where the text ends or the target begins in a script without spaces: ideographs, kana, full-width letters,
       digits and signs; and where the target begins in Thai, Lao, Khmer, Burmese, Tibetan or their like.
 
@@ -112,9 +113,10 @@ def _dot_goes_on(text: str, line: str, target: str) -> bool:
         return target[:1].isdigit()
     if re.fullmatch(r"\(?(\w\.)*\w", word):  # e.g. U.S. a.m., or a letter by itself
         return len(word) == 1 and _is_code(text, line)
-    if re.search(r"\w[(\[]|[/@_=\\]", word) or (re.search(r"[\w)\]]\.\w", word) and not target[:1].isupper()):
-        return True
-    return word[-1] not in "\"'”’" and _is_code(text, line)
+    if target[:1].isupper() and not re.search(r"(^|[=(\[,`])\s*[\w.]+$", line[:-1]):  # a sentence may begin here
+        return False
+    in_a_name = re.search(r"\w[(\[]|[/@_=\\]|[\w)\]]\.\w", word)
+    return bool(in_a_name) or (word[-1] not in "\"'”’" and _is_code(text, line))
 
 
 def _is_code(text: str, line: str) -> bool:
