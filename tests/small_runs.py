@@ -53,6 +53,7 @@ def recipe_of(models=MODELS, prompts=PROMPTS, **changes) -> Recipe:
             dtype="float32",
             parameters=1000,
             baseline="<mask>",
+            chat=None,
             keys=tuple(files.key_of(name, prompt.text, prompt.target) for prompt in prompts),
         )
         for name, label in zip(models, model_labels(tuple(models)), strict=True)
@@ -60,6 +61,7 @@ def recipe_of(models=MODELS, prompts=PROMPTS, **changes) -> Recipe:
     plain = {
         "own_targets": False,
         "noise": 0.02,
+        "score": "product",
         "solvers": {str(n): {"name": "InteriorPoint", "tolerance": 1e-6} for n in {p.n_players for p in prompts}},
         "penalty": {"name": "L1"},
         "matmul_precision": "highest",

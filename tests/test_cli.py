@@ -162,9 +162,28 @@ def test_a_chat_needs_a_template(models, tmp_path, capsys, undrawn):
     (folder / "chat_template.jinja").write_text("<|user|>{{ messages[0].content }}<|assistant|>")
     command[1] = str(folder)
     assert main([*command, "--target", "Yes", "--baseline", "zero"]) == 0
-    assert "zero embedding" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "zero embedding" in out and "reads the text between '<|user|>' and '<|assistant|>'" in out
     (prompt,) = andor.read(tmp_path / "run").prompts
     assert prompt.chat is True and prompt.target == "Yes"
+
+
+def test_an_exact_target_and_the_sum_of_its_tokens(models, tmp_path, capsys, undrawn):
+    command = ["extract", models[0], "--prompt", "a good film is du", "--out", str(tmp_path / "run")]
+    assert main([*command, "--target", "ll!", "--exact", "--score", "sum"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Target 'll!' (given)" in out and "v, the sum of the log-odds of the target's tokens, goes" in out
+    assert "Nobody named players, so these are all content words." in out
+    assert main([*command, "--exact"]) == 2
+    assert "--exact says how --target is meant" in capsys.readouterr().err
+    assert main(["compare", "--exact"]) == 2
+    assert "--target and --exact belong to --prompt" in capsys.readouterr().err
+
+
+def test_the_players_that_are_chosen_are_told(models, tmp_path, capsys, undrawn):
+    text = "good film , dull film , good film , dull film , good film , dull film is the"
+    assert main(["extract", models[0], "--prompt", text, "--target", "film", "--out", str(tmp_path / "run")]) == 0
+    assert "these are the 10 nearest the target of 12 content words." in " ".join(capsys.readouterr().out.split())
 
 
 def test_figures_draws_again(models, tmp_path, capsys):

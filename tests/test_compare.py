@@ -793,3 +793,73 @@ def test_values_that_memory_does_not_hold_are_read_again(models, root, run, monk
 
 def test_model_folders_are_those_of_the_names(run):
     assert {path.name for path in run.path.iterdir() if path.is_dir()} == {model_folder(name) for name in run.models}
+
+
+# ------------------------------------------------------------------------------------------- how prompts are read
+
+
+def test_another_score_is_another_run_of_the_root(root, models):
+    run = compare(models, PROMPTS, out=root, noise=0.05, score="sum")
+    assert run.path.name == "noise-0.05_sum" and run.recipe.score == "sum" and run.counts["reused"] == 0
+    first = andor.read(root / "noise-0.05")
+    for key, explanation in run.items():
+        assert explanation.values.score == "sum" and explanation.values.target == first[key].values.target
+        assert run.recipe.key(*key) != first.recipe.key(*key)
+        saved = andor.read(explanation_path(run.path, *key))
+        assert saved.values.score == "sum" and saved.digest == explanation.digest
+    assert {row["score"] for row in csv.DictReader((run.path / "prompts.csv").open())} == {"sum"}
+    assert compare(models, PROMPTS, out=root, noise=0.05, score="sum").counts == NOTHING
+
+
+@pytest.fixture
+def chatty(models, tmp_path):
+    """A model whose template gives another text every time."""
+    folder = shutil.copytree(models[0], tmp_path / "chatty")
+    (folder / "chat_template.jinja").write_text(
+        "At {{ strftime_now('%H:%M:%S.%f') }}: {% for m in messages %}<{{ m.content }}>{% endfor %} so"
+    )
+    return str(folder)
+
+
+def test_a_template_is_rendered_once_for_a_root(chatty, tmp_path, no_model_after):
+    chats = [dataclasses.replace(each, chat=True) for each in PROMPTS[:2]]
+    run = compare(chatty, chats, out=tmp_path / "root", noise=0.05)
+    before, after = run.recipe.models[0].chat
+    assert before.startswith("At ") and before.endswith(": <") and after == "> so"
+    for prompt_id in IDS[:2]:
+        explanation = run[chatty, prompt_id]
+        assert explanation.prompt.chat == (before, after)
+        assert andor.read(explanation_path(run.path, chatty, prompt_id)).prompt == explanation.prompt
+    no_model_after()
+    again = compare(chatty, chats, out=tmp_path / "root", noise=0.05)
+    assert again.recipe.id == run.recipe.id and again.counts["kept"] == 2
+    assert compare(chatty, chats, out=tmp_path / "root", noise=0.5).counts["reused"] == 2
+    shown = []
+    compare(chatty, chats[:1], out=tmp_path / "root", noise=0.05, show=lambda *seen: shown.append(seen))
+    ((rows, of_model),) = shown
+    assert of_model == {chatty: (before, after)} and [row.word for row in rows] == list(chats[0].words)
+
+
+@pytest.fixture
+def no_model_after(monkeypatch):
+    return lambda: monkeypatch.setattr(andor.models, "load", lambda *_, **__: pytest.fail("loaded a model"))
+
+
+def test_another_template_is_not_that_of_the_root(chatty, tmp_path):
+    chat = [dataclasses.replace(PROMPTS[0], chat=True)]
+    compare(chatty, chat, out=tmp_path / "root", noise=0.05)
+    (tmp_path / "chatty" / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    run = compare(chatty, chat, out=tmp_path / "root", noise=0.05)
+    assert run.recipe.models[0].chat == ("", "!") and run.counts["evaluated"] == 1
+
+
+def test_what_is_odd_about_prompts_is_said_once_for_all_and_recorded(models, tmp_path):
+    prompts = [Prompt(f"{word} is a film", players=["film"], id=word) for word in ("this", "that")]
+    prompts += [Prompt("so it is ", players=["is"], target="good", id="space"), PROMPTS[0]]
+    with pytest.warns(UserWarning) as said:
+        run = compare(models[0], prompts, out=tmp_path / "root", noise=0.05)
+    told = [str(each.message) for each in said if "noise" not in str(each.message)]
+    assert len(told) == 2 and told[0].startswith("each of 2 prompts (this, that): its last token belongs to a player")
+    assert told[1].startswith("prompt 'space': text and target 'good' are scored as ' ' + 'go' 'od'")
+    recorded = andor.read(run.path).recipe.made["remarks"]
+    assert set(recorded) == {"this", "that", "space"} and told[1].endswith(recorded["space"][0])

@@ -66,6 +66,56 @@ def test_values_equal_the_definition(model, target):
     assert np.isclose(values.target_probability, 1 / (1 + np.exp(-values.v[-1])))
 
 
+def test_the_sum_of_the_tokens_log_odds_is_a_score_too(model):
+    """Each token's log-odds as those of a target of one token, after a prompt that the tokens before it end."""
+    prompt = andor.Prompt(TEXT, players=["film", "not good", "never"], target="never again")
+    product, summed, naive = (
+        andor.evaluate(model, prompt, measure_noise=True, **options)
+        for options in ({}, {"score": "sum"}, {"score": "sum", "method": "naive"})
+    )
+    target_ids = tokenize(prompt, model.tokenizer).target_ids
+    pieces = [model.tokenizer.decode([token]) for token in target_ids]
+    assert len(pieces) > 1 and "".join(pieces) == " never again"
+    texts = [TEXT + "".join(pieces[:count]) for count in range(len(pieces))]
+    alone = [
+        andor.evaluate(model, andor.Prompt(text, prompt.players), target=piece)
+        for text, piece in zip(texts, pieces, strict=True)
+    ]
+    assert_close(summed.v, sum(each.v for each in alone), 1e-4)
+    assert_close(naive.v, summed.v, 1e-4)
+    assert (product.score, summed.score) == ("product", "sum") and "sum of the tokens" in repr(summed)
+    assert np.abs(summed.v - product.v).max() > 0.01 and summed.forward_noise < 1e-4
+    assert np.isclose(summed.target_probability, product.target_probability, rtol=1e-5)
+    one = andor.Prompt(TEXT, prompt.players, target="!")
+    assert_close(andor.evaluate(model, one, score="sum").v, andor.evaluate(model, one).v, 0)
+
+
+def test_what_is_odd_about_a_prompt_is_said_once(model):
+    with pytest.warns(UserWarning) as said:
+        andor.evaluate(model, andor.Prompt("so the film is ", players=["film"], target="good"))
+        andor.evaluate(model, andor.Prompt("so good a film", players=["film"], id="end"))
+    assert [str(each.message).split(":")[0] for each in said] == ["prompt 'so the film is '", "prompt 'end'"]
+    assert "Leave the space out of the prompt" in str(said[0].message) and "last token" in str(said[1].message)
+
+
+def test_a_mask_that_has_no_embedding_is_refused(tmp_path):
+    settings = SETTINGS["llama-gqa"]
+    folder = save_checkpoint(tmp_path / "model", settings, random_decoder(settings))
+    config = folder / "tokenizer_config.json"
+    # transformers adds a token that the vocabulary lacks, behind its end.
+    config.write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "</s>"}))
+    tokenizer_json = json.loads((folder / "tokenizer.json").read_text())
+    filler = {f"unused {number}": 300 - number for number in range(1, 301 - len(tokenizer_json["model"]["vocab"]))}
+    tokenizer_json["model"]["vocab"] |= filler
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json))
+    model, prompt = andor.load(str(folder)), andor.Prompt(TEXT, players=["film"], target="good")
+    with pytest.raises(
+        ValueError, match=r"replaced by token 30\d, which has no embedding: its vocab_size is 300.*baseline"
+    ):
+        andor.evaluate(model, prompt)
+    assert andor.evaluate(model, prompt, baseline="mean").v.shape == (2,)
+
+
 WORDS = TEXT.split()
 
 

@@ -184,7 +184,7 @@ def test_a_caller_with_strict_rules_gets_the_same(models):
 
 def test_explain_refuses_before_a_model_is_loaded(monkeypatch):
     monkeypatch.setattr("andor.runs.explain.load", lambda *_, **__: pytest.fail("loaded a model"))
-    with pytest.raises(ValueError, match="has its target, players and chat in the prompt; got them beside it too"):
+    with pytest.raises(ValueError, match="has its target, players, chat and exact in the prompt; got them beside"):
         andor.explain("tiny-llama", PROMPT, target="x")
     monkeypatch.setattr("andor.solvers.interior_point.exact_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"4 players.*GB of memory"):

@@ -20,8 +20,10 @@ from andor.prompts import (
     baseline_name,
     chat_template,
     continuation,
+    in_chat,
     player_table,
     read_prompts,
+    remarks,
     tokenize,
 )
 
@@ -113,10 +115,53 @@ def test_whole_words_come_before_parts_of_words(text, player, start):
         ("She doesn't know that it's Lily's cat.", "doesn't know Lily's cat"),
         ("no one cannot be too careful without a well-made plan", "no one cannot too careful without well-made plan"),
         ("good " * 5 + "bad " * 9, "good" + " bad" * 9),
+        # labels
+        ("Q: Is the film good?\nA:", "film good"),
+        ("Review: the film is bad.\nSentiment :", "film bad"),
+        ("  Text :\tso dull\nIt ends.\n", "so dull ends"),
+        ("the film is bad.\n情感：", "film bad"),
+        ("الف: خوب\nسؤال: بد", "خوب بد"),
+        ("A. good\nB) bad\n12. dull\nAnswer:", "good bad dull"),
+        ("at 10:30 he said: go", "10:30 said go"),
+        ("ask http://a.film now", "ask http film now"),
+        # zero-width joiners, emoji
+        ("می\u200cخواهم بروم", "می\u200cخواهم بروم"),
+        ("I love it 😍 but not the end 👎\nsentiment:", "love 😍 but not end 👎"),
+        ("Good👍🏽 bad ❤️ so 😂😂 👩\u200d👧 ☹ ok", "Good 👍🏽 bad ❤️ so 😂😂 👩\u200d👧 ☹ ok"),
+        ("film © → ■ 5° ₂ — “so” †", "film 5 ₂ so"),
     ],
 )
 def test_default_players_are_the_last_ten_content_words(text, words):
     assert Prompt(text).words == tuple(words.split())
+
+
+UNSPACED = [
+    ("今天的天气很好，我们去公园散步。", "今天 的 天气 很好 我们 去 公园 散步"),
+    ("这部电影一点也不好看", "这 部 电影 一点 也不 好看"),
+    ("电影：这部电影不好看。\n情感：", "这 部 电影 不好 看"),
+    ("レビュー：この映画は全然面白くない\nセンチメント：", "この 映画 は 全然 面白 く ない"),
+    ("หนังเรื่องนี้ไม่สนุกเลย", "หนัง เรื่อง นี้ ไม่ สนุก เลย"),
+    ("ខ្ញុំចូលចិត្តភាពយន្ត", "ខ្ញុំ ចូលចិត្ត ភាពយន្ត"),
+    ("the 𠮷野家 is good", "𠮷 野家 good"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), UNSPACED)
+def test_words_without_spaces_are_told_apart(text, words):
+    pytest.importorskip("icu4py")
+    prompt = Prompt(text)
+    assert prompt.words == tuple(words.split())
+    assert prompt == Prompt(text, players=prompt.players)
+
+
+@pytest.mark.parametrize(("text", "words"), UNSPACED)
+def test_without_the_library_that_tells_them_apart_they_are_never_one_player(monkeypatch, text, words):
+    monkeypatch.setitem(sys.modules, "icu4py.breakers", None)
+    with pytest.raises(ValueError, match=r"must be named where words are written without spaces.*andor\[segment\]"):
+        Prompt(text)
+    chosen = words.split()[-2:]
+    assert Prompt(text, players=chosen).words == tuple(chosen)
+    assert Prompt(f"good {text[:1]}").words[0] == "good"  # one character is a word
 
 
 @pytest.mark.parametrize(
@@ -126,6 +171,7 @@ def test_default_players_are_the_last_ten_content_words(text, words):
         (" \n", None, r"must hold some text"),
         ("so \ud800 what", None, r"valid Unicode; character 3"),
         ("it is the", None, r"content word.*'it is the'.*players="),
+        ("Answer:", None, r"content word.*stop words or labels"),
         ("a film", [], r"at least one player"),
         ("a film", "film", r"list of words; got the string 'film'"),
         ("a film", ["film", " "], r"got an empty one in \['film', ' '\]"),
@@ -237,25 +283,48 @@ def test_player_table_shows_every_model(tokenizer, merging_tokenizer):
 # Targets.
 
 
+# What is odd about a prompt.
+
+
+def test_a_text_that_begins_with_bos_has_one(tokenizer):
+    plain, doubled = (Prompt(f"{bos}a film :", players=["film"], target="so") for bos in ("", "<s>"))
+    once, twice = tokenize(plain, tokenizer), tokenize(doubled, tokenizer)
+    assert once.token_ids.tolist() == twice.token_ids.tolist() and once.token_ids[0] == tokenizer.bos_token_id
+    np.testing.assert_array_equal(once.player_of_token, twice.player_of_token)
+    np.testing.assert_array_equal(once.target_ids, twice.target_ids)
+    assert remarks(plain, tokenizer) == ()
+    assert remarks(doubled, tokenizer) == ("it begins with <s> itself, so the tokenizer's own <s> is left out.",)
+    without = byte_bpe(specials=("<mask>", "<s>"), mask_token="<mask>")  # a tokenizer that adds none
+    assert remarks(doubled, without) == () and decode(without, tokenize(doubled, without).token_ids) == "<s>a film :"
+
+
 @pytest.mark.parametrize(
-    ("text", "target", "expected"),
+    ("text", "target", "exact", "said"),
     [
-        ("sentiment:", "positive", " positive"),
-        ("named", "Lily", " Lily"),
-        ("named ", "Lily", "Lily"),
-        ("named", " Lily", " Lily"),
-        ("dull", "!", "!"),
-        ("dull", "\n", "\n"),
-        ('she said, "', "Mom", "Mom"),
-        ('"No"', "said", " said"),
-        ("a film (", "good", "good"),
-        ("今天天气很", "好", "好"),
-        ("오늘 날씨가", "좋다", " 좋다"),
-        ("won", "2", " 2"),
+        (
+            "Lily likes ",
+            "film",
+            False,
+            "scored as ' ' + 'fil' 'm'; read together they are ' film'. Leave the space out",
+        ),
+        ("Lily likes ", None, False, "it ends in ' ', which most next words would take"),
+        ("Lily play", "ing", True, "scored as ' play' + 'in' 'g'; read together they are ' playing'."),
+        ("Lily likes", "film", False, None),
+        ("Lily likes it\n", "film", False, None),
+        ("Lily likes it\n", None, False, None),
+        ("Lily likes", None, False, None),
     ],
 )
-def test_a_target_that_starts_with_a_letter_or_digit_is_the_next_word(text, target, expected):
-    assert continuation(text, target) == expected
+def test_a_target_that_would_merge_with_the_text_is_told_with_both_readings(tokenizer, text, target, exact, said):
+    found = remarks(Prompt(text, players=["Lily"], target=target, exact=exact), tokenizer)
+    assert len(found) == (said is not None) and all(said in each for each in found)
+
+
+def test_a_player_that_holds_the_last_position_is_told(tokenizer):
+    assert "its last token belongs to a player" in remarks(Prompt("a good film", players=["film"]), tokenizer)[0]
+    assert remarks(Prompt("a good film", players=["good"]), tokenizer) == ()
+    chat = Prompt("a good film", players=["film"], chat=("<pad>", "<pad>"))
+    assert remarks(chat, tokenizer) == ()
 
 
 def test_an_exact_target_goes_on_as_given(tokenizer):
@@ -326,13 +395,15 @@ def test_read_prompts(tmp_path):
     path.write_bytes(
         b'\xef\xbb\xbf{"text": "a film so dull", "players": ["film", "dull"], "target": null}\r\n\n'
         + '{"id": "é 1", "text": "two\u2028lines", "players": [[0, 3]], "next_word": "(NFL)"}\n'.encode()
-        + b'{"text": "a film", "target": "so"}'
+        + b'{"text": "a film", "target": "so"}\n'
+        + b'{"text": "a film", "target": "so", "exact": true, "chat": null}'
     )
-    first, second, third = read_prompts(path)
+    first, second, third, fourth = read_prompts(path)
     assert (first.id, first.words, first.target) == ("prompt-0001", ("film", "dull"), None)
     assert (second.id, second.words, second.target) == ("é 1", ("two",), " (NFL)")
     assert (third.id, third.target) == ("prompt-0003", "so")
-    assert read_prompts(str(path)) == [first, second, third]
+    assert (third.continuation, fourth.continuation) == (" so", "so")
+    assert read_prompts(str(path)) == [first, second, third, fourth]
 
 
 @pytest.mark.parametrize(
@@ -343,6 +414,9 @@ def test_read_prompts(tmp_path):
         ('{"txt": "a film"}', r"unknown field 'txt'\. The fields are id, text, players, target, next_word"),
         ("{}", "must have a field 'text'"),
         ('{"text": 3}', "'text' must be a string; got 3"),
+        ('{"text": "a film", "target": "so", "exact": "yes"}', "'exact' must be true or false; got 'yes'"),
+        ('{"text": "a film", "exact": true}', "'exact' says how 'target' is meant"),
+        ('{"text": "a film", "next_word": "so", "exact": true}', "'exact' says how 'target' is meant"),
         ('{"text": "a film", "id": 3}', "'id' must be a string; got 3"),
         ('{"text": "a film", "players": "film"}', "'players' must be a list .* got 'film'"),
         ('{"text": "a film", "players": ["book"]}', "'book' is not in 'a film'"),
@@ -427,9 +501,26 @@ def test_opened_thoughts_are_closed():
     assert before == "<|user|>" and after == "<|end|><|assistant|><think>\n\n</think>\n\n"
 
 
+def test_a_chat_is_rendered_once():
+    """A template with the time in it gives another text every time."""
+    tokenizer = chat_tokenizer("{{ strftime_now('%f') }}" + TEMPLATE)
+    prompt = Prompt("the film is good", players=["film"], target="Yes", chat=True)
+    once = in_chat(prompt, tokenizer)
+    assert once.chat[0] != in_chat(prompt, tokenizer).chat[0] and once.chat[1] == "<|end|><|assistant|>"
+    assert once.continuation == "Yes" and once.players == prompt.players
+    assert (
+        in_chat(once, tokenizer) is once
+        and tokenize(once, tokenizer).token_ids.tolist()
+        == (tokenizer("".join((once.chat[0], prompt.text, once.chat[1])), add_special_tokens=False)["input_ids"])
+    )
+    plain = Prompt("the film is good")
+    assert in_chat(plain, tokenizer) is plain
+
+
 @pytest.mark.parametrize(
     ("template", "text", "message"),
     [
+        ("{{ 'a ' }}" + "{% for m in messages %}{{ m.content | trim }}{% endfor %}", " film", "does not keep the text"),
         (None, "a film", "has none"),
         ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", " a film", "does not keep the text"),
         ("{{ messages[0].content }}{{ messages[0].content }}", "a film", "does not keep the text"),

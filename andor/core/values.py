@@ -14,10 +14,11 @@ class Values:
     """The log-odds of one target under every mask of one prompt.
 
     Attributes:
-      v: log p / (1 - p) of the target, in nats, for every subset of unmasked players; bit i of the index is player i.
-        float64 `[2**n_players]`, computed in float32 from the logits.
+      v: log p / (1 - p) of the target unless `score` says otherwise, in nats, for every subset of unmasked players; bit
+        i of the index is player i. float64 `[2**n_players]`, computed in float32 from the logits.
       players: the words, in text order.
       target: the exact text whose probability p is; p is the product over its tokens.
+      score: "product", or "sum": then v is the sum of the log-odds of the target's tokens, each after those before it.
       target_probability: p on the full prompt.
       tokens_evaluated: tokens that went through the decoder, padding not counted.
       seconds: wall time, compilation included.
@@ -32,6 +33,7 @@ class Values:
     tokens_evaluated: int
     seconds: float
     forward_noise: float = math.nan
+    score: str = "product"
 
     @property
     def measured_noise(self) -> float:
@@ -50,6 +52,7 @@ class Values:
     def __repr__(self) -> str:
         target, words = one_line(repr(self.target), 40), one_line(", ".join(self.players), 120)
         noise = "" if math.isnan(self.forward_noise) else f", noise {self.forward_noise:.1g}"
+        noise += ", sum of the tokens' log-odds" * (self.score == "sum")
         return (
             f"<Values of {target}: p {self.target_probability:.3g}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats{noise} "
             f"with {len(self.players)} players ({words}); {self.tokens_evaluated} tokens in {self.seconds:.3g} s>"

@@ -15,4 +15,5 @@ from andor.evaluation.evaluate import evaluate as evaluate
 from andor.evaluation.evaluate import evaluate_all as evaluate_all
 from andor.evaluation.evaluate import outcomes as outcomes
 from andor.evaluation.evaluate import predict_target as predict_target
+from andor.evaluation.log_odds import Score as Score
 from andor.evaluation.schedule import MATMUL_PRECISION as MATMUL_PRECISION

@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of
 from andor.devices.rules import standard_rules
 from andor.evaluation import noise_floor, schedule
+from andor.evaluation.log_odds import Score
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
 from andor.evaluation.prefix_tree import bucket
@@ -24,7 +26,7 @@ from andor.evaluation.schedule import Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
-from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, tokenize
+from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, in_chat, remarks, tokenize
 
 Method = Literal["tree", "naive"]
 
@@ -35,6 +37,7 @@ def evaluate(
     *,
     target: str | None = None,
     baseline: str = "auto",
+    score: Score = "product",
     method: Method = "tree",
     tokens_per_batch: int | None = None,
     measure_noise: bool = False,
@@ -49,6 +52,8 @@ def evaluate(
         model's most probable next token on the full prompt.
       baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
         token), "mean" or "zero" (embeddings), or a token of the vocabulary.
+      score: of a target of several tokens: the log-odds of the "product" of their probabilities, or the "sum" of their
+        log-odds (`andor.evaluation.log_odds.log_odds`).
       method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which gives
         the same values up to rounding and takes about n_players / 2 times as long where players are spread over the
         text. Its memory is not planned.
@@ -59,14 +64,14 @@ def evaluate(
       progress: called with the number of masks done after every batch.
 
     Raises:
-      ValueError: the method or the number of tokens is none, the prompt cannot be tokenised for this model or does not
-        fit in memory, or the model gave a value that is not finite; or the device ran out of memory even in the
-        smallest batches.
+      ValueError: the method, the score or the number of tokens is none, the prompt cannot be tokenised for this model
+        or does not fit in memory, or the model gave a value that is not finite; or the device ran out of memory even in
+        the smallest batches.
       RuntimeError: something is wrong with a device or another process; or a device ran out of memory where the mesh
         spans processes, as only those that fail would know that they must begin again.
     """
     report = None if progress is None else lambda _, masks: progress(masks)
-    options = {"baseline": baseline, "method": method, "tokens_per_batch": tokens_per_batch}
+    options = {"baseline": baseline, "score": score, "method": method, "tokens_per_batch": tokens_per_batch}
     return next(
         evaluate_all(model, [prompt], targets=[target], measure_noise=measure_noise, progress=report, **options)
     )
@@ -87,7 +92,7 @@ def evaluate_all(model: LanguageModel, prompts: Iterable[Prompt], **options) -> 
             raise outcome
         return outcome
 
-    return map(values, outcomes(model, prompts, **options))
+    return map(values, outcomes(model, prompts, warn=True, **options))
 
 
 def outcomes(
@@ -96,18 +101,21 @@ def outcomes(
     *,
     targets: Iterable[str | None] | None = None,
     baseline: str = "auto",
+    score: Score = "product",
     method: Method = "tree",
     tokens_per_batch: int | None = None,
     measure_noise: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    warn: bool = False,
 ) -> Iterator[Values | ValueError]:
     """As `evaluate_all`, but what is wrong with a prompt stands in the place of its values, and the rest goes on.
 
     Args:
-      model, baseline, method, tokens_per_batch, measure_noise: as for `evaluate`.
+      model, baseline, score, method, tokens_per_batch, measure_noise: as for `evaluate`.
       prompts: any number; each is taken when it is begun, one or two before its values come.
       targets: one per prompt, as for `evaluate`, taken with it; by default each prompt's own.
       progress: called as progress(index of the prompt, masks of it that are done) after every batch.
+      warn: whether to say what is odd about a prompt (`andor.prompts.remarks`), as `evaluate` and `evaluate_all` do.
 
     Raises:
       ValueError: the options make no sense.
@@ -115,6 +123,8 @@ def outcomes(
     """
     if method not in ("tree", "naive"):
         raise ValueError(f'evaluate(method=...) must be "tree" or "naive"; got {method!r}.')
+    if score not in get_args(Score):
+        raise ValueError(f'evaluate(score=...) must be "product" or "sum"; got {score!r}.')
     if tokens_per_batch is not None and (type(tokens_per_batch) is not int or not 1 <= tokens_per_batch <= 1 << 20):
         raise ValueError(
             f"evaluate(tokens_per_batch=...) must be a whole number from 1 to {1 << 20:,}; got {tokens_per_batch!r}."
@@ -125,7 +135,8 @@ def outcomes(
     if isinstance(targets, str) or (n_prompts is not None and isinstance(targets, Sized) and len(targets) != n_prompts):
         raise ValueError(f"evaluate_all(targets=...) must be one for each of {n_prompts} prompts; got {targets!r}.")
 
-    run = _Run(model, baseline, method, tokens_per_batch, measure_noise, in_flight=1 if n_prompts == 1 else 2)
+    in_flight = 1 if n_prompts == 1 else 2
+    run = _Run(model, baseline, score, method, tokens_per_batch, measure_noise, in_flight, warn)
     progress = progress or (lambda index, masks: None)
     again = not hosts.spans(model.mesh)
     return schedule.run(_taken(model, prompts, targets), run.begin, run.finish, progress, again=again)
@@ -158,18 +169,24 @@ class _Run:
 
     model: LanguageModel
     baseline: str
+    score: Score
     method: Method
     tokens_per_batch: int | None
     measure_noise: bool
     in_flight: int
+    warn: bool
 
     @standard_rules()
     def begin(self, taken: Taken, limit: int | None) -> UnderWay:
         """Plan a prompt in batches of at most `limit` tokens, unless that is None."""
-        start, model, prompt, target = time.perf_counter(), self.model, taken.prompt, taken.target
+        start, model, target = time.perf_counter(), self.model, taken.target
+        prompt = in_chat(taken.prompt, model.tokenizer)
         if target is None:
             target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
         tokenized, embedding = tokenized_for(model, prompt, target, self.baseline)
+        if self.warn and hosts.is_first():
+            for remark in remarks(prompt, model.tokenizer, target):
+                warnings.warn(f"prompt {prompt.id or prompt.text[:40]!r}: {remark}", stacklevel=1)
         data, shards = sizes_of(model.mesh)
         groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
         if self.method == "naive":
@@ -193,7 +210,9 @@ class _Run:
     @standard_rules()
     def finish(self, done: UnderWay, start: float) -> Values:
         """Read the values of a prompt, whose time counts from `start`."""
-        model, prompt, v, forward_noise = self.model, done.taken.prompt, done.evaluation.values(), math.nan
+        model, prompt, forward_noise = self.model, done.taken.prompt, math.nan
+        v = done.evaluation.values(self.score)
+        full = done.evaluation.values()[-1] if self.score != "product" else v[-1]
         seconds = time.perf_counter() - start
         if not np.all(np.isfinite(v)):
             bad = int(np.flatnonzero(~np.isfinite(v))[0])
@@ -203,15 +222,18 @@ class _Run:
             )
         if self.measure_noise:
             again = done.tokenized, v, model.mesh, done.baseline
-            forward_noise = noise_floor.measure(model.decoder, *again, tokens_per_batch=done.limit).size
+            forward_noise = noise_floor.measure(
+                model.decoder, *again, score=self.score, tokens_per_batch=done.limit
+            ).size
         return Values(
             v=v,
             players=prompt.words,
             target=done.target,
-            target_probability=float(1 / (1 + np.exp(-v[-1]))),
+            target_probability=float(1 / (1 + np.exp(-full))),
             tokens_evaluated=done.evaluation.tokens,
             seconds=seconds,
             forward_noise=forward_noise,
+            score=self.score,
         )
 
 
@@ -243,6 +265,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     tokens are no text that can be explained, so the most probable of all other tokens is taken.
     """
     # Nothing is masked here, so any baseline will do.
+    prompt = in_chat(prompt, model.tokenizer)
     tokenized = tokenize(prompt, model.tokenizer, baseline="zero")
     check_fits(model.name, model.decoder.config, prompt, tokenized)
     length = len(tokenized.token_ids)
@@ -283,7 +306,12 @@ def check_fits(name: str, config: DecoderConfig, prompt: Prompt, tokenized: Toke
             f"{config.max_positions} (max_position_embeddings). Shorten the text."
         )
     # A gather beyond the embedding table would be clamped silently.
-    highest = int(max(tokenized.token_ids.max(), tokenized.baseline_id, *tokenized.target_ids))
+    if tokenized.baseline_id >= config.vocab_size:
+        raise ValueError(
+            f"masked words of {name!r} would be replaced by token {tokenized.baseline_id}, which has no embedding: its "
+            f"vocab_size is {config.vocab_size}. Name another with baseline=... (--baseline), a token or mean or zero."
+        )
+    highest = int(np.concatenate([tokenized.token_ids, tokenized.target_ids]).max())
     if highest >= config.vocab_size:
         raise ValueError(
             f"the tokenizer of {name!r} gave token id {highest}, but its vocab_size is {config.vocab_size}: tokenizer "

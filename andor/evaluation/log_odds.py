@@ -1,9 +1,14 @@
 """Log-odds of a target: the vocabulary is reduced piece by piece, so that no row of logits is ever held whole."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+Score = Literal["product", "sum"]
+"""How the tokens of a target are put together; see `log_odds`."""
 
 VOCABULARY_PIECE = 8192
 """Logits of a row that are held at a time."""
@@ -54,18 +59,24 @@ def target_and_others(
     return target, others
 
 
-def log_odds(target: Float[np.ndarray, "k s"], others: Float[np.ndarray, "k s"]) -> Float[np.ndarray, "s"]:
-    """log p / (1 - p) with p the product of the k target tokens' probabilities, float64.
+def log_odds(
+    target: Float[np.ndarray, "k s"], others: Float[np.ndarray, "k s"], score: Score = "product"
+) -> Float[np.ndarray, "s"]:
+    """Log-odds of a target of k tokens in nats, float64.
 
     Args:
       target, others: what `target_and_others` gives for every target token, each read after the ones before it.
+      score: "product", log p / (1 - p) with p the product of the tokens' probabilities; or "sum", the sum of the
+        tokens' own log-odds, sum_j log p_j / (1 - p_j), as papers on fine-tuned language models and the demo of
+        SymtrustAI's article (InteractionExplanationDemo, 2026) define v. For one token they are the same. The sum is
+        no log-odds of the target: a token that is certain adds much to it, and nothing to the product.
 
     Neither p nor 1 - p is formed: log p is a sum, and 1 - p = sum_j (1 - p_j) prod_{i<j} p_i a logsumexp, which stays
     exact for p near 0 and near 1. For one token it is target - others.
     """
     target, others = np.asarray(target, np.float64), np.asarray(others, np.float64)
-    if len(target) == 1:
-        return (target - others)[0]
+    if len(target) == 1 or score == "sum":
+        return np.sum(target - others, axis=0)
     total = np.logaddexp(target, others)
     log_p, log_not_p = target - total, others - total
     log_all_before = np.cumsum(log_p, axis=0) - log_p

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from andor.devices.mesh import place, sizes_of
 from andor.devices.processes import gather
-from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.log_odds import Score, log_odds, target_and_others
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.schedule import Step
 from andor.models.decoder import Decoder
@@ -81,17 +81,17 @@ class NaiveEvaluation:
             self._results.append((last - first, result))
             yield Step(done=result[0], masks=last)
 
-    def run(self) -> Float[np.ndarray, "k"]:
+    def run(self, score: Score = "product") -> Float[np.ndarray, "k"]:
         """Evaluate now, one batch after the other: v of every subset that was asked for."""
         for step in self.steps():
             step.done.block_until_ready()
-        return self.values()
+        return self.values(score)
 
-    def values(self) -> Float[np.ndarray, "k"]:
+    def values(self, score: Score = "product") -> Float[np.ndarray, "k"]:
         target, others = (
             np.concatenate([gather(result[part])[:count] for count, result in self._results]) for part in (0, 1)
         )
-        return log_odds(target.T, others.T)
+        return log_odds(target.T, others.T, score)
 
 
 def mask_tokens(

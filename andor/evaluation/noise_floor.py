@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from andor.devices.processes import gather
-from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.log_odds import Score, log_odds, target_and_others
 from andor.evaluation.naive import NaiveEvaluation, mask_tokens
 from andor.evaluation.planning import default_tokens_per_batch
 from andor.models.decoder import Decoder, attend_within, rotation
@@ -58,6 +58,7 @@ def measure(
     mesh: Mesh | None = None,
     baseline: Float[Array, "d"] | None = None,
     *,
+    score: Score = "product",
     tokens_per_batch: int | None = None,
     seed: int = 0,
 ) -> NoiseFloor:
@@ -69,6 +70,7 @@ def measure(
       v: of all masks.
       mesh: the devices that the decoder lies on, or None.
       baseline: embedding of masked tokens, where it is no token's.
+      score: by which v puts the target's tokens together.
       tokens_per_batch: tokens evaluated at a time in float32; by default what suits the device.
       seed: of the sample.
     """
@@ -76,12 +78,12 @@ def measure(
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
     # Shapes that the values were not computed in: a few prompts from scratch.
     length = len(prompt.token_ids) + len(prompt.target_ids)
-    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline).run()
+    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline).run(score)
     # In batches, because attention within 64 long prompts would not fit where their tree did.
     at_a_time = max(1, (tokens_per_batch or default_tokens_per_batch()) // length)
     with jax.default_matmul_precision("highest"):
         exact = [
-            _in_float32(decoder, prompt, subsets[first : first + at_a_time], baseline)
+            _in_float32(decoder, prompt, subsets[first : first + at_a_time], baseline, score)
             for first in range(0, len(subsets), at_a_time)
         ]
     return NoiseFloor(
@@ -93,13 +95,13 @@ def measure(
 
 
 def _in_float32(
-    decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray, baseline: Float[Array, "d"] | None
+    decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray, baseline: Float[Array, "d"] | None, score: Score
 ) -> Float[np.ndarray, "k"]:
     """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
     x = decoder.walk(*_embed(decoder, subsets, *prompt.read(), np.int32(prompt.baseline_id), baseline), _layer)
     x = x[:, len(prompt.token_ids) - 1 :]
     target, others = _read(decoder, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
-    return log_odds(gather(target).T, gather(others).T)
+    return log_odds(gather(target).T, gather(others).T, score)
 
 
 def _cast(module):

@@ -20,6 +20,7 @@ from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import Insufficient
 from andor.devices.rules import standard_rules
+from andor.evaluation.log_odds import Score
 from andor.prompts import Prompt, TokenizedPrompt
 
 MATMUL_PRECISION = "highest"
@@ -59,7 +60,7 @@ class Evaluation(Protocol):
     def steps(self) -> Iterator[Step]:
         """Start the batches, one after the other."""
 
-    def values(self) -> Float[np.ndarray, "s"]:
+    def values(self, score: Score = "product") -> Float[np.ndarray, "s"]:
         """v of every subset, float64; after all steps."""
 
 

@@ -43,8 +43,11 @@ def spot_check(
     tokenized, embedding = tokenized_for(model, prompt, values.target, baseline)
     sample = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
     with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
-        difference = float(np.max(np.abs(sample.run() - values.v[subsets])))
+        difference = float(np.max(np.abs(sample.run(values.score) - values.v[subsets])))
         noise = math.nan
         if measure_noise:
-            noise = noise_floor.measure(model.decoder, tokenized, values.v, model.mesh, embedding).size
+            measured = noise_floor.measure(
+                model.decoder, tokenized, values.v, model.mesh, embedding, score=values.score
+            )
+            noise = measured.size
     return dataclasses.replace(values, players=prompt.words, forward_noise=noise), difference

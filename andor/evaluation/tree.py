@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from andor.devices.mesh import place, sharding, sizes_of
 from andor.devices.processes import gather
-from andor.evaluation.log_odds import log_odds, target_and_others
+from andor.evaluation.log_odds import Score, log_odds, target_and_others
 from andor.evaluation.prefix_tree import PrefixTree
 from andor.evaluation.schedule import Step
 from andor.models.decoder import Decoder, DecoderLayer, mixing_weights, rotation
@@ -82,7 +82,7 @@ class TreeEvaluation:
             self._results.append(_read(decoder, shards, final, np.int32(number * tree.n_rows), targets[number]))
             yield Step(done=self._results[-1][0], masks=n_masks * (tree.n_batches + number + 1) // n_steps)
 
-    def values(self) -> Float[np.ndarray, "s"]:
+    def values(self, score: Score = "product") -> Float[np.ndarray, "s"]:
         tree = self._tree
         outcome = np.concatenate(self._outcomes)
         groups, n_states = 2**tree.groups_players, 2**tree.n_players
@@ -94,7 +94,7 @@ class TreeEvaluation:
             # Group and state make one number whose highest bit is the first player; in a lattice it is the lowest.
             by_state = np.moveaxis(by_outcome.reshape(groups, -1, n_states), 1, 0).reshape(-1, groups * n_states)
             parts.append(by_state[:, bits_reversed(tree.groups_players + tree.n_players)])
-        return log_odds(*parts)
+        return log_odds(*parts, score)
 
 
 def bits_reversed(n_bits: int) -> Int[np.ndarray, "s"]:

@@ -19,6 +19,7 @@ from andor.models.family import Family
 from andor.models.hub import EMBEDDED as EMBEDDED
 from andor.models.hub import OLDER, check_no_gguf, check_promises, digest, is_gguf, locate
 from andor.models.hub import embedded_models as embedded_models
+from andor.models.tokenizer import as_the_file_says
 from andor.models.weights import check_weights, count_parameters, load_decoder, weight_files
 
 if TYPE_CHECKING:
@@ -263,4 +264,4 @@ def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
         raise ValueError(f"no tokenizer could be read from {folder}: {type(error).__name__}: {message}") from error
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer in {folder} has no tokenizer.json; andor needs its character offsets.")
-    return tokenizer
+    return as_the_file_says(tokenizer, folder)

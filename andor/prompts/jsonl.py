@@ -8,16 +8,16 @@ from andor.prompts.players import short
 from andor.prompts.prompt import Prompt
 
 DEFAULT_PROMPTS = Path(__file__).parent.parent / "embedded" / "prompts.jsonl"
-_FIELDS = ("id", "text", "players", "target", "next_word", "chat")
+_FIELDS = ("id", "text", "players", "target", "next_word", "exact", "chat")
 
 
 def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | None = None) -> list[Prompt]:
     """Read prompts from a JSONL file: one object per line, blank lines skipped.
 
     Fields: `text` (needed), `chat` (true or false), `id` (default "prompt-0001", counted from the top), `players`
-    (strings in order of appearance, or [start, stop] character spans), `target`, or `next_word` in its place: the
-    target as the next word whatever it starts with, so a space always comes before it. null is the same as leaving a
-    field out.
+    (strings in order of appearance, or [start, stop] character spans), `target`, perhaps with `exact` (true: the text
+    that follows, to the character), or `next_word` in its place: the target as the next word whatever it starts with,
+    so a space always comes before it. null is the same as leaving a field out.
 
     Args:
       path: the file.
@@ -90,15 +90,18 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
         raise ValueError(
             f"'players' must be a list of strings or of [start, stop] spans; got {short(record['players'])}."
         )
-    if not isinstance(record.get("chat", False), bool):
-        raise ValueError(f"'chat' must be true or false; got {short(record['chat'])}.")
+    for name in ("chat", "exact"):
+        if not isinstance(record.get(name, False), bool):
+            raise ValueError(f"{name!r} must be true or false; got {short(record[name])}.")
     if "target" in record and "next_word" in record:
         raise ValueError("'target' and 'next_word' are two names of one thing; got both. Keep one.")
+    if record.get("exact") and "target" not in record:
+        raise ValueError("'exact' says how 'target' is meant; got no 'target'. Give it, or leave 'exact' out.")
     text, target = record["text"], record.get("target", record.get("next_word"))
     if record.get("next_word", "")[:1].strip() and not text[-1:].isspace():
         target = f" {target}"
-    id_, chat = record.get("id", default_id), record.get("chat", False)
-    return Prompt(text, players=record.get("players"), target=target, id=id_, chat=chat)
+    more = {name: record[name] for name in ("players", "chat", "exact") if name in record}
+    return Prompt(text, target=target, id=record.get("id", default_id), **more)
 
 
 def _fields_once(pairs: list[tuple[str, object]]) -> dict:

@@ -2,16 +2,25 @@
 
 Plain text in, spans out: no tokenizer and no model, so that every model masks the same words. The error messages speak
 of `Prompt(...)`, which is how a user comes here.
+
+Words of text without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are those of ICU's dictionaries, where the
+library is there (`pip install "andor[segment]"`).
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import index
 
+from andor.prompts.spacing import is_unspaced
+
 DEFAULT_PLAYERS = 10
 # 2**20 float64 values are 8 MB an array; the transforms still run in a blink. More is a slip of the pen.
 MAX_PLAYERS = 20
+
+LONGEST_LABEL = 8
+"""Letters of an answer label in text without spaces: "情感：", "センチメント：". What is longer is a clause."""
 
 # Stays background when players are chosen by default. Words of negation, contrast, condition and degree (not, no,
 # never, n't, cannot, without, but, though, despite, if, so, too, very, only, ...) are left out of this list on purpose:
@@ -24,6 +33,13 @@ STOP_WORDS = frozenset(
     s d ll re ve m t
     """.split()
 )
+_COLON = re.compile(r"[ \t\u3000]*[:：](?!//)")
+_CHOICE = re.compile(r"[.)、．）](\s|$)")
+# Pictographs, and dingbats such as hearts, faces and check marks; with what varies or joins them.
+_EMOJI = re.compile(
+    "([\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff]|[\u2190-\u2bff]\ufe0f)"
+    "([\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff\ufe0f\u200d\U000e0020-\U000e007f])*"
+)
 _CLITICS = ("'s", "'d", "'ll", "'re", "'ve", "'m")
 
 
@@ -32,21 +48,15 @@ def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], 
 
     Args:
       text: the whole text.
-      players: strings in order of appearance, `(start, stop)` spans in any order, or None for the last
-        `DEFAULT_PLAYERS` content words. Whitespace at either end of a player is cut off.
+      players: strings in order of appearance, `(start, stop)` spans in any order, or None for
+        `default_players`. Whitespace at either end of a player is cut off.
 
     Raises:
       ValueError: a player that is empty, not in the text after the one before it, outside the text or overlapping
-        another; no player; more than `MAX_PLAYERS`.
+        another; no player; more than `MAX_PLAYERS`. As `default_players` too.
     """
     if players is None:
-        spans = _content_words(text)[-DEFAULT_PLAYERS:]
-        if not spans:
-            raise ValueError(
-                f"Prompt(text=...) must have a content word to mask; got {short(text)}, all stop words. "
-                "Name the players: players=['...']."
-            )
-        return tuple(spans)
+        return default_players(text)[1]
     if isinstance(players, str):
         raise ValueError(
             f"Prompt(players=...) must be a list of words; got the string {short(players)}. Write [{short(players)}]."
@@ -62,6 +72,28 @@ def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], 
     if all(isinstance(player, str) for player in players):
         return _find_players(text, players)
     return _check_spans(text, players)
+
+
+def default_players(text: str) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """(all content words, those that are players where none are named: the `DEFAULT_PLAYERS` nearest the target).
+
+    A content word is a word or a run of emoji that is not in `STOP_WORDS` (negations and contrasts are not), and no
+    label: one word at the beginning of a line with a colon behind it ("Q:", "Review :", "情感："), the last word with a
+    colon at the end of the text ("sentiment:"), or the letter or number of an answer at the beginning of a line ("B.",
+    "2)").
+
+    Raises:
+      ValueError: there is no content word, or words without spaces between them and no library that tells them apart.
+    """
+    words = [span for span in _words(text) if not _is_label(text, *span)]
+    words = [each for span in words for each in _segmented(text, *span)]
+    words = tuple(span for span in words if not _is_stop_word(text[slice(*span)]))
+    if not words:
+        raise ValueError(
+            f"Prompt(text=...) must have a content word to mask; got {short(text)}, all stop words or labels. "
+            "Name the players: players=['...']."
+        )
+    return words, words[-DEFAULT_PLAYERS:]
 
 
 def _find_players(text: str, players: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -125,11 +157,33 @@ def _check_spans(text: str, players: Sequence) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def _content_words(text: str) -> list[tuple[int, int]]:
-    words = _words(text)
-    if words and text[words[-1][1] :].strip() == ":":
-        words = words[:-1]
-    return [(start, stop) for start, stop in words if not _is_stop_word(text[start:stop])]
+def _is_label(text: str, start: int, stop: int) -> bool:
+    """Whether a word, or a run of words without spaces, is an answer label rather than something said."""
+    begins = not text[text.rfind("\n", 0, start) + 1 : start].strip()
+    if begins and _CHOICE.match(text, stop) and (stop - start == 1 or text[start:stop].isdigit()):
+        return True
+    colon = _COLON.match(text, stop)
+    too_long = any(map(is_unspaced, text[start:stop])) and sum(map(str.isalpha, text[start:stop])) > LONGEST_LABEL
+    return bool(colon) and not too_long and (begins or not text[colon.end() :].strip())
+
+
+def _segmented(text: str, start: int, stop: int) -> list[tuple[int, int]]:
+    """The words of a run of letters: itself, but where its script has no spaces."""
+    run = text[start:stop]
+    if not any(map(is_unspaced, run)) or sum(map(str.isalnum, run)) == 1:
+        return [(start, stop)]
+    try:
+        from icu4py.breakers import WordBreaker  # 40 MB, and wanted by few
+    except ImportError as error:
+        raise ValueError(
+            f"Prompt(players=...) must be named where words are written without spaces, as in {short(run)}; got none. "
+            "Name them: players=['...', ...] (on the command line --players), or pip install \"andor[segment]\"."
+        ) from error
+    spans = []
+    for word in WordBreaker(run, "zh"):  # the dictionaries are the same in every locale
+        spans.append((start, start + len(word)))
+        start += len(word)
+    return [span for span in spans if any(map(str.isalnum, text[slice(*span)]))]
 
 
 def _is_stop_word(word: str) -> bool:
@@ -140,23 +194,26 @@ def _is_stop_word(word: str) -> bool:
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    """Spans of the words: letters, digits and marks, with what joins them inside ("don't", "well-made", "1,000")."""
+    """Spans of the words: letters, digits and marks, with what joins them inside ("don't", "well-made", "1,000", a
+    zero-width joiner); and runs of emoji, which say something too."""
 
     def in_word(i: int) -> bool:
         return 0 <= i < len(text) and (text[i].isalnum() or text[i] == "_" or unicodedata.category(text[i])[0] == "M")
 
     def joins(i: int) -> bool:
-        if text[i] in "'’-":
+        if text[i] in "'’-\u200c\u200d":
             return in_word(i - 1) and in_word(i + 1)
         return text[i] in ".,:/–" and text[i - 1 : i].isdigit() and text[i + 1 : i + 2].isdigit()
 
+    emoji = {i for found in _EMOJI.finditer(text) for i in range(*found.span())}
     spans, start = [], None
     for i in range(len(text) + 1):
-        if i < len(text) and (in_word(i) or joins(i)):
-            start = i if start is None else start
-        elif start is not None:
-            spans.append((start, i))
+        kind = None if i == len(text) else "emoji" if i in emoji else "word" if in_word(i) or joins(i) else None
+        if start is not None and kind != start[1]:
+            spans.append((start[0], i))
             start = None
+        if start is None and kind is not None:
+            start = i, kind
     return spans
 
 

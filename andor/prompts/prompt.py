@@ -3,14 +3,11 @@
 Players are character spans of the text, so that models with different tokenizers share them.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from andor.prompts.players import player_spans, short
-
-# Scripts written without spaces between words, by the beginning of their characters' Unicode names.
-_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+from andor.prompts.spacing import continuation
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,25 +18,30 @@ class Prompt:
       text: kept as given, character by character.
       players: given as strings in order of appearance, as `(start, stop)` character spans in any order, or None;
         always a tuple of spans in text order afterwards. A string is its first occurrence after the player before it,
-        so a repeated word is its next occurrence; whole words come before parts of words. None: the last 10 content
-        words, those nearest the target (every word not in `STOP_WORDS`; negations and contrasts are content words; a
-        last word followed by a colon is an answer label, "sentiment:", and stays background).
-      target: text to explain, or None for the model's own prediction. See `continuation` for the space before it.
+        so a repeated word is its next occurrence; whole words come before parts of words. None: as
+        `andor.prompts.players.default_players` chooses, the content words nearest the target.
+      target: what to explain, or None for the model's own prediction: the next word, before which
+        `andor.prompts.spacing.continuation` puts a space where one belongs.
       id: name of the prompt in a run, usable as a file name; None for a prompt that stands alone.
-      chat: whether the text is a user's message, to be wrapped with each model's own chat template. What the template
-        adds is background, and the target is the beginning of the answer, taken exactly.
+      chat: whether the text is a user's message, to be wrapped with each model's own chat template; or the text before
+        and after it, as a template was rendered once (`andor.prompts.in_chat`). What stands around the message is
+        background, and the target is the beginning of the answer, taken exactly.
+      exact: whether the target is the exact text that follows, to the character ("ing" after "play", "name" after
+        "self."), and not a word.
 
     Raises:
-      ValueError: a text, target or id that is no string, or a chat that is no bool; empty text, player or target; a
-        player not in the text after the one before it; overlapping spans or spans outside the text; no player, or more
-        than `MAX_PLAYERS`; an id that is no file name.
+      ValueError: a text, target or id that is no string, or a chat that is neither a bool nor two strings; exact
+        without a target; empty text, player or target; a player not in the text after the one before it; overlapping
+        spans or spans outside the text; no player, or more than `MAX_PLAYERS`; text without spaces whose words are to
+        be chosen where the library for that is missing; an id that is no file name.
     """
 
     text: str
     players: Sequence | None = None
     target: str | None = None
     id: str | None = None
-    chat: bool = False
+    chat: bool | tuple[str, str] = False
+    exact: bool = False
 
     def __post_init__(self):
         for name in ("text", "target", "id"):
@@ -60,14 +62,23 @@ class Prompt:
             _check_unicode("target", self.target)
         if self.id is not None:
             _check_id(self.id)
-        if not isinstance(self.chat, bool):
-            raise ValueError(f"Prompt(chat=...) must be true or false; got {short(self.chat)}.")
+        around = isinstance(self.chat, tuple) and [type(each) for each in self.chat] == [str, str]
+        if not isinstance(self.chat, bool) and not around:
+            raise ValueError(
+                f"Prompt(chat=...) must be true, false, or the texts before and after; got {short(self.chat)}."
+            )
+        if not isinstance(self.exact, bool) or (self.exact and self.target is None):
+            raise ValueError(
+                f"Prompt(exact=...) must be true or false, and says how a target is meant; got {short(self.exact)} "
+                f"with target {short(self.target)}."
+            )
         object.__setattr__(self, "players", player_spans(self.text, self.players))
 
     @property
     def continuation(self) -> str | None:
         """The exact text of the target as it follows the prompt, if there is a target."""
-        return self.target if self.target is None or self.chat else continuation(self.text, self.target)
+        exact = self.target is None or self.chat or self.exact
+        return self.target if exact else continuation(self.text, self.target)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -79,24 +90,10 @@ class Prompt:
         return len(self.players)
 
     def __repr__(self) -> str:
-        name, chat = f" {self.id}" * (self.id is not None), ", in a chat" * self.chat
-        target = "" if self.target is None else f", target {short(self.target)}"
+        name, chat = f" {self.id}" * (self.id is not None), ", in a chat" * bool(self.chat)
+        target = "" if self.target is None else f", {'exact ' * self.exact}target {short(self.target)}"
         players = short(", ".join(self.words))
         return f"<Prompt{name}: {short(self.text)}, {self.n_players} players {players}{target}{chat}>"
-
-
-def continuation(text: str, target: str) -> str:
-    """The exact text that follows `text` when a person names `target` as what comes next.
-
-    A target that starts with a letter or digit is the next *word*, so a space comes before it: "sentiment:" and
-    "positive" give " positive". No space where there is one already, after an opening bracket or quote, and in scripts
-    without spaces; none before punctuation. A target that starts with whitespace is taken exactly. To go on inside a
-    word ("play" + "ing"), pass the exact text to `tokenize(target=...)` instead.
-    """
-    first, last = target[:1], text[-1:] or " "
-    opens = unicodedata.category(last) in ("Ps", "Pi") or (last in "\"'" and (len(text) == 1 or text[-2].isspace()))
-    spaced = first.isalnum() and not unicodedata.name(first, "").startswith(_UNSPACED)
-    return f" {target}" if spaced and not last.isspace() and not opens else target
 
 
 def _check_unicode(name: str, text: str) -> None:

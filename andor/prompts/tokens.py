@@ -4,11 +4,14 @@ A tokenizer maps players to tokens by offsets: a token with any character of a p
 other token is background and is never masked. A masked player keeps its positions: each of its tokens is replaced by
 one baseline token (`baseline_id`), or by an embedding that is no token's.
 
+`in_chat` wraps a prompt with a model's chat template once, so that a template with today's date in it cannot change
+under way; `remarks` says in words what is odd about a prompt as a model reads it.
+
 NumPy only: importing this module imports neither jax nor transformers. Tokenizers are Hugging Face fast tokenizers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int32
@@ -64,9 +67,24 @@ class PlayerRow:
     replaced_by: Mapping[str, str]
 
 
-def player_table(prompt: Prompt, tokenizers: Mapping[str, object], baseline: str = "auto") -> list[PlayerRow]:
-    """What masking each player does in each model: `tokenizers` maps a model's name to its tokenizer."""
-    tokenized = {name: tokenize(prompt, tokenizer, baseline=baseline) for name, tokenizer in tokenizers.items()}
+def player_table(
+    prompt: Prompt,
+    tokenizers: Mapping[str, object],
+    baseline: str = "auto",
+    chats: Mapping[str, tuple[str, str] | None] | None = None,
+) -> list[PlayerRow]:
+    """What masking each player does in each model.
+
+    Args:
+      prompt, baseline: as for `tokenize`.
+      tokenizers: model name -> tokenizer.
+      chats: model name -> what stands before and after the message of a chat, as rendered once.
+    """
+    tokenized = {}
+    for name, tokenizer in tokenizers.items():
+        around = chats and chats[name]
+        read = replace(prompt, chat=around) if prompt.chat is True and around else prompt
+        tokenized[name] = tokenize(read, tokenizer, baseline=baseline)
     baselines = {name: baseline_name(tokenizer, baseline) for name, tokenizer in tokenizers.items()}
     return [
         PlayerRow(
@@ -86,8 +104,8 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
 
     Byte-level pieces inside one character all belong to that character's player; a token that holds characters of a
     player and of the background (a leading space, a merge over the word's border) belongs to the player. What the
-    tokenizer adds before the text (BOS) is background; what it adds after it (EOS) is left out, since the target comes
-    next.
+    tokenizer adds before the text (BOS) is background, and is left out where the text begins with it already; what it
+    adds after it (EOS) is left out, since the target comes next.
 
     Args:
       prompt: text and players; its target, when it has one, is placed by `Prompt.continuation`.
@@ -110,13 +128,13 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
             f"tokenize(tokenizer=...) must be a Hugging Face fast tokenizer, which knows character offsets; "
             f"got {type(tokenizer).__name__}. Load it from a directory with a tokenizer.json."
         )
-    before, after = chat_template(tokenizer, prompt.text) if prompt.chat else ("", "")
-    text = before + prompt.text + after
-    token_ids, offsets = _encode(tokenizer, text, whole=prompt.chat)
+    before, after = _around(prompt, tokenizer)
+    text, whole = before + prompt.text + after, bool(prompt.chat)
+    token_ids, offsets = _encode(tokenizer, text, whole=whole)
     offsets = [(start - len(before), stop - len(before)) for start, stop in offsets]
     player_of_token = _players_of_tokens(prompt, tokenizer, token_ids, offsets)
     target = prompt.continuation if target is None else target
-    target_ids = [] if target is None else _target_ids(tokenizer, text, token_ids, target, whole=prompt.chat)
+    target_ids = [] if target is None else _target_ids(tokenizer, text, token_ids, target, whole=whole)
     return TokenizedPrompt(
         token_ids=np.asarray(token_ids, np.int32),
         player_of_token=player_of_token,
@@ -125,11 +143,25 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
     )
 
 
+def in_chat(prompt: Prompt, tokenizer) -> Prompt:
+    """A chat prompt with what the tokenizer's template puts around it; a prompt that is no chat, or has that, as it is.
+
+    Raises:
+      ValueError: as `chat_template`.
+    """
+    return replace(prompt, chat=chat_template(tokenizer, prompt.text)) if prompt.chat is True else prompt
+
+
+def _around(prompt: Prompt, tokenizer) -> tuple[str, str]:
+    return (in_chat(prompt, tokenizer).chat) or ("", "")
+
+
 def chat_template(tokenizer, text: str) -> tuple[str, str]:
     """What a tokenizer's chat template puts before and after a user's message, up to where the answer begins.
 
     A template that opens the model's thoughts ("<think>", DeepSeek-R1 and its distillations) is closed again, so that
-    the target is the beginning of the answer and not of the thoughts.
+    the target is the beginning of the answer and not of the thoughts. A template may write another text every time,
+    such as today's date.
 
     Raises:
       ValueError: there is no template, or it changes the text.
@@ -151,13 +183,63 @@ def chat_template(tokenizer, text: str) -> tuple[str, str]:
             ) from error
 
     before, *rest = rendered(_PLACE).split(_PLACE)
-    if len(rest) != 1 or before + text + rest[0] != rendered(text):
+    whole = rendered(text)
+    # By its length, since a time of day may have gone on in between.
+    if len(rest) != 1 or text not in whole or len(before + text + rest[0]) != len(whole):
         raise ValueError(
             f"Prompt(chat=True): the chat template of {tokenizer.name_or_path!r} does not keep the text {text[:40]!r} "
             "as it is (many strip the space around it). Strip it, or leave chat out."
         )
     after = rest[0]
     return before, f"{after.rstrip()}\n\n</think>\n\n" if after.rstrip().endswith("<think>") else after
+
+
+def remarks(prompt: Prompt, tokenizer, target: str | None = None) -> tuple[str, ...]:
+    """What a person should know about a prompt as a tokenizer reads it, a sentence or two each; mostly nothing.
+
+    - The text begins with BOS itself, so the tokenizer's own is left out.
+    - Text and target merge: read together they have other tokens than the prompt's and the target's one after the
+      other, as where a prompt ends in a space, which belongs to the next word's token. Both readings are shown. Without
+      a target, a letter stands for the prediction.
+    - A player holds the last position, from which the target is predicted.
+
+    Args:
+      prompt, tokenizer: as for `tokenize`, which must not fail for them.
+      target: exact text, as for `tokenize`.
+    """
+    before, after = _around(prompt, tokenizer)
+    text, whole, found = before + prompt.text + after, bool(prompt.chat), []
+    tokens = tokenize(prompt, tokenizer, target)
+    ids, target_ids = tokens.token_ids.tolist(), tokens.target_ids.tolist()
+    added = _encoded(tokenizer, text, whole=whole)[0]
+    if len(added) > len(ids):
+        bos = tokenizer.convert_ids_to_tokens(ids[0])
+        found.append(f"it begins with {bos} itself, so the tokenizer's own {bos} is left out.")
+    target = prompt.continuation if target is None else target
+    probe = ("a" if text[-1].isspace() else "") if target is None else target
+    joint, _ = _encode(tokenizer, text + probe, whole=whole)
+    if joint[: len(ids)] != ids:
+        same = next((at for at, pair in enumerate(zip(joint, ids, strict=False)) if pair[0] != pair[1]), len(joint))
+        merged = _pieces(tokenizer, joint[same : same + 3])
+        if target is None:
+            found.append(
+                f"it ends in {_pieces(tokenizer, ids[same:])}, which most next words would take into their own first "
+                "token, so the model sees an odd text. Leave the space out of the prompt."
+            )
+        else:
+            read = f"{_pieces(tokenizer, ids[same:])} + {_pieces(tokenizer, target_ids[:3])}"
+            rest = "" if prompt.text[-1:].strip() else " Leave the space out of the prompt, so that it is the target's."
+            found.append(f"text and target {target!r} are scored as {read}; read together they are {merged}.{rest}")
+    if tokens.player_of_token[-1] >= 0:
+        found.append(
+            "its last token belongs to a player. The target is predicted from there, so masking this player changes "
+            "more than a word; an end that stays (a label, a colon) avoids it."
+        )
+    return tuple(found)
+
+
+def _pieces(tokenizer, ids: list[int]) -> str:
+    return " ".join(repr(tokenizer.decode([each], clean_up_tokenization_spaces=False)) for each in ids)
 
 
 def baseline_id(tokenizer) -> int:
@@ -193,16 +275,25 @@ def _baseline(tokenizer, baseline: str) -> int:
 
 
 def _encode(tokenizer, text: str, *, whole: bool = False) -> tuple[list[int], list[tuple[int, int]]]:
-    """Tokens of a text; `whole` if it has its special tokens written out already."""
+    """Tokens of a text and their characters; `whole` if it has its special tokens written out already. What the
+    tokenizer would put before a text that begins with it is left out."""
+    ids, offsets, n_added = _encoded(tokenizer, text, whole=whole)
+    twice = n_added and ids[:n_added] == ids[n_added : 2 * n_added]
+    return (ids[n_added:], offsets[n_added:]) if twice else (ids, offsets)
+
+
+def _encoded(tokenizer, text: str, *, whole: bool) -> tuple[list[int], list[tuple[int, int]], int]:
+    """Tokens, their characters, and how many of them the tokenizer has put before the text."""
     options = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "add_special_tokens": not whole}
     encoding = tokenizer(text, **options)
     ids, offsets, special = (list(encoding[k]) for k in ("input_ids", "offset_mapping", "special_tokens_mask"))
+    offsets = [tuple(offset) for offset in offsets]
     if whole:
-        return ids, [tuple(offset) for offset in offsets]
+        return ids, offsets, 0
     # The mask marks what the tokenizer adds, not a special token that is written out in the text.
     while ids and special[-1]:
         ids, offsets, special = ids[:-1], offsets[:-1], special[:-1]
-    return ids, [tuple(offset) for offset in offsets]
+    return ids, offsets, next((at for at, each in enumerate(special) if not each), len(special))
 
 
 def _players_of_tokens(prompt: Prompt, tokenizer, token_ids, offsets) -> Int32[np.ndarray, "t"]:

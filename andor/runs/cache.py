@@ -96,7 +96,7 @@ def explanation_key(
     values_key: str, prompt: Prompt, noise: float | str, solver: Mapping[str, object], penalty: Mapping[str, object]
 ) -> str:
     """Content key of an explanation: of what decides its effects, and of the words that they are told in."""
-    words = [prompt.text, prompt.players, prompt.target, prompt.chat]
+    words = [prompt.text, prompt.players, prompt.target, prompt.exact, bool(prompt.chat)]
     return files.key_of(values_key, noise, solver, penalty, words)
 
 

@@ -8,11 +8,13 @@ A run looks up `evaluate(model, prompt) -> Values` and `extract(v) -> Solution` 
 bound or solver evaluates nothing, and damaged files are made again. One model is in memory at a time.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jax.sharding import Mesh
@@ -23,22 +25,36 @@ from andor.core.problem import Solver
 from andor.devices import processes
 from andor.devices.mesh import ALONG, check_divides
 from andor.devices.shards import WHOLE, Shard, deal, read_shard
-from andor.evaluation import MATMUL_PRECISION, check_fits
+from andor.evaluation import MATMUL_PRECISION, Score, check_fits
 from andor.evaluation.prefix_tree import started
 from andor.measures.metrics import SALIENT
 from andor.models import Checkpoint
-from andor.prompts import DEFAULT_PROMPTS, Prompt, TokenizedPrompt, baseline_name, read_prompts, tokenize
+from andor.prompts import (
+    DEFAULT_PROMPTS,
+    PlayerRow,
+    Prompt,
+    TokenizedPrompt,
+    baseline_name,
+    chat_template,
+    player_table,
+    read_prompts,
+    remarks,
+    tokenize,
+)
 from andor.runs import cache, files, provenance
 from andor.runs.explanation import described
 from andor.runs.files import AnyPath, path_of
 from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipes_of
 from andor.runs.run import Run, read
 from andor.runs.stages import Progress, silent
-from andor.runs.work import Coordinator, Work, follow
+from andor.runs.work import Coordinator, Work, as_read, follow
 from andor.solvers import default_solver
 
 EVALUATION = 1
 """Version of `andor.evaluation`. Raise it with a change of v by more than rounding: every v is then evaluated anew."""
+
+Chat = tuple[str, str]
+"""What a chat template puts before and after a message."""
 
 
 @files.store_errors()
@@ -49,6 +65,7 @@ def compare(
     out: AnyPath,
     noise: float | Literal["measured"] = 0.02,
     baseline: str = "auto",
+    score: Score = "product",
     own_targets: bool = False,
     solver: Solver | None = None,
     penalty: Penalty | None = None,
@@ -61,11 +78,13 @@ def compare(
     command: str = "andor.compare(...)",
     left_out: Sequence[str] = (),
     progress: Progress | None = None,
+    show: Callable[[Sequence[PlayerRow], Mapping[str, Chat | None]], None] | None = None,
 ) -> Run:
     """Extract the AND-OR effects of every model on every prompt, and save them with a summary.
 
     All models explain the same exact target text of a prompt: the prompt's own, else what the first model predicts
-    (with `own_targets`, what each model itself predicts).
+    (with `own_targets`, what each model itself predicts). A chat template is rendered once for a root: a template with
+    today's date in it stays as it was when the root was begun.
 
     Args:
       models: names as for `andor.load`, one or more, all different; a single one may be given by itself.
@@ -74,7 +93,8 @@ def compare(
       out: the root: a local folder, or a URL of any scheme that fsspec knows ("s3://bucket/run"). What it holds already
         is used: v of the same model, tokens, target and dtype, explanations of the same v, noise bound and solver.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
-      baseline: what replaces masked tokens, as for `andor.evaluate`.
+      baseline, score: what replaces masked tokens, and how a target of several tokens is scored, as for
+        `andor.evaluate`.
       own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
       solver, penalty: as for `andor.extract`.
       tau: an effect is salient above tau times the largest. Decides numbers of the summary alone.
@@ -87,6 +107,8 @@ def compare(
       command: what to record as the origin of the run.
       left_out: to record too: why lines of a file of prompts gave no prompt.
       progress: called as progress(stage, model, done, total), as `andor.runs.stages.Progress` says.
+      show: called once, before any model runs, where there is one prompt: with what masking its players does
+        (`andor.prompts.player_table`), and what stands around it in each model's chat.
 
     Returns:
       The run; without a summary where other shards are not done.
@@ -101,7 +123,7 @@ def compare(
     """
     names = (models,) if isinstance(models, str) else tuple(models)
     prompts = _with_ids(_prompts(prompts))
-    _check(names, noise, tau)
+    _check(names, noise, tau, score)
     root, reuse = path_of(out), None if reuse is None else path_of(reuse)
     if reuse is not None and not (reuse / "values").exists():
         raise ValueError(f"{reuse} holds no values to reuse. Give the --out of an earlier `andor compare`.")
@@ -118,19 +140,24 @@ def compare(
         found.check_weights()
         if mesh is not None:
             check_divides(mesh.shape, "".join(ALONG), found.config.axis_sizes())
-    tokenized, failed = _tokenize(prompts, checkpoints, baseline, strict)
+    there = recipes_of(root)
+    recorded = _recorded(root, there, names)
+    chats = _chats(prompts, checkpoints, recorded)
+    tokenized, failed = _tokenize(prompts, checkpoints, chats, baseline, strict)
     dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}  # asks all processes
     if spans and not processes.is_first():
-        return read(root / follow(prompts, baseline=baseline, mesh=mesh, measure_noise=noise == "measured"))
+        options = {"baseline": baseline, "score": score, "measure_noise": noise == "measured"}
+        return read(root / follow(prompts, mesh=mesh, **options))
     with Coordinator(spans) as coordinator:
-        there = recipes_of(root)
         if dtype == "auto":  # it depends on what memory is free; a root goes on with what it has begun with
-            dtypes |= _recorded_dtypes(root, there, names)
+            dtypes |= {name: each.dtype for name, each in recorded.items()}
+        odd = _remarks([each for each in prompts if each.id not in failed], checkpoints, chats)
         recipe = Recipe(
-            models=_model_records(checkpoints, tokenized, dtypes, baseline, own_targets),
+            models=_model_records(checkpoints, tokenized, dtypes, chats, baseline, score, own_targets),
             prompts=tuple(prompts),
             own_targets=own_targets,
             noise=noise if noise == "measured" else float(noise),  # 0 and 0.0 are one bound
+            score=score,
             solvers={str(n): json.loads(described(each)) for n, each in solvers.items()},
             penalty=json.loads(described(penalty)),
             matmul_precision=MATMUL_PRECISION,
@@ -139,11 +166,13 @@ def compare(
                 "versions": provenance.versions(),
                 "mesh": None if mesh is None else dict(mesh.shape),
                 "left_out": list(left_out),
+                "remarks": odd,
                 "reuse": None if reuse is None else str(reuse),
             },
         )
         tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
         costs = [sum(int(np.sum(2.0 ** started(each))) for each in models if each is not None) for models in tokens]
+        mine = tuple(prompts[place] for place in deal(costs, shard))
         run = begin(root, recipe)
         coordinator.run = run.name
         work = Work(
@@ -151,7 +180,7 @@ def compare(
             run=run,
             recipe=read_recipe(run / "recipe.json"),  # with how it was begun
             others={folder: other for folder, other in there.items() if folder != run.name},
-            mine=tuple(prompts[place] for place in deal(costs, shard)),
+            mine=mine,
             coordinator=coordinator,
             solvers=solvers,
             penalty=penalty,
@@ -162,23 +191,70 @@ def compare(
             progress=progress or silent,
         )
         try:
+            if show is not None and len(prompts) == 1 and not failed:
+                tokenizers = {name: found.tokenizer for name, found in checkpoints.items()}
+                show(player_table(prompts[0], tokenizers, baseline, chats), chats)
+            _warn({prompt.id: odd[prompt.id] for prompt in mine if prompt.id in odd})
             return work.finish(failed, tau, whole=shard.count == 1)
         except BaseException:
             end(root)  # other settings may use the root
             raise
 
 
-def _recorded_dtypes(root: AnyPath, there: Mapping[str, Recipe], names: Sequence[str]) -> dict[str, str]:
-    """Model name -> dtype in the runs of a root; the unfinished one counts most."""
+def _recorded(root: AnyPath, there: Mapping[str, Recipe], names: Sequence[str]) -> dict[str, ModelRecord]:
+    """Models as the runs of a root have recorded them, by name; the unfinished run counts most."""
     in_order = sorted(there, key=lambda folder: not finished(root / folder))
-    return {each.name: each.dtype for folder in in_order for each in there[folder].models if each.name in names}
+    return {each.name: each for folder in in_order for each in there[folder].models if each.name in names}
+
+
+def _chats(
+    prompts: Sequence[Prompt], checkpoints: Mapping[str, Checkpoint], recorded: Mapping[str, ModelRecord]
+) -> dict[str, Chat | None]:
+    """What each model's chat template puts around a message: as recorded in the root, else rendered now; None where no
+    prompt is a chat, or the template cannot be used for the first that is one, which `_tokenize` will say."""
+    chats: dict[str, Chat | None] = dict.fromkeys(checkpoints)
+    text = next((prompt.text for prompt in prompts if prompt.chat is True), None)
+    for name, found in checkpoints.items() if text is not None else ():
+        before = recorded.get(name)
+        if before is not None and before.chat is not None and before.tokenizer == found.tokenizer_hash:
+            chats[name] = before.chat
+        else:
+            with contextlib.suppress(ValueError):
+                chats[name] = chat_template(found.tokenizer, "a message")
+    return chats
+
+
+def _remarks(
+    prompts: Sequence[Prompt], checkpoints: Mapping[str, Checkpoint], chats: Mapping[str, Chat | None]
+) -> dict[str, list[str]]:
+    """Prompt id -> what is odd about it under any model, for prompts with something."""
+    found = {
+        prompt.id: dict.fromkeys(
+            remark
+            for name, checkpoint in checkpoints.items()
+            for remark in remarks(as_read(prompt, chats[name]), checkpoint.tokenizer)
+        )
+        for prompt in prompts
+    }
+    return {prompt_id: list(each) for prompt_id, each in found.items() if each}
+
+
+def _warn(odd: Mapping[str, Sequence[str]]) -> None:
+    """Say what is odd about prompts, once for all of which the same is true."""
+    for remark in dict.fromkeys(each for of_prompt in odd.values() for each in of_prompt):
+        ids = [prompt_id for prompt_id, of_prompt in odd.items() if remark in of_prompt]
+        more = ", ..." * (len(ids) > 5)
+        which = f"prompt {ids[0]!r}" if len(ids) == 1 else f"each of {len(ids)} prompts ({', '.join(ids[:5])}{more})"
+        warnings.warn(f"{which}: {remark}", stacklevel=2)
 
 
 def _model_records(
     checkpoints: Mapping[str, Checkpoint],
     tokenized: Mapping[str, Mapping[str, TokenizedPrompt | None]],
     dtypes: Mapping[str, str],
+    chats: Mapping[str, Chat | None],
     baseline: str,
+    score: Score,
     own_targets: bool,
 ) -> tuple[ModelRecord, ...]:
     """The models, with a content key of v for every prompt: of all that decides v but the device."""
@@ -200,7 +276,8 @@ def _model_records(
                 "players": tokens.player_of_token.tolist(),
                 "masked_with": tokens.baseline_id if tokens.baseline_id >= 0 else masked_with,
             }
-            keys.append(files.key_of(*model, content, tokens.target_ids.tolist() or predicted_by))
+            summed = ["sum"] * (score == "sum")
+            keys.append(files.key_of(*model, content, tokens.target_ids.tolist() or predicted_by, *summed))
         first_keys = first_keys or keys
         records.append(
             ModelRecord(
@@ -213,6 +290,7 @@ def _model_records(
                 dtype=dtypes[name],
                 parameters=found.parameters,
                 baseline=masked_with,
+                chat=chats[name],
                 keys=tuple(keys),
             )
         )
@@ -246,7 +324,9 @@ def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
     return prompts
 
 
-def _check(names: tuple[str, ...], noise: float | str, tau: float) -> None:
+def _check(names: tuple[str, ...], noise: float | str, tau: float, score: str) -> None:
+    if score not in get_args(Score):
+        raise ValueError(f'compare(score=...) must be "product" or "sum"; got {score!r}.')
     if not names or len(set(names)) < len(names):
         raise ValueError(f"compare(models=...) must be different models, at least one; got {names}.")
     if noise != "measured" and not (np.isfinite(noise) and noise >= 0):
@@ -262,7 +342,11 @@ def _check(names: tuple[str, ...], noise: float | str, tau: float) -> None:
 
 
 def _tokenize(
-    prompts: Sequence[Prompt], checkpoints: Mapping[str, Checkpoint], baseline: str, strict: bool
+    prompts: Sequence[Prompt],
+    checkpoints: Mapping[str, Checkpoint],
+    chats: Mapping[str, Chat | None],
+    baseline: str,
+    strict: bool,
 ) -> tuple[dict[str, dict[str, TokenizedPrompt | None]], dict[str, tuple[str, ValueError]]]:
     """Every prompt under every tokenizer, so that no hour-long run ends at the last one.
 
@@ -278,7 +362,9 @@ def _tokenize(
         for name, found in checkpoints.items():
             tokenized[name][prompt.id] = None
             try:
-                tokens = tokenize(prompt, found.tokenizer, baseline=baseline)
+                if prompt.chat is True:  # whether its template keeps this text
+                    chat_template(found.tokenizer, prompt.text)
+                tokens = tokenize(as_read(prompt, chats[name]), found.tokenizer, baseline=baseline)
                 check_fits(name, found.config, prompt, tokens)
                 tokenized[name][prompt.id] = tokens
             except ValueError as error:

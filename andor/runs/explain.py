@@ -5,9 +5,9 @@ from typing import Literal
 
 from andor.core.penalties import L1, Penalty
 from andor.core.problem import Solver
-from andor.evaluation import evaluate
+from andor.evaluation import Score, evaluate
 from andor.models import LanguageModel, load
-from andor.prompts import Prompt
+from andor.prompts import Prompt, in_chat
 from andor.runs import provenance
 from andor.runs.explanation import Explanation, described
 from andor.runs.stages import Progress, evaluating, silent
@@ -21,8 +21,10 @@ def explain(
     target: str | None = None,
     players: Sequence | None = None,
     chat: bool = False,
+    exact: bool = False,
     noise: float | Literal["measured"] = 0.02,
     baseline: str = "auto",
+    score: Score = "product",
     solver: Solver | None = None,
     penalty: Penalty | None = None,
     dtype: str = "auto",
@@ -32,12 +34,14 @@ def explain(
 
     Args:
       model: from `andor.load`, or a name for it.
-      prompt: a text, or an `andor.Prompt`, which then says target, players and chat itself.
+      prompt: a text, or an `andor.Prompt`, which then says target, players, chat and exact itself.
       target: the word or text to explain after the prompt; by default what the model predicts.
       players: the words to mask, in text order, or their `(start, stop)` spans; by default the last content words.
       chat: whether to wrap the text with the model's chat template.
+      exact: whether the target follows exactly as it is written, without a space put before it.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured".
       baseline: what replaces masked tokens: "auto", "mean", "zero" or a token of the vocabulary (`andor.evaluate`).
+      score: of a target of several tokens (`andor.evaluate`).
       solver, penalty: how effects are found (`andor.extract`); by default the exact solver and L1.
       dtype: of the weights, where `model` is a name (`andor.load`).
       progress: as for `andor.compare`.
@@ -46,12 +50,13 @@ def explain(
       ValueError, FileNotFoundError, RuntimeError: as `andor.Prompt`, `andor.load`, `andor.evaluate`, `andor.extract`.
     """
     if isinstance(prompt, Prompt):
-        if target is not None or players is not None or chat:
+        if target is not None or players is not None or chat or exact:
             raise ValueError(
-                "explain(prompt=Prompt(...)) has its target, players and chat in the prompt; got them beside it too."
+                "explain(prompt=Prompt(...)) has its target, players, chat and exact in the prompt; got them beside it "
+                "too."
             )
     else:
-        prompt = Prompt(prompt, players=players, target=target, chat=chat)
+        prompt = Prompt(prompt, players=players, target=target, chat=chat, exact=exact)
     penalty = penalty or L1()
     solver = solver or default_solver(prompt.n_players, penalty)
     solver.check_memory(prompt.n_players)  # what would be refused after all masks are evaluated is refused before
@@ -61,8 +66,10 @@ def explain(
         progress("load", name, 0, 1)
         model = load(name, dtype=dtype)
         progress("load", name, 1, 1)
+    prompt = in_chat(prompt, model.tokenizer)
     report = evaluating(progress, model.name, 0, 2**prompt.n_players)
-    values = evaluate(model, prompt, baseline=baseline, measure_noise=noise == "measured", progress=report)
+    options = {"baseline": baseline, "score": score, "progress": report}
+    values = evaluate(model, prompt, measure_noise=noise == "measured", **options)
     progress("solve", model.name, 0, 1)
     solution = extract(values, noise, solver, penalty=penalty)
     progress("solve", model.name, 1, 1)

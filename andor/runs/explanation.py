@@ -40,14 +40,18 @@ SHOWN = 5
 """Effects that the repr of an explanation names."""
 
 _PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values")
+_PROMPT = ("exact", "chat", "before", "after", "player_spans")
 _ORIGIN = ("solver", "penalty", "made_by", "values_key", "key")
-_TEXTS = ("model", "id", "text", "prompt_target", "players", "target", "status", *_ORIGIN)
+_TEXTS = ("model", "id", "text", "prompt_target", "before", "after", "players", "target", "score", "status", *_ORIGIN)
 _KINDS = {
     **dict.fromkeys(_TEXTS, "U"),
-    "chat": "?",
+    **dict.fromkeys(("chat", "exact"), "?"),
     **dict.fromkeys(("steps", "tokens_evaluated", "player_spans"), "<i8"),
 }
-"""Arrays of a saved explanation that are not float64: text, whether it is a chat, and whole numbers."""
+"""Arrays of a saved explanation that are not float64: text, yes or no, and whole numbers."""
+
+_LATER = {"exact": np.array(False), "before": np.array(""), "after": np.array(""), "score": np.array("product")}
+"""What files lack that were written before there was this to say."""
 
 
 class Both(NamedTuple):
@@ -177,7 +181,10 @@ class Explanation:
             "id": self.prompt.id or "",
             "text": self.prompt.text,
             "prompt_target": self.prompt.target or "",
-            "chat": self.prompt.chat,
+            "exact": self.prompt.exact,
+            "chat": bool(self.prompt.chat),
+            "before": self.prompt.chat[0] if isinstance(self.prompt.chat, tuple) else "",
+            "after": self.prompt.chat[1] if isinstance(self.prompt.chat, tuple) else "",
             "player_spans": np.array(self.prompt.players, np.int64),
         }
         return {
@@ -245,9 +252,11 @@ def read_explanation(path: AnyPath) -> Explanation:
 def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     """Raises KeyError, TypeError or ValueError for arrays that are missing or of another kind or shape."""
     values, solution = (of_arrays(kind, arrays) for kind in (Values, Solution))
-    rest = plain(arrays, ("model", "id", "text", "prompt_target", "chat", "player_spans", *_ORIGIN))
+    rest = plain(arrays, ("model", "id", "text", "prompt_target", *_PROMPT, *_ORIGIN))
     spans = [tuple(span) for span in rest["player_spans"].tolist()]
-    prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, rest["chat"])
+    around = rest["before"], rest["after"]
+    chat = around if rest["chat"] and any(around) else rest["chat"]
+    prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, chat, rest["exact"])
     if values.players != prompt.words:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
     return Explanation(rest["model"], prompt, values, solution, {name: rest[name] for name in _ORIGIN})
@@ -267,7 +276,7 @@ def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, o
     n_players, found = len(arrays["players"]), {}
     shapes = {**dict.fromkeys(_PER_SUBSET, (2**n_players,)), "players": (n_players,), "player_spans": (n_players, 2)}
     for name in names:
-        array, kind = arrays[name], _KINDS.get(name, "<f8")
+        array, kind = arrays[name] if name in arrays else _LATER[name], _KINDS.get(name, "<f8")
         if array.dtype.kind != "U" if kind == "U" else array.dtype != kind:
             raise TypeError(f"{name} is {array.dtype}.")
         if array.shape != shapes.get(name, ()):
@@ -318,7 +327,9 @@ def check(explanation: Explanation) -> None:
 
 
 def check_probability(values: Values) -> None:
-    """Raise ValueError unless p is what v(N) says: v = log p / (1 - p)."""
+    """Raise ValueError unless p is what v(N) says: v = log p / (1 - p), where v is not a sum over tokens."""
+    if values.score == "sum" and 0 <= values.target_probability <= 1:
+        return
     with np.errstate(over="ignore"):
         expected = float(1 / (1 + np.exp(-values.v[-1])))
     if not abs(values.target_probability - expected) <= 1e-6:

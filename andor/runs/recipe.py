@@ -24,11 +24,14 @@ from andor.prompts import Prompt
 from andor.runs import cache, files
 from andor.runs.files import AnyPath, Damaged
 
-FORMAT = 4
+FORMAT = 5
 """Version of the layout that `andor.runs.cache` and `andor.runs.run` describe."""
 
 MOST_SHOWN = 8
 """Differences between two recipes that are told; the rest is counted."""
+
+_PROMPT = ("id", "text", "players", "target", "exact", "chat")
+_SETTINGS = ("own_targets", "noise", "score", "solvers", "penalty", "matmul_precision")
 
 LONGEST_SHOWN = 60
 """Characters of a setting that are told."""
@@ -48,6 +51,8 @@ class ModelRecord:
       dtype: of weights and activations.
       parameters: number of weights.
       baseline: the token that replaces masked words, or the name of an embedding.
+      chat: what its chat template puts before and after a message, as rendered once for this root; None where no prompt
+        is a chat.
       keys: content keys of v, one per prompt; None where the tokenizer or the model cannot read the prompt.
     """
 
@@ -60,6 +65,7 @@ class ModelRecord:
     dtype: str
     parameters: int
     baseline: str
+    chat: tuple[str, str] | None
     keys: tuple[str | None, ...]
 
 
@@ -72,17 +78,19 @@ class Recipe:
       prompts: with ids, in order.
       own_targets: whether each model explains its own prediction where no target is given, not the first model's.
       noise: bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured".
+      score: how the log-odds of a target's tokens are put together, "product" or "sum".
       solvers: number of players -> name and settings of the solver.
       penalty: name and settings of the penalty.
       matmul_precision: of the models' matrix products, as `jax.default_matmul_precision` names it.
       made: decides nothing: the command, when, on what device and with which versions the run was begun, lines of the
-        file of prompts that gave no prompt, and the root whose values may be used ("reuse").
+        file of prompts that gave no prompt, remarks on the prompts, and the root whose values may be used ("reuse").
     """
 
     models: tuple[ModelRecord, ...]
     prompts: tuple[Prompt, ...]
     own_targets: bool
     noise: float | str
+    score: str
     solvers: Mapping[str, Mapping]
     penalty: Mapping
     matmul_precision: str
@@ -104,7 +112,8 @@ class Recipe:
     def name(self) -> str:
         """How the run explains, for its folder."""
         noise = self.noise if isinstance(self.noise, str) else f"{self.noise:g}"
-        odd = [each["name"] for each in self.solvers.values() if each["name"] not in ("InteriorPoint",)]
+        odd = ["sum"] * (self.score == "sum")
+        odd += [each["name"] for each in self.solvers.values() if each["name"] not in ("InteriorPoint",)]
         odd += [self.penalty["name"]] * (self.penalty["name"] != "L1")
         return "_".join([f"noise-{noise}", *dict.fromkeys(odd)])
 
@@ -150,13 +159,13 @@ def read_recipe(path: AnyPath) -> Recipe:
         raise ValueError(f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}.")
     try:
         recipe = Recipe(
-            models=tuple(ModelRecord(**each | {"keys": tuple(each["keys"])}) for each in content["models"]),
+            models=tuple(_model_record(each) for each in content["models"]),
             prompts=tuple(
-                Prompt(**{name: each[name] for name in ("text", "players", "target", "id", "chat")})
+                Prompt(**{name: each[name] for name in _PROMPT[:-1]}, chat=_pair(each["chat"]))
                 for each in content["prompts"]
             ),
             made=content["made"],
-            **{name: content[name] for name in ("own_targets", "noise", "solvers", "penalty", "matmul_precision")},
+            **{name: content[name] for name in _SETTINGS},
         )
         if recipe.id != content["id"] or not all(len(each.keys) == len(recipe.prompts) for each in recipe.models):
             raise ValueError("its content does not give its id.")
@@ -165,9 +174,16 @@ def read_recipe(path: AnyPath) -> Recipe:
     return recipe
 
 
+def _model_record(content: Mapping) -> ModelRecord:
+    return ModelRecord(**content | {"keys": tuple(content["keys"]), "chat": _pair(content["chat"])})
+
+
+def _pair(chat: object) -> object:
+    return tuple(chat) if isinstance(chat, list) else chat
+
+
 def _prompt_record(prompt: Prompt) -> dict:
-    record = {name: getattr(prompt, name) for name in ("id", "text", "chat", "players", "target")}
-    return record | {"words": prompt.words}
+    return {name: getattr(prompt, name) for name in _PROMPT} | {"words": prompt.words}
 
 
 def recipe_paths(root: AnyPath) -> list[AnyPath]:

@@ -78,7 +78,8 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
     """Numbers of one prompt under one model.
 
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
-    the range of v), status, steps, tokens, seconds (of the evaluation), certified and and_only (`_effect_numbers`).
+    the range of v), status, steps, score (of the values), tokens, seconds (of the evaluation), certified and and_only
+    (`_effect_numbers`).
     """
     values, solution = run[name, prompt_id].values, run[name, prompt_id].solution
     rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
@@ -90,6 +91,7 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
         "identity_error": error / spread if spread > 0 else error,
         "status": solution.status,
         "steps": int(solution.steps),
+        "score": values.score,
         "tokens": values.tokens_evaluated,
         "seconds": values.seconds,
         **{kind: _effect_numbers(values.v, run[name, prompt_id].pair(kind), run.tau) for kind in METHODS},

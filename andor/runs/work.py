@@ -15,7 +15,7 @@ from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.devices import processes
 from andor.devices.memory import Insufficient
-from andor.evaluation import outcomes
+from andor.evaluation import Score, outcomes
 from andor.evaluation.spot_check import AGREEMENT, MASKS, spot_check
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
@@ -55,7 +55,7 @@ class Coordinator:
     def evaluate(self, record: ModelRecord, work: list[tuple[int, str | None]]) -> None:
         """Name a model, the places of the prompts to evaluate under it, and their targets."""
         if self.spans:
-            processes.tell({"model": record.name, "dtype": record.dtype, "work": work})
+            processes.tell({"model": record.name, "dtype": record.dtype, "chat": record.chat, "work": work})
             self._others_listen = False
 
     def evaluated(self) -> None:
@@ -243,7 +243,9 @@ class Work:
         evaluated = _evaluated(
             model,
             [(prompt, targets[prompt.id]) for prompt in missing],
+            chat=record.chat,
             baseline=self.baseline,
+            score=self.recipe.score,
             measure_noise=self.recipe.noise == "measured",
             progress=evaluating(self.progress, record.name, total - left, total),
         )
@@ -269,7 +271,12 @@ class Work:
             if self._target(record, prompt) not in (None, values.target):
                 continue
             checked, difference = spot_check(
-                model, prompt, values, baseline=self.baseline, measure_noise=measured, seed=int(key[:8], 16)
+                model,
+                as_read(prompt, record.chat),
+                values,
+                baseline=self.baseline,
+                measure_noise=measured,
+                seed=int(key[:8], 16),
             )
             if not difference <= AGREEMENT[record.dtype]:
                 warnings.warn(
@@ -301,7 +308,7 @@ class Work:
                 values_key = self._values_key(record, prompt)
                 explanation = Explanation(
                     record.name,
-                    prompt,
+                    as_read(prompt, record.chat),
                     of_prompt,
                     solution,
                     {
@@ -366,9 +373,14 @@ class Work:
         return result
 
 
-def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_noise: bool) -> str:
+def as_read(prompt: Prompt, chat: tuple[str, str] | None) -> Prompt:
+    """A prompt as a model reads it: a chat with what the model's template puts around it."""
+    return dataclasses.replace(prompt, chat=chat) if prompt.chat is True and chat is not None else prompt
+
+
+def follow(prompts: Sequence[Prompt], *, mesh: Mesh, **options: object) -> str:
     """In every process but the first of those that a model spans: evaluate what the first says, model by model. Returns
-    the name of the run's folder.
+    the name of the run's folder. The options are those of `_evaluated`.
 
     Raises:
       ValueError: the first ended with an error.
@@ -378,7 +390,7 @@ def follow(prompts: Sequence[Prompt], *, baseline: str, mesh: Mesh, measure_nois
         model = None  # two large models do not fit in memory together
         model = andor.models.load(message["model"], dtype=message["dtype"], mesh=mesh)
         work = [(prompts[index], target) for index, target in message["work"]]
-        for _ in _evaluated(model, work, baseline=baseline, measure_noise=measure_noise):
+        for _ in _evaluated(model, work, chat=message["chat"] and tuple(message["chat"]), **options):
             pass
         message = processes.tell(None)
     if message["end"] is not None:
@@ -390,7 +402,9 @@ def _evaluated(
     model: LanguageModel,
     work: Sequence[tuple[Prompt, str | None]],
     *,
+    chat: tuple[str, str] | None,
     baseline: str,
+    score: Score,
     measure_noise: bool,
     progress: Callable[[int], None] = lambda masks: None,
 ) -> Iterator[tuple[Prompt, Values | ValueError]]:
@@ -399,9 +413,10 @@ def _evaluated(
     before = np.cumsum([0, *(2**prompt.n_players for prompt in prompts)]).tolist()
     found = outcomes(
         model,
-        prompts,
+        [as_read(prompt, chat) for prompt in prompts],
         targets=[target for _, target in work],
         baseline=baseline,
+        score=score,
         measure_noise=measure_noise,
         progress=lambda index, masks: progress(before[index] + masks),
     )

@@ -68,6 +68,8 @@ class _Prompting:
     """Words of the prompt to mask, in order of appearance. Default: its last 10 content words."""
     target: Text = None
     """What to explain after the prompt. Default: what the model predicts; of several, the first."""
+    exact: Flag = False
+    """The target is the exact text that follows ("ing"), not a word that may need a space before it."""
     chat: Flag = False
     """Wrap each prompt with the model's own chat template."""
     dtype: Dtype = "auto"
@@ -87,6 +89,8 @@ class _Running:
     baseline: str = "auto"
     """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
     token of the vocabulary."""
+    score: Literal["product", "sum"] = "product"
+    """Of a target of several tokens: log-odds of the product of their probabilities, or sum of their log-odds."""
     out: Root = None
     """The root: a folder or URL (s3://, gs://) that keeps all that is computed. What it holds is not computed again.
     Default: a new one under runs/."""
@@ -167,10 +171,11 @@ class Extract(_Running, _Prompting):
         console = _console()
         console.print(tables.effects(explanation, self.top))
         console.print()
+        of = f", {tables.SUM}," if values.score == "sum" else ""
         certified = run.summary["prompts"][prompt.id]["models"][self.model]["certified"]
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
-            f"{values.target_probability:.3g}; v goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
+            f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
             f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
             f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
         )
@@ -392,8 +397,10 @@ def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> l
     raised."""
     if settings.prompts is not None and settings.prompt is not None:
         raise ValueError("--prompts and --prompt are two ways to give prompts; got both. Keep one.")
-    if settings.prompt is None and (settings.players or settings.target is not None):
-        raise ValueError("--players and --target belong to --prompt; got no --prompt. In a file they are fields.")
+    if settings.prompt is None and (settings.players or settings.target is not None or settings.exact):
+        raise ValueError(
+            "--players, --target and --exact belong to --prompt; got no --prompt. In a file they are fields."
+        )
     if settings.prompt is not None and settings.limit is not None:
         raise ValueError("--limit cuts a list of prompts; got it with the one --prompt. Leave --limit out.")
     if settings.limit is not None and settings.limit < 1:
@@ -415,16 +422,17 @@ def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> l
 def _one_prompt(settings):
     from andor.prompts import Prompt
 
-    players, target = settings.players or None, settings.target
-    return Prompt(settings.prompt, players=players, target=target, id="prompt", chat=settings.chat)
+    if settings.exact and settings.target is None:
+        raise ValueError("--exact says how --target is meant; got no --target. Give it, or leave --exact out.")
+    more = {"players": settings.players or None, "target": settings.target, "exact": settings.exact}
+    return Prompt(settings.prompt, id="prompt", chat=settings.chat, **more)
 
 
 def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):
-    """Run `andor.compare` with progress bars; for a single prompt, show first what is going to be masked."""
+    """Run `andor.compare` with progress bars; for a single prompt, it shows first what is going to be masked."""
     from andor.devices.compilation import keep_compilations
     from andor.devices.mesh import read_mesh
-    from andor.models import load_tokenizer
-    from andor.prompts import player_table
+    from andor.prompts import default_players
     from andor.runs.compare import compare
     from andor.runs.recipe import end, model_labels
     from andor.show import tables
@@ -433,11 +441,13 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
         keep_compilations()
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
     labels = dict(zip(names, model_labels(tuple(names)), strict=True))
-    if len(prompts) == 1:
+
+    def show(rows: Sequence, chats) -> None:
+        chosen = None if settings.players or prompts[0].id != "prompt" else len(default_players(prompts[0].text)[0])
         console = _console()
-        tokenizers = {name: load_tokenizer(name) for name in names}
-        console.print(tables.players(player_table(prompts[0], tokenizers, settings.baseline), labels))
+        console.print(tables.players(rows, labels, chats, chosen))
         console.print()
+
     # To the microsecond: two runs that start in the same second do not want the same directory.
     out = settings.out or str(Path("runs") / datetime.now().strftime("%Y-%m-%d_%H%M%S_%f"))
     begun = []  # what has been computed, and is therefore there
@@ -467,7 +477,9 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
                 dtype=settings.dtype,
                 mesh=mesh,
                 command=command,
+                score=settings.score,
                 progress=progress,
+                show=show,
                 **more,
             )
     except (OSError, RuntimeError, MemoryError) as error:

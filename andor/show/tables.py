@@ -23,12 +23,25 @@ from andor.runs.run import Run
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
+SUM = "the sum of the log-odds of the target's tokens"
 BAR = 8
 """Cells of the longest bar in the table of effects, to either side."""
 
 
-def players(rows: Sequence[PlayerRow], labels: Mapping[str, str]) -> RenderableType:
-    """What masking each player does in each model, shown before any model runs."""
+def players(
+    rows: Sequence[PlayerRow],
+    labels: Mapping[str, str],
+    chats: Mapping[str, tuple[str, str] | None] | None = None,
+    chosen: int | None = None,
+) -> RenderableType:
+    """What masking each player does in each model, shown before any model runs.
+
+    Args:
+      rows: a player each.
+      labels: model name -> label.
+      chats: model name -> what its chat template puts before and after the text.
+      chosen: of how many content words the players are those nearest the target, where nobody named them.
+    """
     table = _table()
     table.add_column("word", overflow="fold")
     table.add_column("characters")
@@ -38,7 +51,14 @@ def players(rows: Sequence[PlayerRow], labels: Mapping[str, str]) -> RenderableT
         ids = (" ".join(map(str, row.token_ids[name])) for name in labels)
         table.add_row(_text(word), f"{row.span[0]} to {row.span[1]}", *ids)
     masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
-    return _titled("Players", table, f"Each token of a masked player is replaced by {masks}.")
+    notes = [f"Each token of a masked player is replaced by {masks}."]
+    if chosen is not None:
+        which = "all" if chosen == len(rows) else f"the {len(rows)} nearest the target of {chosen}"
+        notes.append(f"Nobody named players, so these are {which} content words.")
+    for name, around in (chats or {}).items():
+        if around is not None:
+            notes.append(f"{labels[name]} reads the text between {around[0]!r} and {around[1]!r}.")
+    return _titled("Players", table, "\n".join(notes))
 
 
 def plan(
@@ -141,6 +161,7 @@ def prompts(run: Run) -> RenderableType:
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
+    notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
