@@ -315,7 +315,7 @@ def test_a_file_of_values_is_no_damaged_explanation(tmp_path):
     save_run(tmp_path)
     path = next((tmp_path / "values").rglob("*.npz"))
     with pytest.raises(ValueError, match=r"holds values of a prompt, and no effects.*andor\.extract") as error:
-        read(path)
+        andor.read(path)
     assert not isinstance(error.value, files.Damaged)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ class Checkpoint:
       folder: where its files lie, or its GGUF file.
       revision: commit of the hub repository, or None if it is not from the hub.
       family: its family.
+      settings: config.json as it stands, or what it would say of a GGUF.
       config: its architecture.
       stored_dtype: the dtype that config.json names, if any; of a GGUF, bfloat16 if its matrices are.
     """
@@ -93,6 +95,7 @@ class Checkpoint:
     folder: Path
     revision: str | None
     family: Family
+    settings: Mapping[str, object]
     config: DecoderConfig
     stored_dtype: str | None
 
@@ -164,7 +167,7 @@ def find(name: str, *, weights: bool = True) -> Checkpoint:
     folder, commit = locate(str(name), weights=weights)
     settings, family, config = _read_architecture(folder)
     stored = settings.get("dtype") or settings.get("torch_dtype")
-    return Checkpoint(str(name), folder, commit, family, config, stored)
+    return Checkpoint(str(name), folder, commit, family, settings, config, stored)
 
 
 @rules.standard_rules()

@@ -111,7 +111,7 @@ class Run(Mapping):
         """Who chose the target of a prompt: "given", "own" (each model its own), or the model that predicted it."""
         return "given" if prompt.target is not None else "own" if self.recipe.own_targets else self.models[0]
 
-    def __getitem__(self, key: tuple[str, str]) -> Explanation:
+    def __getitem__(self, key: object) -> Explanation:
         if key not in self._kept:
             if key not in self:
                 ids = [each.id for each in self.prompts]
