@@ -262,7 +262,8 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     """Exact text of the model's most probable next token on the full prompt, leading space included.
 
     Special tokens (an end of text), pieces of a character, NUL, and tokens whose text this tokenizer writes with other
-    tokens are no text that can be explained, so the most probable of all other tokens is taken.
+    tokens are no text that can be explained, so the most probable of all other tokens is taken. Warns where it is not
+    the most probable of all.
     """
     # Nothing is masked here, so any baseline will do.
     prompt = in_chat(prompt, model.tokenizer)
@@ -275,7 +276,8 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     special = set(model.tokenizer.all_special_ids)
     # Decoded behind the prompt: some tokenizers drop the space of a token that is decoded by itself.
     before = model.tokenizer.decode(tokenized.token_ids, clean_up_tokenization_spaces=False)
-    for token in np.argsort(-logits, kind="stable"):
+    order = np.argsort(-logits, kind="stable")
+    for token in order:
         if token in special or token >= len(model.tokenizer):
             continue
         after = model.tokenizer.decode([*tokenized.token_ids, token], clean_up_tokenization_spaces=False)
@@ -283,8 +285,21 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
         if not after.startswith(before) or not text or {"\ufffd", "\0"} & set(text):
             continue
         if tokenize(prompt, model.tokenizer, text, baseline="zero").target_ids.tolist() == [token]:
+            if token != order[0]:
+                _warn_of_skipped(model, prompt, logits, order[0], token, text)
             return text
     raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
+
+
+def _warn_of_skipped(model: LanguageModel, prompt: Prompt, logits, first, taken, text: str) -> None:
+    p = np.exp(logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64)))
+    name = model.tokenizer.convert_ids_to_tokens(int(first)) if first < len(model.tokenizer) else f"number {first}"
+    warnings.warn(
+        f"prompt {prompt.id or prompt.text[:40]!r}: the most probable next token of {model.name!r} is {name!r} (p "
+        f"{p[first]:.2g}), which is no text by itself: special, or a piece of a character. {text!r} (p {p[taken]:.2g}) "
+        "is explained; give a target to explain another.",
+        stacklevel=3,
+    )
 
 
 @jax.jit

@@ -462,11 +462,11 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
 
     say_at_end(interrupted)
     try:
-        with _progress_bars(labels) as show:
+        with _progress_bars(labels) as report:
 
             def progress(stage: str, *rest) -> None:
                 begun.append(stage)
-                show(stage, *rest)
+                report(stage, *rest)
 
             run = compare(
                 names,
