@@ -858,7 +858,7 @@ def test_what_is_odd_about_prompts_is_said_once_for_all_and_recorded(models, tmp
     prompts += [Prompt("so it is ", players=["is"], target="good", id="space"), PROMPTS[0]]
     with pytest.warns(UserWarning) as said:
         run = compare(models[0], prompts, out=tmp_path / "root", noise=0.05)
-    told = [str(each.message) for each in said if "noise" not in str(each.message)]
+    told = [str(each.message) for each in said if "most probable next token" not in str(each.message)]
     assert len(told) == 2 and told[0].startswith("each of 2 prompts (this, that): its last token belongs to a player")
     assert told[1].startswith("prompt 'space': text and target 'good' are scored as ' ' + 'go' 'od'")
     recorded = andor.read(run.path).recipe.made["remarks"]
