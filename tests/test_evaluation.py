@@ -93,7 +93,7 @@ def test_the_sum_of_the_tokens_log_odds_is_a_score_too(model):
 def test_what_is_odd_about_a_prompt_is_said_once(model):
     with pytest.warns(UserWarning) as said:
         andor.evaluate(model, andor.Prompt("so the film is ", players=["film"], target="good"))
-        andor.evaluate(model, andor.Prompt("so good a film", players=["film"], id="end"))
+        andor.evaluate(model, andor.Prompt("so good a film", players=["film"], target="!", id="end"))
     assert [str(each.message).split(":")[0] for each in said] == ["prompt 'so the film is '", "prompt 'end'"]
     assert "Leave the space out of the prompt" in str(said[0].message) and "last token" in str(said[1].message)
 
