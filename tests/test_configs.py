@@ -1,6 +1,9 @@
 """config.json as it is found: every key of transformers' own classes, what old files lack, every spelling of RoPE."""
 
 import dataclasses
+import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +111,22 @@ def test_what_is_unknown_and_off_is_passed_over(value):
         assert read(kind, least(kind, rope_interleaved=value, brand_new=value)) == read(kind, least(kind))
 
 
+def test_what_says_nothing_is_passed_over():
+    plain = read("llama", least("llama"))
+    for change in ({"quantization_config": {}}, {"is_causal": True}, {"is_causal": None}):
+        assert read("llama", least("llama", **change)) == plain
+    assert read("llama", least("llama", rope_scaling={"rope_type": "default", "attention_factor": 1.0})) == plain
+    mistral = least("mistral", sliding_window=64)
+    assert read("mistral", mistral | {"use_sliding_window": False}) == read("mistral", mistral)
+
+
+def test_every_flag_that_the_masks_of_transformers_ask_for_is_known():
+    """What they take for true, no class names: a walk over the fields of classes does not find it."""
+    module = importlib.util.find_spec("transformers.masking_utils")  # found, not imported: it needs torch
+    asked = set(re.findall(r'getattr\(config, "(\w+)", True\)', Path(module.origin).read_text()))
+    assert asked and asked <= FIXED.keys()
+
+
 @pytest.mark.parametrize("value", [True, 0, 1, 0.5, "on", [1], {"a": 1}])
 def test_what_is_unknown_and_on_is_refused_as_unknown(value):
     with pytest.raises(ValueError, match=r"andor does not know, which may change .*: brand_new=") as error:
@@ -121,6 +140,7 @@ def test_what_is_unknown_and_on_is_refused_as_unknown(value):
         ("llama", {"attention_bias": True}),
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"quantization_config": {"bits": 4}}),
+        ("llama", {"is_causal": False}),
         ("qwen3", {"attention_bias": True}),
         ("mistral", {"hidden_act": "relu"}),
         ("olmo2", {"attention_bias": True}),

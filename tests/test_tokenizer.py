@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from tiny_models import SETTINGS, random_decoder, save_checkpoint, tiny_tokenizer
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from andor.models import EMBEDDED, embedded_models, load_tokenizer
 from andor.models.tokenizer import PROBE, as_the_file_says
-from tests.tiny_models import SETTINGS, random_decoder, save_checkpoint, tiny_tokenizer
 
 # What transformers 5.10 to 5.15 were seen to do with this setting over a byte-level tokenizer.json.
 LLAMA_FAST = {
@@ -82,6 +82,21 @@ def test_a_bos_that_the_file_does_not_have_is_not_put_before_the_text(folder):
     wrong.__class__ = type("WithBos", (PreTrainedTokenizerFast,), {"__call__": with_bos})
     found = as_the_file_says(wrong, folder)
     assert found is not wrong and found("film")["input_ids"] == read(found, "film")
+
+
+@pytest.mark.parametrize("kind", ["LlamaTokenizerFast", "GemmaTokenizerFast", "PreTrainedTokenizerFast"])
+def test_a_bos_that_only_the_config_asks_for_is_there(folder, kind):
+    """transformers 4 puts it there for classes of the Llama kind, and 5 does not."""
+    config = {"tokenizer_class": kind, "add_bos_token": True, "bos_token": "<eos>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    plain = read(tokenizer, "a film")
+    found = as_the_file_says(tokenizer, folder)
+    expected = [found.bos_token_id] * (kind != "PreTrainedTokenizerFast") + plain
+    encoding = found("a film", return_offsets_mapping=True, return_special_tokens_mask=True)
+    assert encoding["input_ids"] == expected and encoding["offset_mapping"][-1][1] == len("a film")
+    assert sum(encoding["special_tokens_mask"]) == len(expected) - len(plain)
+    assert read(found, "a film") == plain
 
 
 def with_bos(self, text, add_special_tokens=True):

@@ -258,6 +258,11 @@ def _read_architecture(folder: Path) -> tuple[dict, Family, DecoderConfig]:
 def _load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
+    if not any((folder / name).exists() for name in ("tokenizer.json", *OLDER)):
+        raise FileNotFoundError(
+            f"{folder} holds no tokenizer: neither tokenizer.json nor {', '.join(OLDER)}. Put it there; if this is the "
+            "hub's cache, give the same command with a connection to the hub (without HF_HUB_OFFLINE)."
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (KeyboardInterrupt, SystemExit):

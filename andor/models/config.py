@@ -29,6 +29,7 @@ FIXED = {
     "quantization": (None,),  # mlx
     "partial_rotary_factor": (None, 1),
     "is_encoder_decoder": (None, False),
+    "is_causal": (None, True),  # no class of transformers names it, and their masks ask for it
 }
 """As `Family.fixed`, for all families."""
 
@@ -89,8 +90,12 @@ def _refuse(settings: Mapping, family: Family) -> None:
     fixed = {**FIXED, **family.fixed}
     read = {*SIZES, *ROPE_KEYS, "layer_types", *family.defaults}
     other = {key: value for key, value in settings.items() if key in fixed and value not in fixed[key]}
-    # A flag that is null is off, and so is a name that is empty.
-    other = {key: value for key, value in other.items() if not (value is None and False in fixed[key])}
+    # A flag that is null is off, and so is an object that is empty.
+    other = {
+        key: value
+        for key, value in other.items()
+        if not (value is None and False in fixed[key]) and not (value in ({}, []) and None in fixed[key])
+    }
     unknown = {
         key: value
         for key, value in settings.items()
@@ -119,7 +124,8 @@ def _sliding(settings: Mapping, family: Family, rope: Rope) -> Sliding | None:
     by_rule = tuple(layer for layer in range(n_layers) if family.slides(settings, layer))
     layers = by_rule if types is None else tuple(layer for layer, kind in enumerate(types) if kind != "full_attention")
     implemented = ("full_attention", "sliding_attention")
-    off = window is None or not settings.get("use_sliding_window", True)
+    # Other families pass the flag over, as transformers does.
+    off = window is None or ("use_sliding_window" in family.defaults and not settings["use_sliding_window"])
     if types is not None and (
         len(types) != n_layers
         or not set(types) <= set(implemented)
@@ -192,8 +198,9 @@ def _rope_scaling(rope: Mapping, settings: Mapping) -> Llama3RopeScaling | Linea
     kind = rope.get("rope_type") or rope.get("type") or "default"
     given = {key: value for key, value in rope.items() if value is not None and value is not False}
     given = {key: value for key, value in given.items() if key not in ("rope_type", "type", "rope_theta")}
-    if given.get("partial_rotary_factor") == 1:
-        del given["partial_rotary_factor"]
+    for neutral in ("partial_rotary_factor", "attention_factor"):
+        if given.get(neutral) == 1:
+            del given[neutral]
     if kind == "default" and given.keys() <= {"original_max_position_embeddings"}:
         return None
     if kind == "linear" and given.keys() - {"original_max_position_embeddings"} == {"factor"}:

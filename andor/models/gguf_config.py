@@ -119,8 +119,8 @@ def read_settings(gguf: GGUF) -> dict:
     if metadata:
         shown = ", ".join(f"{name}.{key}={str(value)[:40]}" for key, value in sorted(metadata.items()))
         raise ValueError(
-            f"{path} has metadata that andor does not implement: {shown}. The logits would be wrong, so the model is "
-            "not loaded."
+            f"{path} has metadata that andor does not implement or does not know, which may change what the model "
+            f"computes: {shown}. Choose another file."
         )
     if name == "llama" and "rope_freqs.weight" in gguf.tensors:
         settings["rope_scaling"] = _llama3_rope(gguf.tensors["rope_freqs.weight"], settings)
@@ -146,8 +146,8 @@ def _llama3_rope(tensor: GGUFTensor, settings: Mapping) -> dict:
     expected = 1 / ((1 - keep) / scaling["factor"] + keep)
     if stored.shape != expected.shape or not np.allclose(stored, expected, rtol=1e-4):
         raise ValueError(
-            f"{tensor.file} scales RoPE by {tensor.name} in another way than Llama 3.1, which is not implemented. The "
-            " logits would be wrong, so the model is not loaded."
+            f"{tensor.file} scales RoPE by {tensor.name} in another way than Llama 3.1, which is not implemented. "
+            "Choose another file."
         )
     return scaling
 

@@ -69,6 +69,7 @@ SPLITS = {
     "gpt-2": Splits(),
     "smollm": Splits(digits=True),
     "qwen2": Splits(_words(r"\p{N}"), nfc=True),
+    "deepseek-r1-qwen": Splits(_words(r"\p{N}"), nfc=True),  # a distilled Qwen2.5, split as Qwen2
     "llama-bpe": LLAMA3,
     "llama3": LLAMA3,
     "llama-v3": LLAMA3,

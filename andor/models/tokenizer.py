@@ -3,15 +3,21 @@
 A class of transformers may build its own splitting, spaces or BOS over a file's vocabulary: LlamaTokenizer (5.10 to
 5.15 at least) loses all spaces of DeepSeek-R1-Distill-Llama, Qwen2Tokenizer (5.10 on) splits numbers that the file
 keeps whole. What a model was trained on is what tokenizer.json says, so that is what counts here, whatever the version.
+
+One thing stands in tokenizer_config.json alone: that classes of the Llama kind put a BOS before every text
+(`add_bos_token`). transformers 4 follows it, and 5 passes it over where there is a tokenizer.json.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+ADVICE = "Use another version of transformers, or mend the files."
 
 PROBE = "The film isn't good:  12 345,\n\n  x = f(a)[1];\té 答案：はい 🙂 <b>don’t</b>"
 """Words, runs of spaces, numbers, code, accents, ideographs, an emoji."""
@@ -30,20 +36,34 @@ def as_the_file_says(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> "Pre
     path = folder / "tokenizer.json"
     if not path.exists():
         if _decode(tokenizer, tokenizer("the film is", add_special_tokens=False)["input_ids"]).strip() != "the film is":
-            raise ValueError(f"the tokenizer in {folder} ({type(tokenizer).__name__}) {_LOSES}. {_ADVICE}")
+            raise ValueError(
+                f"the tokenizer in {folder} ({type(tokenizer).__name__}) does not give back 'the film is' after taking "
+                f"it apart. {ADVICE}"
+            )
         return tokenizer
     reference = Tokenizer.from_file(str(path))
-    if _difference(tokenizer, reference) is None:
-        return tokenizer
-    plain = PreTrainedTokenizerFast.from_pretrained(folder)
-    why = _difference(plain, reference)
-    if why is not None:
-        raise ValueError(f"{type(plain).__name__} of transformers does not read text as {path} says: {why} {_ADVICE}")
-    return plain
+    if _difference(tokenizer, reference) is not None:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        why = _difference(tokenizer, reference)
+        if why is not None:
+            raise ValueError(
+                f"{type(tokenizer).__name__} of transformers does not read text as {path} says: {why} {ADVICE}"
+            )
+    if _lacks_bos(tokenizer, reference, folder):
+        bos, own = tokenizer.bos_token, tokenizer.backend_tokenizer.post_processor
+        first = processors.TemplateProcessing(f"{bos}:0 $A:0", special_tokens=[(bos, tokenizer.bos_token_id)])
+        tokenizer.backend_tokenizer.post_processor = first if own is None else processors.Sequence([own, first])
+    return tokenizer
 
 
-_LOSES = "does not give back 'the film is' after taking it apart"
-_ADVICE = "Use another version of transformers, or mend the files."
+def _lacks_bos(tokenizer: "PreTrainedTokenizerFast", reference: Tokenizer, folder: Path) -> bool:
+    """Whether tokenizer_config.json asks a class of the Llama kind for a BOS that the file has and texts do not get."""
+    path = folder / "tokenizer_config.json"
+    said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kind, bos = str(said.get("tokenizer_class")), tokenizer.bos_token
+    asked = said.get("add_bos_token") is True and kind.startswith(("Llama", "CodeLlama", "Gemma"))
+    known = bos is not None and reference.token_to_id(bos) is not None
+    return asked and known and tokenizer("a")["input_ids"][:1] != [tokenizer.bos_token_id]
 
 
 def _difference(tokenizer: "PreTrainedTokenizerFast", reference: Tokenizer) -> str | None:

@@ -171,13 +171,13 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / ONE_FILE]
     files = sorted(set((weight_map(folder) or {}).values()))
     missing = [file.name for file in files if not file.exists()]
+    name = source(folder)
+    online = "Give the same command with a connection to the hub (without HF_HUB_OFFLINE)."
     if missing:
-        raise FileNotFoundError(
-            f"the index in {folder} names files that are not there: {', '.join(missing)}. Download them again."
-        )
+        advice = "Download them again." if name == str(folder) else f"They were never downloaded. {online}"
+        raise FileNotFoundError(f"the index in {folder} names files that are not there: {', '.join(missing)}. {advice}")
     if files:
         return files
-    name = source(folder)
     pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     reason = (
         "andor reads safetensors only, because a pickle can run code when it is read. If you trust a pickled "
@@ -189,8 +189,8 @@ def weight_files(folder: Path) -> list[Path]:
     if name != str(folder):
         raise FileNotFoundError(
             f"the hub's cache holds no weights of {name}: neither {ONE_FILE} nor {INDEX} is in {folder}. They were "
-            "never downloaded, or the repository has none. Give the same command with a connection to the hub (without "
-            f"HF_HUB_OFFLINE). If the repository has pickled weights only: {reason}"
+            f"never downloaded, or the repository has none. {online} If the repository has pickled weights only: "
+            f"{reason}"
         )
     others = sorted(file.name for file in folder.glob("[!.]*.safetensors"))
     beside = f"; {', '.join(others)} is there, which transformers would not read either." if others else "."

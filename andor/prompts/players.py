@@ -32,8 +32,8 @@ STOP_WORDS = frozenset(
     i you he she it we they me him her us them my your his its our their who whom whose which what there
     am is are was were be been being do does did have has had having will would can could may might shall should must
     s d ll re ve m t
-    的 地 得 了 着 过 是 在 和 与 及 之 这 那 这个 那个 我 你 您 他 她 它 我们 你们 他们 她们 它们 有 把 被 从 对 到 会 能
-    什么 谁
+    的 地 得 了 着 过 是 在 和 与 及 之 这 那 这个 那个 我 你 您 他 她 它 我们 你们
+    他们 她们 它们 有 把 被 从 对 到 会 能 什么 谁
     は が を に の で と へ や も です ます だ
     """.split()
 )

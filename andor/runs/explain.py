@@ -36,7 +36,8 @@ def explain(
       model: from `andor.load`, or a name for it.
       prompt: a text, or an `andor.Prompt`, which then says target, players, chat and exact itself.
       target: the word or text to explain after the prompt; by default what the model predicts.
-      players: the words to mask, in text order, or their `(start, stop)` spans; by default the last content words.
+      players: the words to mask, in text order, or their `(start, stop)` spans; by default the content words nearest
+        the target.
       chat: whether to wrap the text with the model's chat template.
       exact: whether the target follows exactly as it is written, without a space put before it.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured".

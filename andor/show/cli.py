@@ -65,7 +65,7 @@ class _Prompting:
     """Options of commands about one prompt."""
 
     players: Words = ()
-    """Words of the prompt to mask, in order of appearance. Default: its last 10 content words."""
+    """Words of the prompt to mask, in order of appearance. Default: the 10 content words nearest the target."""
     target: Text = None
     """What to explain after the prompt. Default: what the model predicts; of several, the first."""
     exact: Flag = False
