@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pytest
+from tiny_models import tiny_tokenizer
 
 import andor
 from andor.core.certificate import reconstruct
@@ -184,6 +185,17 @@ def test_the_players_that_are_chosen_are_told(models, tmp_path, capsys, undrawn)
     text = "good film , dull film , good film , dull film , good film , dull film is the"
     assert main(["extract", models[0], "--prompt", text, "--target", "film", "--out", str(tmp_path / "run")]) == 0
     assert "these are the 10 nearest the target of 12 content words." in " ".join(capsys.readouterr().out.split())
+
+
+def test_words_that_share_a_token_are_told(models, tmp_path, capsys, undrawn):
+    pytest.importorskip("icu4py")
+    model = shutil.copytree(models[0], tmp_path / "model")
+    tiny_tokenizer(300, ["这部电影"]).save(str(model / "tokenizer.json"))
+    question = ["--prompt", "这部电影不好看。\n情感：", "--target", "x"]
+    assert main(["extract", str(model), *question, "--out", str(tmp_path / "run")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "these are all content words, as 3 players: neighbours that share a token are one." in out
+    assert main(["plan", str(model), *question]) == 0
 
 
 def test_figures_draws_again(models, tmp_path, capsys):

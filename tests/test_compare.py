@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 import pytest
 from small_runs import flip, rewrite, rewrite_json
+from tiny_models import tiny_tokenizer
 
 import andor.models
 from andor.devices.memory import Insufficient
@@ -863,3 +864,24 @@ def test_what_is_odd_about_prompts_is_said_once_for_all_and_recorded(models, tmp
     assert told[1].startswith("prompt 'space': text and target 'good' are scored as ' ' + 'go' 'od'")
     recorded = andor.read(run.path).recipe.made["remarks"]
     assert set(recorded) == {"this", "that", "space"} and told[1].endswith(recorded["space"][0])
+
+
+def test_all_models_mask_the_words_that_share_a_token_of_one(models, tmp_path):
+    pytest.importorskip("icu4py")
+    longer = shutil.copytree(models[1], tmp_path / "longer")
+    tiny_tokenizer(300, ["这部电影"]).save(str(longer / "tokenizer.json"))
+    names, root = (models[0], str(longer)), tmp_path / "root"
+    text, words = "这部电影不好看。\n情感：", ("部电影", "不好", "看")
+    with pytest.warns(UserWarning, match="nobody named its players, and '部电影' is one player of several words"):
+        run = compare(names, [text], out=root)
+    assert run.counts == {"evaluated": 2, "reused": 0, "solved": 2, "kept": 0}
+    assert [run[name, "prompt-0001"].values.players for name in names] == [words, words]
+    with pytest.warns(UserWarning, match="'部电影' is one player"):
+        assert compare(names, [text], out=root).counts == {"evaluated": 0, "reused": 0, "solved": 0, "kept": 2}
+    model, target = andor.load(str(longer)), run[names[1], "prompt-0001"].target
+    with pytest.warns(UserWarning, match="'部电影' is one player"):
+        alone = andor.explain(model, Prompt(text, target=target, exact=True))
+    assert alone.values.players == alone.prompt.words == words
+    np.testing.assert_allclose(alone.values.v, run[names[1], "prompt-0001"].values.v, atol=1e-5)
+    with pytest.raises(ValueError, match="'部' and '电影' share the token '这部电影'"):
+        compare(names, [Prompt(text, players=["部", "电影"])], out=tmp_path / "named")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -21,6 +22,7 @@ from andor.prompts import (
     chat_template,
     continuation,
     in_chat,
+    joined,
     player_table,
     read_prompts,
     remarks,
@@ -122,6 +124,29 @@ def test_whole_words_come_before_parts_of_words(text, player, start):
         ("the film is bad.\n情感：", "film bad"),
         ("الف: خوب\nسؤال: بد", "خوب بد"),
         ("A. good\nB) bad\n12. dull\nAnswer:", "good bad dull"),
+        ("Movie review: the plot is thin.\nSentiment label:", "plot thin"),
+        ("It is dull. Sentiment label :", "dull"),
+        ("Question 1: is it dull?\nSentence B: so\nStep #3:", "dull so"),
+        ("**Question:** Is it dull?\n__Answer__ :", "dull"),
+        ("- Review: so dull\n* Rating:", "so dull"),
+        ("> [Review]: so dull\n【问题】：bad\n(Label):", "so dull bad"),
+        ("### Instruction: name a film\n### Response:", "name film"),
+        ("1. Question: dull film\n2. Answer:", "dull film"),
+        ('"review": "dull film",\n"label":', "dull film"),
+        ("The film is dull.\nAnswer (yes/no):", "film dull"),
+        ("समीक्षा 1: good film\nसमीक्षा लेबल:", "good film"),
+        ("<|user|>\nname a film<|assistant|>", "name film"),
+        ("<|im_start|>user\nReview: film<|im_end|>\n<|im_start|>assistant\n", "film"),
+        ("<s>[INST] <<SYS>>\nname\n<</SYS>>\nfilm [/INST]", "name film"),
+        ("<start_of_turn>user\nfilm<end_of_turn>\n<start_of_turn>model\n", "film"),
+        # what is said before a colon
+        ("He said: go\nMary said: stop", "said go Mary said stop"),
+        ("there is one problem: the price", "one problem price"),
+        ("The problem: the price", "problem price"),
+        ("No: it is not good: dull", "No not good dull"),
+        ("the very long film: dull", "very long film dull"),
+        ("The film (2010): dull <user|>", "film 2010 dull user"),
+        ("a word\n: dull", "word dull"),
         ("at 10:30 he said: go", "10:30 said go"),
         ("ask http://a.film now", "ask http film now"),
         # zero-width joiners, emoji
@@ -136,10 +161,18 @@ def test_default_players_are_the_last_ten_content_words(text, words):
 
 
 UNSPACED = [
-    ("今天的天气很好，我们去公园散步。", "今天 的 天气 很好 我们 去 公园 散步"),
-    ("这部电影一点也不好看", "这 部 电影 一点 也不 好看"),
-    ("电影：这部电影不好看。\n情感：", "这 部 电影 不好 看"),
-    ("レビュー：この映画は全然面白くない\nセンチメント：", "この 映画 は 全然 面白 く ない"),
+    ("今天的天气很好，我们去公园散步。", "今天 天气 很好 去 公园 散步"),
+    ("这部电影一点也不好看", "部 电影 一点 也不 好看"),
+    ("电影：这部电影不好看。\n情感：", "部 电影 不好 看"),
+    ("レビュー：この映画は全然面白くない\nセンチメント：", "この 映画 全然 面白く ない"),
+    # endings stay with their stems, particles and negations do not
+    ("この映画はとても面白くなかった", "この 映画 とても 面白く なかった"),
+    ("彼女は昨日学校へ行きました", "彼女 昨日 学校 行きました"),
+    ("楽しかったです", "楽しかった"),
+    ("寿司が好きではありません", "寿司 好き では ありません"),
+    ("静かな町に住んでいる", "静かな 町 住んで いる"),
+    ("走って帰ります", "走って 帰り"),
+    ("高さが足りない", "高さ 足り ない"),
     ("หนังเรื่องนี้ไม่สนุกเลย", "หนัง เรื่อง นี้ ไม่ สนุก เลย"),
     ("ខ្ញុំចូលចិត្តភាពយន្ត", "ខ្ញុំ ចូលចិត្ត ភាពយន្ត"),
     ("the 𠮷野家 is good", "𠮷 野家 good"),
@@ -238,6 +271,50 @@ def test_a_token_over_a_border_belongs_to_the_player_unless_it_has_two(merging_t
     assert "New" in decode(merging_tokenizer, shared.token_ids[shared.player_of_token == 0])
     with pytest.raises(ValueError, match=r"the players 'New' and 'York' share the token '.*New York'"):
         tokenize(Prompt(text, players=["New", "York"]), merging_tokenizer)
+
+
+def one_token(*words):
+    """A byte-level tokenizer in which each of these words is one token."""
+    core = tiny_tokenizer(400, words)
+    return PreTrainedTokenizerFast(tokenizer_object=core, mask_token="<mask>")
+
+
+def test_words_that_nobody_named_are_one_player_where_they_share_a_token():
+    pytest.importorskip("icu4py")
+    tokenizer = one_token("这部电影")
+    prompt = dataclasses.replace(
+        Prompt("这部电影一点也不好看"), id="zh", target="。"
+    )  # a copy is still nobody's choice
+    assert prompt.words == ("部", "电影", "一点", "也不", "好看")
+    found = joined(prompt, tokenizer)
+    assert found.words == ("部电影", "一点", "也不", "好看") and joined(found, tokenizer) == found
+    assert found == Prompt(prompt.text, found.players, "。", "zh")
+    assert tokenize(found, tokenizer).player_of_token.tolist().count(0) == 1
+    assert remarks(found, tokenizer)[0] == (
+        "nobody named its players, and '部电影' is one player of several words, since a token holds them together."
+    )
+    both = joined(joined(prompt, one_token("点也不好")), tokenizer)
+    assert both.words == joined(found, one_token("点也不好")).words == ("部电影", "一点也不好看")
+    assert "'部电影', '一点也不好看' are one player each of several words" in remarks(both, tokenizer)[0]
+    assert joined(prompt, one_token("无聊")) == prompt
+
+
+@pytest.mark.parametrize("named", [["部", "电影"], [(1, 2), (2, 4)], "a part of the choice"])
+def test_words_that_somebody_named_are_refused_where_they_share_a_token(named):
+    if isinstance(named, str):
+        pytest.importorskip("icu4py")
+        named = Prompt("这部电影好看").players[:2]
+    tokenizer, prompt = one_token("这部电影"), Prompt("这部电影好看", players=named)
+    assert joined(prompt, tokenizer) is prompt
+    with pytest.raises(ValueError, match=r"'部' and '电影' share the token '这部电影'.*Make them one player"):
+        tokenize(joined(prompt, tokenizer), tokenizer)
+
+
+def test_a_joined_player_reaches_over_what_stands_between_its_words(merging_tokenizer):
+    prompt = Prompt("Lily likes New York in the film")
+    assert joined(prompt, merging_tokenizer).words == ("Lily", "likes", "New York", "film")
+    chat = dataclasses.replace(prompt, chat=("<u>", "</u>"))
+    assert joined(chat, merging_tokenizer).words == ("Lily", "likes", "New York", "film")
 
 
 def test_a_player_without_tokens_is_refused():

@@ -113,8 +113,12 @@ def save_checkpoint(folder: Path, settings: dict, decoder: Decoder, *, tokenizer
     return folder
 
 
-def tiny_tokenizer(vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer with a mask token, trained on a few sentences."""
+def tiny_tokenizer(
+    vocab_size: int,
+    sentences=("the film is not good , but it is never dull .", "a good film is a good film"),
+) -> Tokenizer:
+    """A byte-level BPE tokenizer with a mask token, trained on a few sentences. One word that is the only sentence
+    becomes one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -124,9 +128,7 @@ def tiny_tokenizer(vocab_size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(
-        ["the film is not good , but it is never dull .", "a good film is a good film"], trainer
-    )
+    tokenizer.train_from_iterator(sentences, trainer)
     return tokenizer
 
 

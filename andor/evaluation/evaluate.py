@@ -26,7 +26,7 @@ from andor.evaluation.schedule import Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
-from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, in_chat, remarks, tokenize
+from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, in_chat, joined, remarks, tokenize
 
 Method = Literal["tree", "naive"]
 
@@ -47,7 +47,8 @@ def evaluate(
 
     Args:
       model: from `andor.load`.
-      prompt: the text, its players and perhaps its target.
+      prompt: the text, its players and perhaps its target. Players that nobody named and that share a token are
+        joined into one (`andor.prompts.joined`).
       target: exact continuation to explain, leading space included; overrides the prompt's. Without either it is the
         model's most probable next token on the full prompt.
       baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
@@ -180,7 +181,8 @@ class _Run:
     def begin(self, taken: Taken, limit: int | None) -> UnderWay:
         """Plan a prompt in batches of at most `limit` tokens, unless that is None."""
         start, model, target = time.perf_counter(), self.model, taken.target
-        prompt = in_chat(taken.prompt, model.tokenizer)
+        prompt = joined(in_chat(taken.prompt, model.tokenizer), model.tokenizer)
+        taken = taken._replace(prompt=prompt)
         if target is None:
             target = predict_target(model, prompt) if prompt.target is None else prompt.continuation
         tokenized, embedding = tokenized_for(model, prompt, target, self.baseline)
@@ -266,7 +268,7 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
     the most probable of all.
     """
     # Nothing is masked here, so any baseline will do.
-    prompt = in_chat(prompt, model.tokenizer)
+    prompt = joined(in_chat(prompt, model.tokenizer), model.tokenizer)
     tokenized = tokenize(prompt, model.tokenizer, baseline="zero")
     check_fits(model.name, model.decoder.config, prompt, tokenized)
     length = len(tokenized.token_ids)

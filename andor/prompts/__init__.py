@@ -20,6 +20,7 @@ from andor.prompts.tokens import baseline_id as baseline_id
 from andor.prompts.tokens import baseline_name as baseline_name
 from andor.prompts.tokens import chat_template as chat_template
 from andor.prompts.tokens import in_chat as in_chat
+from andor.prompts.tokens import joined as joined
 from andor.prompts.tokens import player_table as player_table
 from andor.prompts.tokens import remarks as remarks
 from andor.prompts.tokens import tokenize as tokenize

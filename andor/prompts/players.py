@@ -10,7 +10,7 @@ library is there (`pip install "andor[segment]"`).
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import index
 
 from andor.prompts.spacing import is_unspaced
@@ -37,7 +37,25 @@ STOP_WORDS = frozenset(
     は が を に の で と へ や も です ます だ
     """.split()
 )
-_COLON = re.compile(r"[ \t\u3000]*[:：](?!//)")
+_PARTICLES = frozenset("はがをにのでとへやもだかねよぞおご")
+"""Lone hiragana that are no endings: particles, the copula, and the prefixes of politeness."""
+
+_OPENING = re.compile(r"""[\s>#*_+•·\-–—\[(（【「"'“‘]*""")
+_CLOSING = " \t\u3000*_)）]】」\"'”’"
+_BETWEEN = re.compile(r"[ \u3000_/&#-]{1,3}")
+_COLON = re.compile(rf"([{re.escape(_CLOSING)}]|[(（\[][^()（）\[\]\n]{{1,40}}[)）\]])*[:：](?!//)")
+_MARKER = re.compile(
+    r"<\|[^|<>\n]{1,40}\|>((system|user|assistant|developer|tool)(?=\n|<\|))?|<start_of_turn>(user|model)(?=\n)"
+    r"|</?(s|bos|eos|end_of_turn)>|\[/?INST\]|<</?SYS>>"
+)
+"""What chat templates put between messages, written out in a text."""
+
+_CLAUSE = frozenset(
+    "i he she it we they there who is are was were be been has have had said says asked asks replied told wrote "
+    "thought added not no never nothing nobody but without if so too very only".split()
+)
+"""Words that are said and label nothing: "he said:", "there was one problem:", "not good:"."""
+
 _CHOICE = re.compile(r"[.)、．）](\s|$)")
 # Pictographs, and dingbats such as hearts, faces and check marks; with what varies or joins them.
 _EMOJI = re.compile(
@@ -47,25 +65,30 @@ _EMOJI = re.compile(
 _CLITICS = ("'s", "'d", "'ll", "'re", "'ve", "'m")
 
 
+class Chosen(tuple):
+    """Spans of players that nobody named: equal to a plain tuple of them. A copy of a prompt keeps them so; a part of
+    them is a plain tuple, which somebody chose."""
+
+
 def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], ...]:
     """Character spans `(start, stop)` of the players, in text order.
 
     Args:
       text: the whole text.
       players: strings in order of appearance, `(start, stop)` spans in any order, or None for
-        `default_players`. Whitespace at either end of a player is cut off.
+        `default_players`, as `Chosen`. Whitespace at either end of a player is cut off.
 
     Raises:
       ValueError: a player that is empty, not in the text after the one before it, outside the text or overlapping
         another; no player; more than `MAX_PLAYERS`. As `default_players` too.
     """
     if players is None:
-        return default_players(text)[1]
+        return Chosen(default_players(text)[1])
     if isinstance(players, str):
         raise ValueError(
             f"Prompt(players=...) must be a list of words; got the string {short(players)}. Write [{short(players)}]."
         )
-    players = list(players)
+    kind, players = Chosen if isinstance(players, Chosen) else tuple, list(players)
     if not players:
         raise ValueError("Prompt(players=...) must name at least one player; got none. Leave it out for a choice.")
     if len(players) > MAX_PLAYERS:
@@ -75,22 +98,27 @@ def player_spans(text: str, players: Sequence | None) -> tuple[tuple[int, int], 
         )
     if all(isinstance(player, str) for player in players):
         return _find_players(text, players)
-    return _check_spans(text, players)
+    return kind(_check_spans(text, players))
 
 
 def default_players(text: str) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """(all content words, those that are players where none are named: the `DEFAULT_PLAYERS` nearest the target).
 
     A content word is a word or a run of emoji that is not in `STOP_WORDS` (negations and contrasts are not), and no
-    label: one word at the beginning of a line with a colon behind it ("Q:", "Review :", "情感："), the last word with a
-    colon at the end of the text ("sentiment:"), or the letter or number of an answer at the beginning of a line ("B.",
-    "2)").
+    label. A label is
+
+    - one to three words, perhaps with a number or letter, from the beginning of a line to a colon: "Q:", "Question 1:",
+      "Movie review :", "情感："; with signs of a list or of markup before them and brackets or markup behind them:
+      "- **Question:**", "[Review]:", "Answer (yes/no):". It has no word of a clause ("he said:", "not good:"); several
+      words of which one is a stop word ("the problem:") are a label only where the colon ends the line;
+    - such words at the end of the text behind the end of a sentence, or the last word by itself ("sentiment:");
+    - the letter or number of an answer at the beginning of a line ("B.", "2)");
+    - what a chat template writes, and the name of who speaks in it ("<|user|>", "<|im_start|>user", "[INST]").
 
     Raises:
       ValueError: there is no content word, or words without spaces between them and no library that tells them apart.
     """
-    words = [span for span in _words(text) if not _is_label(text, *span)]
-    words = [each for span in words for each in _segmented(text, *span)]
+    words = [each for span in _said(text) for each in _segmented(text, *span)]
     words = tuple(span for span in words if not _is_stop_word(text[slice(*span)]))
     if not words:
         raise ValueError(
@@ -161,14 +189,49 @@ def _check_spans(text: str, players: Sequence) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def _is_label(text: str, start: int, stop: int) -> bool:
-    """Whether a word, or a run of words without spaces, is an answer label rather than something said."""
-    begins = not text[text.rfind("\n", 0, start) + 1 : start].strip()
-    if begins and _CHOICE.match(text, stop) and (stop - start == 1 or text[start:stop].isdigit()):
-        return True
-    colon = _COLON.match(text, stop)
-    too_long = any(map(is_unspaced, text[start:stop])) and sum(map(str.isalpha, text[start:stop])) > LONGEST_LABEL
-    return bool(colon) and not too_long and (begins or not text[colon.end() :].strip())
+def _said(text: str) -> list[tuple[int, int]]:
+    """The words, or runs of words without spaces, that belong to no label (`default_players` says what is one)."""
+    labels = [found.span() for found in _MARKER.finditer(text)]
+    words = [word for word in _words(text) if not any(start <= word[0] < stop for start, stop in labels)]
+    for line_start, of_line in groupby(words, lambda word: text.rfind("\n", 0, word[0]) + 1):
+        line = list(of_line)
+        start, stop = line[0]
+        if _OPENING.fullmatch(_MARKER.sub("", text[line_start:start])):
+            if _CHOICE.match(text, stop) and (stop - start == 1 or text[start:stop].isdigit()):
+                labels.append(line[0])
+                line, line_start = line[text[start:stop].isdigit() :], stop + 1
+            if line and _OPENING.fullmatch(_MARKER.sub("", text[line_start : line[0][0]])):
+                labels += _label(text, line)
+    for count in range(1, min(len(words), 4) + 1):  # at the end of the text, by itself or behind a sentence
+        start = words[-count][0]
+        before = words[-count - 1][1] if count < len(words) else 0
+        if count == 1 or re.search(r"[.!?…。！？]", text[before:start]):
+            labels += [span for span in _label(text, words[-count:]) if _is_over(text[span[1] :])]
+    return [word for word in words if not any(start <= word[0] < stop for start, stop in labels)]
+
+
+def _label(text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Characters of the label that begins with the first word, if there is one."""
+    for count in range(1, min(len(words), 4) + 1):
+        start, stop = words[count - 1]
+        if count > 1 and not _BETWEEN.fullmatch(text, words[count - 2][1], start):
+            return []
+        colon = _COLON.match(text, stop)
+        if colon:
+            numbered = count > 1 and (text[start:stop].isdigit() or stop - start == 1)
+            label = [text[slice(*word)].lower() for word in words[: count - numbered]]
+            letters = "".join(label)
+            too_long = len(label) > 3 or (
+                any(map(is_unspaced, letters)) and sum(map(str.isalpha, letters)) > LONGEST_LABEL
+            )
+            goes_on = len(label) > 1 and not _is_over(text[colon.end() :].split("\n")[0])
+            said = _CLAUSE & set(label) or (goes_on and STOP_WORDS & set(label))
+            return [] if said or too_long else [(words[0][0], colon.end())]
+    return []
+
+
+def _is_over(rest: str) -> bool:
+    return not rest.strip(f"{_CLOSING}\r\n")
 
 
 def _segmented(text: str, start: int, stop: int) -> list[tuple[int, int]]:
@@ -184,10 +247,36 @@ def _segmented(text: str, start: int, stop: int) -> list[tuple[int, int]]:
             "Name them: players=['...', ...] (on the command line --players), or pip install \"andor[segment]\"."
         ) from error
     spans = []
-    for word in WordBreaker(run, "zh"):  # the dictionaries are the same in every locale
+    for word in _with_endings(list(WordBreaker(run, "zh"))):  # the dictionaries are the same in every locale
         spans.append((start, start + len(word)))
         start += len(word)
     return [span for span in spans if any(map(str.isalnum, text[slice(*span)]))]
+
+
+def _with_endings(pieces: list[str]) -> list[str]:
+    """Words whose Japanese endings stay with them: "行き", "ま", "した" are one.
+
+    An ending is a lone hiragana that is no particle; hiragana that begin with "っ" or "ん", as no word does; and what
+    follows a "っ", or a "ま" ("ません"). What an ending has made longer is an ending itself behind an ideograph ("楽",
+    "しか", "っ", "た"), but for a negation ("なかった"), which is a word of its own.
+    """
+    words: list[str] = []
+    for piece in pieces:
+        lone = _is_hiragana(piece) and (piece[0] in "っん" or (len(piece) == 1 and piece not in _PARTICLES))
+        goes_on = words and _is_hiragana(words[-1][-1:]) and _is_hiragana(piece)
+        verb = goes_on and (words[-1].endswith("っ") or (words[-1].endswith("ま") and piece[0] in "しせす"))
+        if not words or not (lone or verb) or not is_unspaced(words[-1][-1]):
+            words.append(piece)
+            continue
+        words[-1] += piece
+        behind = len(words) > 1 and unicodedata.name(words[-2][-1], "").startswith("CJK")
+        if behind and _is_hiragana(words[-1]) and not words[-1].startswith("な"):
+            words[-2:] = ["".join(words[-2:])]
+    return words
+
+
+def _is_hiragana(word: str) -> bool:
+    return all(unicodedata.name(each, "").startswith("HIRAGANA") for each in word)
 
 
 def _is_stop_word(word: str) -> bool:

@@ -19,7 +19,8 @@ class Prompt:
       players: given as strings in order of appearance, as `(start, stop)` character spans in any order, or None;
         always a tuple of spans in text order afterwards. A string is its first occurrence after the player before it,
         so a repeated word is its next occurrence; whole words come before parts of words. None: as
-        `andor.prompts.players.default_players` chooses, the content words nearest the target.
+        `andor.prompts.players.default_players` chooses, the content words nearest the target, which
+        `andor.prompts.joined` joins where a model's tokens are longer.
       target: what to explain, or None for the model's own prediction: the next word, before which
         `andor.prompts.spacing.continuation` puts a space where one belongs.
       id: name of the prompt in a run, usable as a file name; None for a prompt that stands alone.

@@ -3,6 +3,25 @@
 import re
 import unicodedata
 
+_NAMES = r"[\w.]+(\ as\ \w+)? (,\ *[\w.]+(\ as\ \w+)?)*"
+_LINE_OF_CODE = re.compile(
+    rf"""\{{\s*$ | [=({{[<>"+].*;\s*$ | ^\s*(auto|bool|char|double|float|int|let|long|package|use|using|var)\ .*;\s*$
+        | ^\s* (import\ {_NAMES} | from\ [\w.]+\ import\ (\(|\*|{_NAMES})) \s*(\#.*)?$ | ^\s*import\ .*["']
+        | ^\s* ((async\ )?def\ \w+\( | class\ \w+(\(.*\))?:\s*$ | >>> | \#\ *include\b | \#!)""",
+    re.MULTILINE | re.VERBOSE,
+)
+_KEYWORD = "and|assert|await|del|elif|else|for|from|if|import|in|lambda|new|not|or|raise|return|throw|while|with|yield"
+_SENTENCE = re.compile(
+    rf"\s* ([A-Z][a-z']*\ [a-z']+\ [a-z']+\b | \#\s | // | (.*[\s,])?(?!({_KEYWORD})\ )[A-Za-z']+\ \S+\.$)", re.VERBOSE
+)
+_OWN = re.compile(r"\s*(>>> *)?(((return|yield|await|if|elif|while|not) )*(self|cls)|((return|await) )?this)\.")
+_BEFORE_A_NAME = re.compile(r"(^|[=(\[{,`:]|>>>|\b(return|yield|await|raise|import|from) )\s*[\w.]+$")
+# How names of files and addresses end.
+_FILE_ENDINGS = frozenset(
+    "com org net edu gov io html htm php asp pdf txt md doc docx csv json xml yaml yml py js ts rs go c h cpp java rb "
+    "sh ipynb png jpg jpeg gif svg mp3 mp4 zip gz tar exe".split()
+)
+
 # Scripts without spaces between words that Unicode's East Asian Width does not tell, by the beginning of their names.
 _UNSPACED = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "TAI ", "NEW TAI", "AHOM", "JAVANESE", "BALINESE")
 
@@ -23,10 +42,20 @@ def continuation(text: str, target: str) -> str:
     - after a dash, "/", "&", "*", "|" or a sign of mathematics with no space before it: such a sign is spaced on both
       sides or on neither ("well-" + "known", "A/" + "B", "x=" + "1", but "the —" + " end"). A sign with nothing to its
       left but an opening sign, an operator or the line's beginning belongs to the number after it ("x = -" + "1");
-    - after "::", and after a dot inside a number ("3." + "14"), of a name with more dots or signs in it ("os.path.",
-      "https://example.", "f(x)."; "e.g." and "U.S." are abbreviations), or of a word in code: an indented line, a line
-      with "=" or "`", a text with a line that ends in "{" or ";" (before a capital letter only if the word begins the
-      line or stands behind "=", ",", "`" or an opening bracket). Elsewhere a dot ends a sentence;
+    - after "::" and "#include <";
+    - after a dot of a number, before a digit ("3." + "14"); before a letter it ends a sentence, as in "pi is 3.14.";
+    - after a dot of a name with more dots or signs in it ("os.path.", "https://example.", "f(x)."), unless the name
+      ends as files and addresses do ("main.py.", "example.com."); behind a "/" only such an ending goes on
+      ("a.com/index." + "html"). "e.g." and "U.S." are abbreviations;
+    - after a dot of "www", and of "self", "cls" or "this" that begins a line, perhaps after a keyword ("return self.");
+    - after a dot of any word in code, which is an indented line; a line with "=" or an open "`"; a text with an open
+      "```"; or one with a line, outside closed "```", that ends in "{", or in ";" behind a sign of code, or begins as
+      only code does: "import a, b", "from a import b", "def f(", "class A:", ">>>", "#include", "#!". No code is a line
+      that reads as a sentence ("The film is", or "so good.": a word before the last one that is no keyword) or comment.
+
+    Before a capital letter, a name and code go on only where the word begins the line or stands behind "=", ",", "`",
+    ":", an opening bracket, "return" or the like. Elsewhere a dot ends a sentence. There is no space either
+
     - where the text ends or the target begins in a script without spaces: ideographs, kana, full-width letters,
       digits and signs; and where the target begins in Thai, Lao, Khmer, Burmese, Tibetan or their like.
 
@@ -90,7 +119,7 @@ def _goes_on(text: str, target: str) -> bool:
             return True
         left = before.rstrip()[-1:]
         unary = last in "+-−±" and target[:1].isdigit() and not (left.isalnum() or left in list(")]}\"'%"))
-        return unary or (last == "<" and not left)
+        return unary or (last == "<" and (not left or line.split() in (["#include", "<"], ["#", "include", "<"])))
     return line.endswith("::")
 
 
@@ -109,16 +138,30 @@ def _dot_goes_on(text: str, line: str, target: str) -> bool:
     word = re.search(r"\S*$", line)[0][:-1]
     if not word or word.endswith("."):  # a tokenised sentence, an ellipsis
         return False
-    if word[-1].isdigit() and word.lstrip("+-−$€£¥").replace(",", "").isdigit():
+    if re.fullmatch(r"[^\w\s]*[\d.,]*\d", word):
         return target[:1].isdigit()
+    if word.lower() == "www" or _OWN.fullmatch(line):
+        return True
+    code = _is_code(text, line)
     if re.fullmatch(r"\(?(\w\.)*\w", word):  # e.g. U.S. a.m., or a letter by itself
-        return len(word) == 1 and _is_code(text, line)
-    if target[:1].isupper() and not re.search(r"(^|[=(\[,`])\s*[\w.]+$", line[:-1]):  # a sentence may begin here
+        return len(word) == 1 and code
+    if target[:1].isupper() and not _BEFORE_A_NAME.search(line):  # a sentence may begin here
         return False
-    in_a_name = re.search(r"\w[(\[]|[/@_=\\]|[\w)\]]\.\w", word)
-    return bool(in_a_name) or (word[-1] not in "\"'”’" and _is_code(text, line))
+    if code and word[-1] not in "\"'”’":
+        return True
+    is_file = re.search(r"/|\w\.\w", word) and not re.search(r"[(\[]", word)
+    if is_file and word.rsplit(".", 1)[-1].lower() in _FILE_ENDINGS:
+        return False
+    if "/" in word.partition("://")[2] or ("/" in word and "://" not in word):
+        return re.match(r"\w*", target)[0].lower() in _FILE_ENDINGS
+    return bool(re.search(r"\w[(\[]|[/@_=\\]|[\w)\]]\.[^\W\d]", word))
 
 
 def _is_code(text: str, line: str) -> bool:
-    indented = line[:1] in (" ", "\t") and "\n" in text
-    return indented or "=" in line or line.count("`") % 2 == 1 or bool(re.search(r"[{;]\s*\n", text))
+    fences = re.split(r"^\s*```.*$", text, flags=re.MULTILINE)
+    if _SENTENCE.match(line):
+        return False
+    if len(fences) % 2 == 0 or (line[:1] in (" ", "\t") and "\n" in text) or "=" in line or line.count("`") % 2 == 1:
+        return True
+    outside = "\n".join(fences[::2])
+    return bool(_LINE_OF_CODE.search(outside))

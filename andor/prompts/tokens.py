@@ -4,6 +4,9 @@ A tokenizer maps players to tokens by offsets: a token with any character of a p
 other token is background and is never masked. A masked player keeps its positions: each of its tokens is replaced by
 one baseline token (`baseline_id`), or by an embedding that is no token's.
 
+`joined` makes one player of words that nobody named and that a token holds together, which is common where words are
+written without spaces: ICU's words are often shorter than a token. Players that a person named are refused there.
+
 `in_chat` wraps a prompt with a model's chat template once, so that a template with today's date in it cannot change
 under way; `remarks` says in words what is odd about a prompt as a model reads it.
 
@@ -16,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int32
 
+from andor.prompts.players import Chosen, default_players
 from andor.prompts.prompt import Prompt
 
 EMBEDDING_BASELINES = ("mean", "zero")
@@ -152,6 +156,30 @@ def in_chat(prompt: Prompt, tokenizer) -> Prompt:
     return replace(prompt, chat=chat_template(tokenizer, prompt.text)) if prompt.chat is True else prompt
 
 
+def joined(prompt: Prompt, tokenizer) -> Prompt:
+    """A prompt with neighbouring players joined into one where they share a token; players that somebody named stay.
+
+    A joined player reaches from the first of its words to the end of the last. Several tokenizers join one after the
+    other, in any order: two words that share a token of any of them are then one player for all.
+
+    Raises:
+      ValueError: as `chat_template`.
+    """
+    if not isinstance(prompt.players, Chosen) or not getattr(tokenizer, "is_fast", False):
+        return prompt
+    before, after = _around(prompt, tokenizer)
+    _, offsets = _encode(tokenizer, before + prompt.text + after, whole=bool(prompt.chat))
+    held = [(start - len(before), stop - len(before)) for start, stop in offsets]
+    spans = [prompt.players[0]]
+    for start, stop in prompt.players[1:]:
+        first, end = spans[-1]
+        if any(token[0] < end and start < token[1] for token in held):
+            spans[-1] = first, stop
+        else:
+            spans.append((start, stop))
+    return replace(prompt, players=Chosen(spans))
+
+
 def _around(prompt: Prompt, tokenizer) -> tuple[str, str]:
     return (in_chat(prompt, tokenizer).chat) or ("", "")
 
@@ -201,6 +229,7 @@ def remarks(prompt: Prompt, tokenizer, target: str | None = None) -> tuple[str, 
     - Text and target merge: read together they have other tokens than the prompt's and the target's one after the
       other, as where a prompt ends in a space, which belongs to the next word's token. Both readings are shown. Without
       a target, a letter stands for the prediction.
+    - Words that nobody named are one player, since they share a token (`joined`).
     - A player holds the last position, from which the target is predicted.
 
     Args:
@@ -230,6 +259,14 @@ def remarks(prompt: Prompt, tokenizer, target: str | None = None) -> tuple[str, 
             read = f"{_pieces(tokenizer, ids[same:])} + {_pieces(tokenizer, target_ids[:3])}"
             rest = "" if prompt.text[-1:].strip() else " Leave the space out of the prompt, so that it is the target's."
             found.append(f"text and target {target!r} are scored as {read}; read together they are {merged}.{rest}")
+    words = default_players(prompt.text)[1] if isinstance(prompt.players, Chosen) else ()
+    several = [span for span in prompt.players if span not in words] if words else []
+    if several:
+        names = ", ".join(repr(prompt.text[slice(*span)]) for span in several)
+        found.append(
+            f"nobody named its players, and {names} {'is' if len(several) == 1 else 'are'} one player"
+            f"{' each' * (len(several) > 1)} of several words, since a token holds them together."
+        )
     if tokens.player_of_token[-1] >= 0:
         found.append(
             "its last token belongs to a player. The target is predicted from there, so masking this player changes "

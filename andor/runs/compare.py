@@ -36,6 +36,7 @@ from andor.prompts import (
     TokenizedPrompt,
     baseline_name,
     chat_template,
+    joined,
     player_table,
     read_prompts,
     remarks,
@@ -82,6 +83,7 @@ def compare(
 ) -> Run:
     """Extract the AND-OR effects of every model on every prompt, and save them with a summary.
 
+    All models mask the same words: of players that nobody named, neighbours that share a token of any model are one.
     All models explain the same exact target text of a prompt: the prompt's own, else what the first model predicts
     (with `own_targets`, what each model itself predicts). A chat template is rendered once for a root: a template with
     today's date in it stays as it was when the root was begun.
@@ -132,9 +134,6 @@ def compare(
         raise ValueError("reuse=... evaluates a sample by itself, so the mesh must not span processes; leave one out.")
     shard = WHOLE if spans and shard is None else shard if isinstance(shard, Shard) else read_shard(shard)
     penalty = penalty or L1()
-    solvers = {n: solver or default_solver(n, penalty) for n in sorted({prompt.n_players for prompt in prompts})}
-    for n_players, each in solvers.items():
-        each.check_memory(n_players)  # what would be refused after all masks are evaluated is refused before
     checkpoints = {name: andor.models.find(name) for name in names}
     for found in checkpoints.values():
         found.check_weights()
@@ -143,6 +142,10 @@ def compare(
     there = recipes_of(root)
     recorded = _recorded(root, there, names)
     chats = _chats(prompts, checkpoints, recorded)
+    prompts = [_joined(prompt, checkpoints, chats) for prompt in prompts]
+    solvers = {n: solver or default_solver(n, penalty) for n in sorted({prompt.n_players for prompt in prompts})}
+    for n_players, each in solvers.items():
+        each.check_memory(n_players)  # what would be refused after all masks are evaluated is refused before
     tokenized, failed = _tokenize(prompts, checkpoints, chats, baseline, strict)
     dtypes = {name: str(found.dtype_on(mesh, dtype)) for name, found in checkpoints.items()}  # asks all processes
     if spans and not processes.is_first():
@@ -222,6 +225,15 @@ def _chats(
             with contextlib.suppress(ValueError):
                 chats[name] = chat_template(found.tokenizer, "a message")
     return chats
+
+
+def _joined(prompt: Prompt, checkpoints: Mapping[str, Checkpoint], chats: Mapping[str, Chat | None]) -> Prompt:
+    """A prompt whose players, where nobody named them, share no token of any model; so all mask the same words."""
+    for name, found in checkpoints.items():
+        with contextlib.suppress(ValueError):  # which `_tokenize` will say
+            players = joined(as_read(prompt, chats[name]), found.tokenizer).players
+            prompt = dataclasses.replace(prompt, players=players)
+    return prompt
 
 
 def _remarks(

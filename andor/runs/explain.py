@@ -7,7 +7,7 @@ from andor.core.penalties import L1, Penalty
 from andor.core.problem import Solver
 from andor.evaluation import Score, evaluate
 from andor.models import LanguageModel, load
-from andor.prompts import Prompt, in_chat
+from andor.prompts import Prompt, in_chat, joined
 from andor.runs import provenance
 from andor.runs.explanation import Explanation, described
 from andor.runs.stages import Progress, evaluating, silent
@@ -67,7 +67,7 @@ def explain(
         progress("load", name, 0, 1)
         model = load(name, dtype=dtype)
         progress("load", name, 1, 1)
-    prompt = in_chat(prompt, model.tokenizer)
+    prompt = joined(in_chat(prompt, model.tokenizer), model.tokenizer)
     report = evaluating(progress, model.name, 0, 2**prompt.n_players)
     options = {"baseline": baseline, "score": score, "progress": report}
     values = evaluate(model, prompt, measure_noise=noise == "measured", **options)

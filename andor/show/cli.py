@@ -230,7 +230,7 @@ class Plan(_Prompting, _Listing):
         from andor.devices.mesh import read_sizes
         from andor.evaluation import check_fits, planning
         from andor.models import find, load_config, load_tokenizer
-        from andor.prompts import tokenize
+        from andor.prompts import joined, tokenize
         from andor.show import tables
 
         prompts = _prompts(self)
@@ -244,7 +244,7 @@ class Plan(_Prompting, _Listing):
         default = planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None
         shares = {}
         for prompt in prompts:
-            tokenized = tokenize(prompt, tokenizer)
+            tokenized = tokenize(joined(prompt, tokenizer), tokenizer)
             if not len(tokenized.target_ids):  # the model's prediction will be one token
                 tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
             check_fits(self.model, config, prompt, tokenized)
@@ -443,7 +443,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     labels = dict(zip(names, model_labels(tuple(names)), strict=True))
 
     def show(rows: Sequence, chats) -> None:
-        chosen = None if settings.players or prompts[0].id != "prompt" else len(default_players(prompts[0].text)[0])
+        chosen = None if settings.players or prompts[0].id != "prompt" else default_players(prompts[0].text)[0]
         console = _console()
         console.print(tables.players(rows, labels, chats, chosen))
         console.print()

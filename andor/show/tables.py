@@ -32,7 +32,7 @@ def players(
     rows: Sequence[PlayerRow],
     labels: Mapping[str, str],
     chats: Mapping[str, tuple[str, str] | None] | None = None,
-    chosen: int | None = None,
+    chosen: Sequence[tuple[int, int]] | None = None,
 ) -> RenderableType:
     """What masking each player does in each model, shown before any model runs.
 
@@ -40,7 +40,7 @@ def players(
       rows: a player each.
       labels: model name -> label.
       chats: model name -> what its chat template puts before and after the text.
-      chosen: of how many content words the players are those nearest the target, where nobody named them.
+      chosen: spans of the content words of which the players are those nearest the target, where nobody named them.
     """
     table = _table()
     table.add_column("word", overflow="fold")
@@ -53,8 +53,10 @@ def players(
     masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
     notes = [f"Each token of a masked player is replaced by {masks}."]
     if chosen is not None:
-        which = "all" if chosen == len(rows) else f"the {len(rows)} nearest the target of {chosen}"
-        notes.append(f"Nobody named players, so these are {which} content words.")
+        taken = sum(start >= rows[0].span[0] for start, _ in chosen)
+        which = "all" if taken == len(chosen) else f"the {taken} nearest the target of {len(chosen)}"
+        joined = f", as {len(rows)} players: neighbours that share a token are one" if taken > len(rows) else ""
+        notes.append(f"Nobody named players, so these are {which} content words{joined}.")
     for name, around in (chats or {}).items():
         if around is not None:
             notes.append(f"{labels[name]} reads the text between {around[0]!r} and {around[1]!r}.")
