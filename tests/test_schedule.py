@@ -117,11 +117,11 @@ def test_faults_while_the_noise_is_measured(model, monkeypatch):
     at_a_time = []
     measure = noise_floor._in_float32
 
-    def fails_once(decoder, prompt, subsets, baseline):
+    def fails_once(decoder, prompt, subsets, *rest):
         at_a_time.append(len(subsets))
         if len(at_a_time) == 1:
             raise jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory")
-        return measure(decoder, prompt, subsets, baseline)
+        return measure(decoder, prompt, subsets, *rest)
 
     monkeypatch.setattr(noise_floor, "_in_float32", fails_once)
     with pytest.warns(RuntimeWarning, match="CUDA_ERROR_OUT_OF_MEMORY"):
