@@ -42,7 +42,7 @@ from andor.models import FAMILIES, embedded_models
 from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder
 from andor.models.weights import abstract_decoder, hf_tensors
-from andor.prompts import TokenizedPrompt
+from andor.prompts import Mask, TokenizedPrompt
 
 Method = Literal["tree", "naive", "torch"]
 
@@ -98,7 +98,7 @@ def prompt_of(n_players: int, tokens_per_player: float, vocab_size: int) -> Toke
     player_of_token = np.full(length, -1, np.int32)
     player_of_token[1 + np.floor(np.arange(n_players) * (length - 1) / n_players).astype(int)] = np.arange(n_players)
     tokens = np.random.default_rng(n_players).integers(4, vocab_size, length)
-    return TokenizedPrompt(tokens.astype(np.int32), player_of_token, np.array([5], np.int32), 3)
+    return TokenizedPrompt(tokens.astype(np.int32), player_of_token, np.array([5], np.int32), Mask("token", 3))
 
 
 def model_of(name: str, dtype: str) -> tuple[Decoder, dict]:
@@ -156,7 +156,7 @@ def torch_evaluation(decoder: Decoder, settings: dict, prompt: TokenizedPrompt):
     present = masks(int(prompt.player_of_token.max()) + 1)
     player = np.maximum(prompt.player_of_token, 0)
     kept = np.where(prompt.player_of_token >= 0, present[:, player], True)
-    tokens = np.where(kept, prompt.token_ids, prompt.baseline_id).astype(np.int64)
+    tokens = np.where(kept, prompt.token_ids, prompt.mask.token_id).astype(np.int64)
     target = int(prompt.target_ids[0])
 
     @torch.inference_mode()

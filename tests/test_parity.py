@@ -79,7 +79,7 @@ def test_masked_evaluation(pair):
     tokenized = tokenize(prompt, ours.tokenizer, " good")
     player = tokenized.player_of_token
     absent = ~lattice.masks(prompt.n_players)[:, np.maximum(player, 0)] & (player >= 0)[None, :]
-    masked = np.where(absent, tokenized.baseline_id, tokenized.token_ids[None, :])
+    masked = np.where(absent, tokenized.mask.token_id, tokenized.token_ids[None, :])
     log_p = torch.log_softmax(torch.tensor(torch_logits(reference, masked)[:, -1]).double(), dim=-1)
     (target,) = tokenized.target_ids
     expected = log_p[:, target] - torch.log1p(-torch.exp(log_p[:, target]))

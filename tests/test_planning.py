@@ -10,7 +10,7 @@ from andor.evaluation.tree import TreeEvaluation
 from andor.models import FAMILIES
 from andor.models.config import read_config
 from andor.models.weights import weight_table
-from andor.prompts import TokenizedPrompt
+from andor.prompts import Mask, TokenizedPrompt
 
 CONFIG = read_config(SETTINGS["llama-gqa"], FAMILIES["llama"])
 
@@ -19,7 +19,7 @@ def prompt_of(n_players: int) -> TokenizedPrompt:
     player_of_token = np.repeat(np.arange(n_players, dtype=np.int32), 2)
     player_of_token[::2] = -1
     tokens = np.arange(2, 2 + 2 * n_players, dtype=np.int32)
-    return TokenizedPrompt(tokens, player_of_token, np.array([9], np.int32), 0)
+    return TokenizedPrompt(tokens, player_of_token, np.array([9], np.int32), Mask("token", 0, "<mask>"))
 
 
 def plan(prompt, tokens_per_batch=None, **options):

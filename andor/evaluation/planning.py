@@ -50,7 +50,6 @@ def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int =
     d, f, k, g, h = (size[letter] for letter in "dfkgh")
     groups, rows, blocks = 2**tree.groups_players, tree.n_rows, tree.n_rows >> tree.width
     n_trunk = len(tree.trunk_slots)
-    n_final = len(tree.prompt.target_ids) * 2**tree.n_players
     # Activations of width d are whole on every device; what has heads, f or the vocabulary is divided.
     dense = rows * (shards * 6 * d + 3 * f + 3 * (g + 2) * k * h) * itemsize
     # Scores and weights in float32 beside what was fetched for them.
@@ -58,7 +57,7 @@ def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int =
     head = 3 * rows * min(VOCABULARY_PIECE, config.vocab_size) * 4
     return Memory(
         cache=groups * config.num_layers * tree.n_slots * 2 * k * h * itemsize,
-        final=shards * groups * -(-n_final // rows) * rows * d * itemsize,
+        final=shards * groups * -(-tree.n_final // rows) * rows * d * itemsize,
         batch=groups * (dense + max(attention, head)),
     )
 

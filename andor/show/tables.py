@@ -19,6 +19,7 @@ from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.explanation import Explanation
+from andor.runs.masks import FEW, OfMask
 from andor.runs.run import Run
 
 MOST_ORDERS = 10
@@ -290,6 +291,39 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
         "effects, the sum of their sizes."
     )
     return _titled(f"Strongest effects on the log-odds of {explanation.target!r}", table, notes)
+
+
+def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
+    """One line per way of masking: medians over prompts, and their intervals below."""
+    columns = {
+        "loss_masked": ("all", ".2f"),
+        "loss_half": ("half", ".2f"),
+        "v_empty": ("v(∅)", "+.2f"),
+        "range": ("range", ".2f"),
+        "low_orders": ("orders 1, 2", ".2f"),
+        "r2": (f"R² of {FEW}", ".3f"),
+        "salient": ("salient", ".0f"),
+    }
+    table = _table()
+    table.add_column("mask", overflow="fold", max_width=20)
+    table.add_column("prompts", justify="right")
+    for title, _ in columns.values():
+        table.add_column(title, justify="right")
+    for row in rows:
+        cells = [(row.numbers.get(key, (math.nan,) * 3), form) for key, (_, form) in columns.items()]
+        middle = (_number(each[0], form) for each, form in cells)
+        around = (f"{_number(each[1], form)}…{_number(each[2], form)}" for each, form in cells)
+        table.add_row(_text(row.baseline.removeprefix("token:")), str(row.n_prompts), *middle)
+        table.add_row("", "", *(_text(each, "dim") for each in around))
+    full = next(row.numbers["loss_full"] for row in rows if row.numbers)
+    notes = (
+        "Median over prompts, and its 95% bootstrap interval. all, half: loss per background token behind the first "
+        f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
+        f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
+        f"2: share of the strength of all effects at a noise bound of {noise:g} |v(N) - v(∅)|. R² of {FEW}: of v on "
+        f"all masks by the strongest {FEW} effects."
+    )
+    return _titled(f"Masks of {model}", table, notes)
 
 
 def noise_floor(values: Values) -> RenderableType:
