@@ -12,7 +12,6 @@ from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_ch
 
 import andor
 from andor.core import lattice
-from andor.evaluation import noise_floor
 from andor.evaluation.background import background_loss
 from andor.evaluation.evaluate import tokenized_for
 from andor.evaluation.spot_check import spot_check
@@ -21,7 +20,7 @@ from andor.prompts.masks import DRAWS
 
 TEXT = "so the film is not good , but it is never dull ."
 WORDS = ["film", "not good", "never"]
-MASKS = ["auto", "mean", "delete", "attention", "resample::2"]
+MASKS = ["delete", "attention", "resample::2"]  # a token and an embedding: tests/test_evaluation.py
 
 
 @pytest.fixture(scope="module", params=["llama-gqa", "gemma3"])
@@ -66,9 +65,8 @@ def by_definition(model, prompt, baseline, target=None):
 
 
 @pytest.mark.parametrize("baseline", MASKS)
-@pytest.mark.parametrize("target", ["good", "never again"])
-def test_tree_naive_and_definition_agree(model, baseline, target):
-    prompt = andor.Prompt(TEXT, players=WORDS, target=target)
+def test_tree_naive_and_definition_agree(model, baseline):
+    prompt = andor.Prompt(TEXT, players=WORDS, target="never again")
     values = andor.evaluate(model, prompt, baseline=baseline, tokens_per_batch=32, measure_noise=True)
     naive = andor.evaluate(model, prompt, baseline=baseline, method="naive", tokens_per_batch=64)
     assert_close(values.v, by_definition(model, prompt, baseline), 1e-4)
@@ -83,7 +81,7 @@ def test_tree_naive_and_definition_agree(model, baseline, target):
     assert naive.tokens_evaluated == expected_naive * len(tokenized.draws)
 
 
-@pytest.mark.parametrize("baseline", ["delete", "attention", "resample::2"])
+@pytest.mark.parametrize("baseline", ["delete", "attention"])
 def test_in_a_chat_behind_a_long_beginning(model, baseline):
     """The beginning is longer than a window, and is no list of keys."""
     text = "a good film . " * 12 + TEXT
@@ -109,7 +107,7 @@ def test_what_leaves_nothing_to_predict_from_is_refused(model):
         andor.evaluate(model, andor.Prompt("a film", players=["a film"], target="good"), baseline="delete")
 
 
-@pytest.mark.parametrize("baseline", ["delete", "attention", "resample::2"])
+@pytest.mark.parametrize("baseline", ["delete", "resample::2"])
 def test_values_from_elsewhere_are_checked_under_their_mask(model, baseline):
     prompt = andor.Prompt(TEXT, players=WORDS, target="good")
     values = andor.evaluate(model, prompt, baseline=baseline)
@@ -117,14 +115,6 @@ def test_values_from_elsewhere_are_checked_under_their_mask(model, baseline):
     checked, difference = spot_check(model, prompt, values, baseline=baseline, **options)
     assert difference < 1e-4 and checked.forward_noise < 1e-4
     assert spot_check(model, prompt, values, baseline="mean", **options)[1] > 0.01
-
-
-def test_noise_of_drawn_words_is_that_of_their_mean(model):
-    prompt = andor.Prompt(TEXT, players=WORDS, target="good")
-    tokenized, _ = tokenized_for(model, prompt, " good", "resample::3")
-    values = andor.evaluate(model, prompt, baseline="resample::3")
-    floor = noise_floor.measure(model.decoder, tokenized, values.v)
-    assert max(np.abs(floor.batch).max(), np.abs(floor.float32).max()) < 1e-4
 
 
 def test_words_are_drawn_from_the_corpus(model, tmp_path):
@@ -169,7 +159,7 @@ def test_a_token_that_is_called_like_a_mask_is_asked_for_as_a_token():
     assert (token.kind, token.token_id, token.name) == ("token", 3, "mean")
 
 
-@pytest.mark.parametrize("baseline", ["auto", "delete", "attention", "resample::2"])
+@pytest.mark.parametrize("baseline", MASKS)
 def test_loss_of_the_background_is_that_of_the_masked_prompts(model, baseline):
     prompt = andor.Prompt(TEXT, players=WORDS)
     loss = background_loss(model, prompt, " good", baseline=baseline)
