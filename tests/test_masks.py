@@ -24,8 +24,17 @@ MASKS = ["delete", "attention", "resample::2"]  # a token and an embedding: test
 
 
 @pytest.fixture(scope="module", params=["llama-gqa", "gemma3"])
-def model(request, tmp_path_factory):
-    settings = SETTINGS[request.param]
+def either(request, tmp_path_factory):
+    return loaded(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return loaded("qwen2-window", tmp_path_factory)
+
+
+def loaded(name, tmp_path_factory):
+    settings = SETTINGS[name]
     folder = save_checkpoint(tmp_path_factory.mktemp("model"), settings, random_decoder(settings))
     config = folder / "tokenizer_config.json"
     template = "<eos>user {{ messages[0]['content'] }}<eos>model "
@@ -65,14 +74,14 @@ def by_definition(model, prompt, baseline, target=None):
 
 
 @pytest.mark.parametrize("baseline", MASKS)
-def test_tree_naive_and_definition_agree(model, baseline):
+def test_tree_naive_and_definition_agree(either, baseline):
     prompt = andor.Prompt(TEXT, players=WORDS, target="never again")
-    values = andor.evaluate(model, prompt, baseline=baseline, tokens_per_batch=32, measure_noise=True)
-    naive = andor.evaluate(model, prompt, baseline=baseline, method="naive", tokens_per_batch=64)
-    assert_close(values.v, by_definition(model, prompt, baseline), 1e-4)
+    values = andor.evaluate(either, prompt, baseline=baseline, tokens_per_batch=32, measure_noise=True)
+    naive = andor.evaluate(either, prompt, baseline=baseline, method="naive", tokens_per_batch=64)
+    assert_close(values.v, by_definition(either, prompt, baseline), 1e-4)
     assert_close(values.v, naive.v, 1e-4)
     assert np.ptp(values.v) > 0.05 and values.forward_noise < 1e-4
-    tokenized = tokenize(prompt, model.tokenizer, baseline=baseline)
+    tokenized = tokenize(prompt, either.tokenizer, baseline=baseline)
     player, behind = tokenized.player_of_token, len(tokenized.target_ids) - 1
     if tokenized.mask.leaves_out:  # what is left out is evaluated only where it is there
         started = np.maximum.accumulate(player) + 1
@@ -193,16 +202,11 @@ import andor
 from andor.devices.mesh import make_mesh
 
 errors = []
-for data, text, players in [
-    (2, "so the film is not good , but it is never dull .", ["film", "not good", "never"]),
-    (4, "so the film is not good , but it is never dull .", ["film", "not good", "never"]),
-    (4, "so never dull", ["never", "dull"]),
-]:
-    prompt = andor.Prompt(text, players, "never again")
-    for baseline in ("delete", "attention", "resample::2")[: 1 if text.endswith("dull") else 3]:
-        one, many = (andor.load(sys.argv[1], mesh=mesh) for mesh in (None, make_mesh(data=data)))
-        one, many = (andor.evaluate(each, prompt, baseline=baseline).v for each in (one, many))
-        errors.append(float(abs(one - many).max()))
+one, many = (andor.load(sys.argv[1], mesh=mesh) for mesh in (None, make_mesh(data=4)))
+for baseline, text in (("delete", "so never dull"), ("delete", "never , but dull ."), ("attention", "never dull .")):
+    prompt = andor.Prompt(text, ["never", "dull"], "never again")
+    v, of_groups = (andor.evaluate(each, prompt, baseline=baseline).v for each in (one, many))
+    errors.append(float(abs(v - of_groups).max()))
 print(json.dumps(errors))
 """
 
@@ -215,4 +219,4 @@ def test_groups_of_masks_on_several_devices(tmp_path):
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout.splitlines()[-1])
-    assert len(errors) == 7 and max(errors) < 1e-4, errors
+    assert len(errors) == 3 and max(errors) < 1e-4, errors

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +120,18 @@ def test_a_share_of_one_device_is_the_plan():
     assert (share.n_devices, share.weights, share.exchanged) == (1, weights, 0)
     assert share.operations == planning.operations(CONFIG, planned)
     assert share.seconds(1e9) == planning.operations(CONFIG, planned) / 1e9 / planning.EFFICIENCY
+
+
+def test_masks_change_what_a_plan_is():
+    prompt = prompt_of(6)
+    left_out = dataclasses.replace(prompt, mask=Mask("delete"))
+    drawn = dataclasses.replace(prompt, drawn=np.tile(prompt.token_ids, (3, 1)))
+    token, delete, resample = (planning.share(CONFIG, 4, each, available=10**9) for each in (prompt, left_out, drawn))
+    of_players = sum(2**player for player in range(6))
+    assert delete.tokens == token.tokens - of_players and delete.naive_tokens == token.naive_tokens - 2**6 * 6 // 2
+    assert delete.operations < token.operations and delete.memory.cache <= token.memory.cache
+    assert (resample.tokens, resample.operations) == (3 * token.tokens, 3 * token.operations)
+    assert resample.beside == token.memory.total(2) > token.beside  # a draw is begun before the last one is done
 
 
 def test_shares_of_a_mesh():

@@ -21,7 +21,7 @@ from andor.evaluation import noise_floor, schedule
 from andor.evaluation.draws import over_draws
 from andor.evaluation.log_odds import Score
 from andor.evaluation.naive import NaiveEvaluation
-from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
+from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree, with_draws
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.schedule import Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
@@ -204,7 +204,7 @@ class _Run:
                 None if limit else self.tokens_per_batch,
                 groups_players=groups,
                 shards=shards,
-                in_flight=self.in_flight,
+                in_flight=with_draws(self.in_flight, tokenized),
                 default_tokens=limit,
                 available=available_bytes(model.mesh),
             )

@@ -171,7 +171,7 @@ def compare(
             },
         )
         tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
-        costs = [sum(int(np.sum(2.0 ** levels(each))) for each in models if each is not None) for models in tokens]
+        costs = [sum(_cost(each) for each in models if each is not None) for models in tokens]
         mine = tuple(prompts[place] for place in deal(costs, shard))
         run = begin(root, recipe)
         coordinator.run = run.name
@@ -199,6 +199,11 @@ def compare(
         except BaseException:
             end(root)  # other settings may use the root
             raise
+
+
+def _cost(prompt: TokenizedPrompt) -> int:
+    """Tokens that the masks of a prompt take."""
+    return len(prompt.draws) * int(np.sum(2.0 ** levels(prompt)))
 
 
 def _recorded(root: AnyPath, there: Mapping[str, Recipe], names: Sequence[str]) -> dict[str, ModelRecord]:

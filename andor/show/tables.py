@@ -88,24 +88,24 @@ def plan(
         table.add_row(
             _text(name),
             str(tree.n_players + tree.groups_players),
-            str(len(tree.started)),
-            f"{tree.tokens:,}",
-            f"{tree.naive_tokens:,}",
-            f"{tree.naive_tokens / tree.tokens:.1f}",
+            str(len(tree.levels)),
+            f"{share.tokens:,}",
+            f"{share.naive_tokens:,}",
+            f"{share.naive_tokens / share.tokens:.1f}",
             f"{tree.n_batches} x {tree.n_rows}",
             f"{share.operations * share.n_devices:.2g}",
             _bytes(share.memory.cache),
             _seconds(share.seconds(rate)),
         )
-    trees, first = [share.tree for share in shares.values()], next(iter(shares.values()))
-    tokens, naive = sum(tree.tokens for tree in trees), sum(tree.naive_tokens for tree in trees)
+    first = next(iter(shares.values()))
+    tokens, naive = (sum(getattr(x, count) for x in shares.values()) for count in ("tokens", "naive_tokens"))
     seconds, exchanged = (
         sum(share.seconds(rate) for share in shares.values()),
         sum(x.exchanged for x in shares.values()),
     )
     several = first.n_devices > 1
     lines = [
-        f"{len(trees)} prompt{'s' * (len(trees) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
+        f"{len(shares)} prompt{'s' * (len(shares) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
         f"{_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s{' a device' * several}, compilation not "
         "counted.",
         f"Memory{f' of each of {first.n_devices} devices' * several}: {_bytes(first.weights)} of weights and at most "
@@ -162,6 +162,8 @@ def prompts(run: Run) -> RenderableType:
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
+    masks = ", ".join(f"{each.baseline} in {run.labels[each.name]}" for each in run.recipe.models)
+    notes.append(f"Masked words are replaced by {masks}.")
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
