@@ -433,7 +433,7 @@ def _solver(name: SolverName):
     return {"auto": None, "exact": InteriorPoint(), "first-order": FirstOrder(), "published": Published()}[name]
 
 
-def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> list:
+def _prompts(settings: "Compare | Plan | Masks", left_out: list[str] | None = None) -> list:
     """The prompts asked for. Bad lines of a file are said, and added to a list where one is given; else the first is
     raised."""
     if settings.prompts is not None and settings.prompt is not None:
