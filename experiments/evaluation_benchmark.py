@@ -48,7 +48,7 @@ from andor.models import FAMILIES
 from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder
 from andor.models.weights import abstract_decoder, count_parameters, hf_tensors
-from andor.prompts import TokenizedPrompt, read_prompts, tokenize
+from andor.prompts import Mask, TokenizedPrompt, read_prompts, tokenize
 
 Method = Literal["tree", "naive", "torch", "torch-prefix"]
 
@@ -124,7 +124,7 @@ def prompt_of(config: Config, n_players: int, name: str, vocab_size: int) -> Tok
     player_of_token = np.full(length, -1, np.int32)
     player_of_token[1 + np.floor(np.arange(n_players) * (length - 1) / n_players).astype(int)] = np.arange(n_players)
     tokens = np.random.default_rng(n_players).integers(4, vocab_size, length)
-    return TokenizedPrompt(tokens.astype(np.int32), player_of_token, np.array([5], np.int32), 3)
+    return TokenizedPrompt(tokens.astype(np.int32), player_of_token, np.array([5], np.int32), Mask("token", 3))
 
 
 def model_of(name: str, dtype: str) -> tuple[Decoder, dict]:
@@ -182,7 +182,7 @@ def torch_evaluation(decoder: Decoder, settings: dict, prompt: TokenizedPrompt, 
     present = masks(int(prompt.player_of_token.max()) + 1)
     player = np.maximum(prompt.player_of_token, 0)
     kept = np.where(prompt.player_of_token >= 0, present[:, player], True)
-    tokens = torch.tensor(np.where(kept, prompt.token_ids, prompt.baseline_id).astype(np.int64))
+    tokens = torch.tensor(np.where(kept, prompt.token_ids, prompt.mask.token_id).astype(np.int64))
     target = int(prompt.target_ids[0])
 
     @torch.inference_mode()

@@ -223,7 +223,7 @@ def compare_real(folder: str, length: int) -> dict[str, float]:
         theirs = reference(torch.tensor(ids, dtype=torch.long)).logits[0].float().numpy()
         present = lattice.masks(prompt.n_players)[:, np.maximum(tokenized.player_of_token, 0)]
         absent = ~present & (tokenized.player_of_token >= 0)[None]
-        masked = torch.tensor(np.where(absent, tokenized.baseline_id, ids), dtype=torch.long)
+        masked = torch.tensor(np.where(absent, tokenized.mask.token_id, ids), dtype=torch.long)
         last = np.stack([reference(row[None], logits_to_keep=1).logits[0, -1].float().numpy() for row in masked])
     assert len(tokenized.target_ids) == 1, "PyTorch's v is that of one token"
     v = andor.evaluate(model, prompt, target=TARGET).v

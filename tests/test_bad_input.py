@@ -226,9 +226,7 @@ FLAGS = [
     case("no effects wanted", "--top must be at least 1", *LOAD, "--top", "0"),
     case("unknown dtype", "int4", *LOAD, "--dtype", "int4"),
     case("unknown solver", "--solver", *COMPARE, "--solver", "best"),
-    case(
-        "unknown baseline", "baseline='nothing' must be auto, mean, zero or one token", *LOAD, "--baseline", "nothing"
-    ),
+    case("unknown baseline", "baseline='nothing' must be auto, mean, zero, delete", *LOAD, "--baseline", "nothing"),
     case("mesh in words", "a mesh is written like data=4,model=2; got 'all'", *LOAD, "--mesh", "all"),
     case("mesh axis twice", "a mesh is written like", *LOAD, "--mesh", "data=1,data=2"),
     case("no power of two", "must be a power of two", *LOAD, "--mesh", "data=3"),

@@ -231,6 +231,19 @@ def test_plan_says_what_a_run_will_take(capsys):
     assert "50% of 700 TFLOP/s" in there and "of 80.00 GB" in there
 
 
+def test_masks_are_measured_side_by_side(models, capsys):
+    command = ["masks", models[0], "--prompt", "so good a film is never dull", "--players", "good", "never", "dull"]
+    assert main([*command, "--masks", "token:<mask>", "delete", "attention", "--no-compilation-cache"]) == 0
+    printed = capsys.readouterr()
+    lines = {line.split()[0]: line.split() for line in printed.out.splitlines() if line.strip()}
+    assert lines["<mask>"][1] == lines["delete"][1] == "1" and lines["attention"][1] == "0"
+    assert np.isfinite([float(number) for row in ("<mask>", "delete") for number in lines[row][2:]]).all()
+    assert "loss per background token" in printed.out and "R² of 20" in printed.out
+    assert "player 'dull' holds the last token" in printed.err
+    assert main([*command, "--masks", "attention"]) == 2
+    assert "no prompt can be masked" in capsys.readouterr().err
+
+
 def test_plan_reads_prompt_files_and_no_weights(models, prompts, tmp_path, capsys):
     folder = tmp_path / "without-weights"
     shutil.copytree(models[0], folder, ignore=shutil.ignore_patterns("*.safetensors"))

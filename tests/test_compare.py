@@ -340,10 +340,12 @@ def test_more_prompts_evaluate_only_what_is_new(models, root):
     [
         {"dtype": "bfloat16"},
         {"baseline": "zero"},
+        {"baseline": "delete"},
+        {"baseline": "resample::2"},
         {"prompts": [dataclasses.replace(PROMPTS[0], target="bad")]},
         {"prompts": [dataclasses.replace(PROMPTS[0], players=["film", "good", "dull"])]},
     ],
-    ids=["dtype", "baseline", "target", "players"],
+    ids=["dtype", "baseline", "delete", "resample", "target", "players"],
 )
 def test_what_decides_v_is_evaluated_anew(models, root, change):
     arguments = {"prompts": PROMPTS[:1], "noise": 0.05, "out": root} | change

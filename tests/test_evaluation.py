@@ -34,7 +34,7 @@ def by_definition(model, prompt, target=None):
     present = lattice.masks(prompt.n_players)
     masked = [
         [
-            tokenized.baseline_id if player >= 0 and not row[player] else token
+            tokenized.mask.token_id if player >= 0 and not row[player] else token
             for token, player in zip(tokenized.token_ids, tokenized.player_of_token, strict=True)
         ]
         for row in present

@@ -79,8 +79,35 @@ def test_masked_evaluation(pair):
     tokenized = tokenize(prompt, ours.tokenizer, " good")
     player = tokenized.player_of_token
     absent = ~lattice.masks(prompt.n_players)[:, np.maximum(player, 0)] & (player >= 0)[None, :]
-    masked = np.where(absent, tokenized.baseline_id, tokenized.token_ids[None, :])
+    masked = np.where(absent, tokenized.mask.token_id, tokenized.token_ids[None, :])
     log_p = torch.log_softmax(torch.tensor(torch_logits(reference, masked)[:, -1]).double(), dim=-1)
+    (target,) = tokenized.target_ids
+    expected = log_p[:, target] - torch.log1p(-torch.exp(log_p[:, target]))
+    assert_close(values.v, expected.numpy(), 1e-4)
+
+
+WITH_WINDOWS = ["llama-gqa-tied-head-dim-llama3-rope", "qwen2-window", "mistral-window", "gemma3"]
+
+
+@pytest.mark.parametrize("baseline", ["delete", "attention"])
+@pytest.mark.parametrize("pair", WITH_WINDOWS, indirect=True)
+def test_what_masks_leave_out_is_not_there(pair, baseline):
+    """Deleted: a shorter sequence. Not attended to: an attention mask of 0 where a token keeps its position."""
+    ours, reference = pair
+    prompt = andor.Prompt(
+        "the film is not good , but it is never dull .", players=["film", "not good", "never", "dull"]
+    )
+    values = andor.evaluate(ours, prompt, target=" good", baseline=baseline)
+    tokenized = tokenize(prompt, ours.tokenizer, " good")
+    ids, player = tokenized.token_ids[None], tokenized.player_of_token
+    there = lattice.masks(prompt.n_players)[:, np.maximum(player, 0)] | (player < 0)[None, :]
+    if baseline == "delete":
+        last = np.concatenate([torch_logits(reference, ids[:, kept])[:, -1] for kept in there])
+    else:
+        positions = torch.arange(len(player))[None].expand(len(there), -1)
+        options = {"attention_mask": torch.tensor(there.astype(int)), "position_ids": positions}
+        last = torch_logits(reference, np.repeat(ids, len(there), axis=0), **options)[:, -1]
+    log_p = torch.log_softmax(torch.tensor(last).double(), dim=-1)
     (target,) = tokenized.target_ids
     expected = log_p[:, target] - torch.log1p(-torch.exp(log_p[:, target]))
     assert_close(values.v, expected.numpy(), 1e-4)

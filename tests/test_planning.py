@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from andor.evaluation.tree import TreeEvaluation
 from andor.models import FAMILIES
 from andor.models.config import read_config
 from andor.models.weights import weight_table
-from andor.prompts import TokenizedPrompt
+from andor.prompts import Mask, TokenizedPrompt
 
 CONFIG = read_config(SETTINGS["llama-gqa"], FAMILIES["llama"])
 
@@ -19,7 +21,7 @@ def prompt_of(n_players: int) -> TokenizedPrompt:
     player_of_token = np.repeat(np.arange(n_players, dtype=np.int32), 2)
     player_of_token[::2] = -1
     tokens = np.arange(2, 2 + 2 * n_players, dtype=np.int32)
-    return TokenizedPrompt(tokens, player_of_token, np.array([9], np.int32), 0)
+    return TokenizedPrompt(tokens, player_of_token, np.array([9], np.int32), Mask("token", 0, "<mask>"))
 
 
 def plan(prompt, tokens_per_batch=None, **options):
@@ -118,6 +120,18 @@ def test_a_share_of_one_device_is_the_plan():
     assert (share.n_devices, share.weights, share.exchanged) == (1, weights, 0)
     assert share.operations == planning.operations(CONFIG, planned)
     assert share.seconds(1e9) == planning.operations(CONFIG, planned) / 1e9 / planning.EFFICIENCY
+
+
+def test_masks_change_what_a_plan_is():
+    prompt = prompt_of(6)
+    left_out = dataclasses.replace(prompt, mask=Mask("delete"))
+    drawn = dataclasses.replace(prompt, drawn=np.tile(prompt.token_ids, (3, 1)))
+    token, delete, resample = (planning.share(CONFIG, 4, each, available=10**9) for each in (prompt, left_out, drawn))
+    of_players = sum(2**player for player in range(6))
+    assert delete.tokens == token.tokens - of_players and delete.naive_tokens == token.naive_tokens - 2**6 * 6 // 2
+    assert delete.operations < token.operations and delete.memory.cache <= token.memory.cache
+    assert (resample.tokens, resample.operations) == (3 * token.tokens, 3 * token.operations)
+    assert resample.beside == token.memory.total(2) > token.beside  # a draw is begun before the last one is done
 
 
 def test_shares_of_a_mesh():

@@ -6,19 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from andor.evaluation.prefix_tree import LONG_TRUNK, PrefixTree, bucket
-from andor.prompts import TokenizedPrompt
+from andor.prompts import Mask, TokenizedPrompt
 
 BASELINE = 7
+TOKEN = Mask("token", BASELINE, "<mask>")
 
 
-def prompt_of(player_of_token, n_targets=1) -> TokenizedPrompt:
+def prompt_of(player_of_token, n_targets=1, mask=TOKEN) -> TokenizedPrompt:
     """Tokens that are all different, so that a token tells its position."""
     length = len(player_of_token)
     return TokenizedPrompt(
         np.arange(100, 100 + length, dtype=np.int32),
         np.asarray(player_of_token, np.int32),
         np.arange(5000, 5000 + n_targets, dtype=np.int32),
-        BASELINE,
+        mask,
     )
 
 
@@ -45,17 +46,17 @@ def pasts(tree: PrefixTree) -> dict[tuple[int, int, int], list[tuple[int, int]]]
         assert batch.keys.shape == (tree.n_rows // width, tree.n_keys)
         assert batch.ancestors.shape == (tree.n_rows // width, width, tree.n_keys)
         assert 0 <= batch.keys.min() and batch.keys.max() < tree.n_slots
-        for row, outcome in zip(np.flatnonzero(batch.final), batch.outcome.tolist(), strict=True):
+        for row, outcomes in zip(np.flatnonzero(batch.final), batch.outcome.T.tolist(), strict=True):
             block, lane = divmod(int(row), width)
-            keys = batch.keys[block][
-                batch.ancestors[block, lane] & (batch.key_positions[block] <= batch.positions[row])
-            ]
-            trunk = np.flatnonzero(tree.trunk_slots <= batch.positions[row])
-            seen = np.concatenate([trunk, keys])
-            for group in range(groups):
+            for group, outcome in enumerate(outcomes):
+                position = batch.positions[group, row]
+                keys = batch.keys[block][batch.ancestors[block, lane] & (batch.key_positions[group, block] <= position)]
+                trunk = np.flatnonzero(tree.trunk_slots[group] <= position)
+                if outcome < 0:
+                    continue
                 key = (group, *divmod(outcome, 2**tree.n_players))
                 assert key not in found
-                found[key] = sorted(map(tuple, slots[group, seen].tolist()))
+                found[key] = sorted(map(tuple, slots[group, np.concatenate([trunk, keys])].tolist()))
     return found
 
 
@@ -63,22 +64,34 @@ def masked_prompt(tree: PrefixTree, group: int, target: int, state: int) -> list
     """(position, token) of a masked prompt with the target tokens before this one, by definition."""
     prompt, n_players = tree.prompt, tree.groups_players + tree.n_players
     bits = (group << tree.n_players) | state
-    tokens = [
-        BASELINE if player >= 0 and not (bits >> (n_players - 1 - player)) & 1 else token
-        for token, player in zip(prompt.token_ids.tolist(), prompt.player_of_token.tolist(), strict=True)
-    ]
-    return list(enumerate(tokens + prompt.target_ids[:target].tolist()))
+    tokens, player = prompt.read()
+    length = len(prompt.token_ids) + target
+    masked = [each >= 0 and not (bits >> (n_players - 1 - each)) & 1 for each in player[:length].tolist()]
+    if not prompt.mask.leaves_out:
+        return list(enumerate(np.where(masked, BASELINE, tokens[:length]).tolist()))
+    left = [(at, token) for at, token in enumerate(tokens[:length].tolist()) if not masked[at]]
+    return left if prompt.mask.kind == "attention" else [(at, token) for at, (_, token) in enumerate(left)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(players(), st.integers(1, 3), st.sampled_from([1, 2, 8, 64, 256]), st.integers(0, 2), st.integers(0, 3))
-def test_every_row_sees_its_masked_prompt(player_of_token, n_targets, rows, groups_players, split):
-    prompt = prompt_of(player_of_token, n_targets)
+@given(
+    players(),
+    st.integers(1, 3),
+    st.sampled_from([1, 2, 8, 64, 256]),
+    st.integers(0, 2),
+    st.integers(0, 3),
+    st.sampled_from([TOKEN, Mask("delete"), Mask("attention")]),
+)
+def test_every_row_sees_its_masked_prompt(player_of_token, n_targets, rows, groups_players, split, mask):
+    # A prompt ends in background where nobody attends to players, and begins with some where they are deleted.
+    player_of_token = [-1] * (mask.kind == "delete") + player_of_token + [-1] * (mask.kind == "attention")
+    prompt = prompt_of(player_of_token, n_targets, mask)
     n_players = max(player_of_token) + 1
     tree = PrefixTree(prompt, rows, min(groups_players, n_players))
     tree = PrefixTree(prompt, rows, tree.groups_players, min(split, max(tree.n_players - tree.width - 1, 0)))
     found = pasts(tree)
     assert len(found) == n_targets * 2**n_players
+    assert tree.n_final == n_targets * 2**tree.n_players or mask.kind == "delete"
     for key, past in found.items():
         assert past == masked_prompt(tree, *key)
 
@@ -90,6 +103,9 @@ def test_no_token_is_evaluated_twice(player_of_token, n_targets):
     tokens = np.concatenate([player_of_token, np.full(n_targets - 1, -1)])
     assert tree.tokens == sum(2 ** len(set(tokens[: t + 1]) - {-1}) for t in range(len(tokens)))
     assert tree.n_batches * tree.n_rows >= tree.tokens
+    left_out = PrefixTree(prompt_of(player_of_token, n_targets, Mask("delete")), 256)
+    of_players = sum(2**player for player in player_of_token if player >= 0)
+    assert left_out.tokens == tree.tokens - of_players  # they are evaluated only where they are there
     if tree.tokens > 1000:  # rows of padding are few where it matters
         assert tree.n_batches * tree.n_rows < 1.5 * tree.tokens
 

@@ -18,12 +18,12 @@ from andor.prompts import (
     NO_TOKEN,
     Prompt,
     baseline_id,
-    baseline_name,
     chat_template,
     continuation,
     in_chat,
     joined,
     player_table,
+    read_mask,
     read_prompts,
     remarks,
     tokenize,
@@ -252,7 +252,7 @@ def test_tokens_belong_to_players_by_offsets(tokenizer):
     assert tokenized.token_ids.dtype == tokenized.player_of_token.dtype == tokenized.target_ids.dtype == np.int32
     assert tokenized.token_ids[0] == tokenizer.bos_token_id and tokenized.player_of_token[0] == -1
     assert tokenized.target_ids.shape == (0,)
-    assert tokenized.baseline_id == tokenizer.mask_token_id
+    assert tokenized.mask.token_id == tokenizer.mask_token_id
     for player, word in enumerate(prompt.words):
         assert decode(tokenizer, tokenized.token_ids[tokenized.player_of_token == player]) == f" {word}"
 
@@ -612,12 +612,12 @@ def test_templates_that_do_not_keep_the_text_are_refused(template, text, message
 def test_baselines():
     tokenizer = chat_tokenizer()
     prompt = Prompt("the film is good", players=["film"])
-    assert tokenize(prompt, tokenizer, baseline="mean").baseline_id == NO_TOKEN
-    assert baseline_name(tokenizer, "zero") == "zero embedding"
-    assert baseline_name(tokenizer) == "<mask>"
-    token = tokenize(prompt, tokenizer, baseline="Ġgood").baseline_id
+    assert tokenize(prompt, tokenizer, baseline="mean").mask.token_id == NO_TOKEN
+    assert read_mask("zero", tokenizer).name == "zero embedding"
+    assert read_mask("auto", tokenizer).name == "<mask>"
+    token = tokenize(prompt, tokenizer, baseline="Ġgood").mask.token_id
     assert tokenizer.convert_ids_to_tokens(token) == "Ġgood"
-    with pytest.raises(ValueError, match=r"baseline='good word' must be auto, mean, zero or one token"):
+    with pytest.raises(ValueError, match=r"baseline='good word' must be auto, mean, zero, delete, .* or a token"):
         tokenize(prompt, tokenizer, baseline="good word")
 
 

@@ -4,6 +4,7 @@ evaluate     the front doors: one prompt, or one after the other
 schedule     prompts in flight: batches are started before the last ones are done
 tree         tokens that masked prompts share are evaluated once
 prefix_tree  which tokens these are, and in which order they go
+draws        the mean over words that were drawn
 naive        every masked prompt from scratch, as a reference
 log_odds     from hidden states to the log-odds of a target
 noise_floor  how exactly v is known

@@ -18,15 +18,16 @@ from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of
 from andor.devices.rules import standard_rules
 from andor.evaluation import noise_floor, schedule
+from andor.evaluation.draws import over_draws
 from andor.evaluation.log_odds import Score
 from andor.evaluation.naive import NaiveEvaluation
-from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree
+from andor.evaluation.planning import default_tokens_per_batch, groups_players, plan_tree, with_draws
 from andor.evaluation.prefix_tree import bucket
 from andor.evaluation.schedule import Taken, UnderWay
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import LanguageModel
 from andor.models.decoder import DecoderConfig
-from andor.prompts import NO_TOKEN, Prompt, TokenizedPrompt, in_chat, joined, remarks, tokenize
+from andor.prompts import Prompt, TokenizedPrompt, in_chat, joined, remarks, tokenize
 
 Method = Literal["tree", "naive"]
 
@@ -51,8 +52,9 @@ def evaluate(
         joined into one (`andor.prompts.joined`).
       target: exact continuation to explain, leading space included; overrides the prompt's. Without either it is the
         model's most probable next token on the full prompt.
-      baseline: what replaces the tokens of masked words: "auto" (the tokenizer's mask, else unk, else pad, else eos
-        token), "mean" or "zero" (embeddings), or a token of the vocabulary.
+      baseline: what becomes of the tokens of masked words: "auto", "mean" or "zero" (embeddings), "delete",
+        "attention", "resample:FILE" (words of a corpus), or a token of the vocabulary
+        (`andor.prompts.masks.read_mask`).
       score: of a target of several tokens: the log-odds of the "product" of their probabilities, or the "sum" of their
         log-odds (`andor.evaluation.log_odds.log_odds`).
       method: "tree" evaluates what masked prompts share once; "naive" evaluates every one from scratch, which gives
@@ -193,20 +195,24 @@ class _Run:
         groups = groups_players(f"prompt {prompt.id or prompt.text[:40]!r}", prompt.n_players, data)
         if self.method == "naive":
             tokens = limit or self.tokens_per_batch or default_tokens_per_batch()
-            evaluation = NaiveEvaluation(model.decoder, tokenized, tokens, model.mesh, baseline=embedding)
+            evaluation = over_draws(
+                tokenized, lambda draw: NaiveEvaluation(model.decoder, draw, tokens, model.mesh, baseline=embedding)
+            )
         else:
             tree = plan_tree(
                 model.decoder.config,
                 model.dtype.itemsize,
-                tokenized,
+                tokenized.draws[0],
                 None if limit else self.tokens_per_batch,
                 groups_players=groups,
                 shards=shards,
-                in_flight=self.in_flight,
+                in_flight=with_draws(self.in_flight, tokenized),
                 default_tokens=limit,
                 available=available_bytes(model.mesh),
             )
-            evaluation = TreeEvaluation(model.decoder, tree, model.mesh, embedding)
+            evaluation = over_draws(
+                tokenized, lambda draw: TreeEvaluation(model.decoder, tree.of_draw(draw), model.mesh, embedding)
+            )
         return UnderWay(taken, target, tokenized, embedding, evaluation, limit, start)
 
     @standard_rules()
@@ -249,14 +255,15 @@ def tokenized_for(
     """
     tokenized = tokenize(prompt, model.tokenizer, target, baseline=baseline)
     check_fits(model.name, model.decoder.config, prompt, tokenized)
-    return tokenized, _embedding(model.decoder, baseline) if tokenized.baseline_id == NO_TOKEN else None
+    kind = tokenized.mask.kind
+    return tokenized, _embedding(model.decoder, kind) if kind in ("mean", "zero") else None
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _embedding(decoder, baseline: str):
+def _embedding(decoder, kind: str):
     embeddings = decoder.model.embed_tokens.weight[...]
     mean = jnp.mean(embeddings, axis=0, dtype=jnp.float32).astype(embeddings.dtype)
-    return {"mean": mean, "zero": jnp.zeros_like(mean)}[baseline]
+    return {"mean": mean, "zero": jnp.zeros_like(mean)}[kind]
 
 
 @standard_rules()
@@ -323,12 +330,14 @@ def check_fits(name: str, config: DecoderConfig, prompt: Prompt, tokenized: Toke
             f"{config.max_positions} (max_position_embeddings). Shorten the text."
         )
     # A gather beyond the embedding table would be clamped silently.
-    if tokenized.baseline_id >= config.vocab_size:
+    masked_with = tokenized.mask.token_id
+    if masked_with >= config.vocab_size:
         raise ValueError(
-            f"masked words of {name!r} would be replaced by token {tokenized.baseline_id}, which has no embedding: its "
+            f"masked words of {name!r} would be replaced by token {masked_with}, which has no embedding: its "
             f"vocab_size is {config.vocab_size}. Name another with baseline=... (--baseline), a token or mean or zero."
         )
-    highest = int(np.concatenate([tokenized.token_ids, tokenized.target_ids]).max())
+    drawn = () if tokenized.drawn is None else (tokenized.drawn.ravel(),)
+    highest = int(np.concatenate([tokenized.token_ids, tokenized.target_ids, *drawn]).max())
     if highest >= config.vocab_size:
         raise ValueError(
             f"the tokenizer of {name!r} gave token id {highest}, but its vocab_size is {config.vocab_size}: tokenizer "

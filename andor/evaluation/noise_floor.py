@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from andor.devices.processes import gather
+from andor.evaluation.draws import over_draws, run_now
 from andor.evaluation.log_odds import Score, log_odds, target_and_others
-from andor.evaluation.naive import NaiveEvaluation, mask_tokens
+from andor.evaluation.naive import NaiveEvaluation, mask_tokens, where_predicted
 from andor.evaluation.planning import default_tokens_per_batch
 from andor.models.decoder import Decoder, attend_within, rotation
 from andor.prompts import TokenizedPrompt
@@ -78,13 +79,15 @@ def measure(
     subsets = rng.permutation(len(v))[:SAMPLE].astype(np.int32)
     # Shapes that the values were not computed in: a few prompts from scratch.
     length = len(prompt.token_ids) + len(prompt.target_ids)
-    again = NaiveEvaluation(decoder, prompt, 7 * length, mesh, subsets, baseline).run(score)
+    again = run_now(
+        over_draws(prompt, lambda draw: NaiveEvaluation(decoder, draw, 7 * length, mesh, subsets, baseline)), score
+    )
     # In batches, because attention within 64 long prompts would not fit where their tree did.
     at_a_time = max(1, (tokens_per_batch or default_tokens_per_batch()) // length)
     with jax.default_matmul_precision("highest"):
         exact = [
-            _in_float32(decoder, prompt, subsets[first : first + at_a_time], baseline, score)
-            for first in range(0, len(subsets), at_a_time)
+            np.mean([_in_float32(decoder, draw, some, baseline, score) for draw in prompt.draws], axis=0)
+            for some in np.split(subsets, range(at_a_time, len(subsets), at_a_time))
         ]
     return NoiseFloor(
         subsets=subsets,
@@ -98,9 +101,12 @@ def _in_float32(
     decoder: Decoder, prompt: TokenizedPrompt, subsets: np.ndarray, baseline: Float[Array, "d"] | None, score: Score
 ) -> Float[np.ndarray, "k"]:
     """v of some subsets with weights and activations in float32, a layer at a time: the weights are not held twice."""
-    x = decoder.walk(*_embed(decoder, subsets, *prompt.read(), np.int32(prompt.baseline_id), baseline), _layer)
-    x = x[:, len(prompt.token_ids) - 1 :]
-    target, others = _read(decoder, x, np.broadcast_to(prompt.target_ids, x.shape[:2]))
+    kind, length = prompt.mask.kind, np.int32(len(prompt.token_ids))
+    x, angles, segments, places = _embed(
+        decoder, kind, subsets, *prompt.read(), prompt.instead, baseline, length, len(prompt.target_ids)
+    )
+    x = decoder.walk(x, angles, functools.partial(_layer, segments))
+    target, others = _read(decoder, x, places, np.broadcast_to(prompt.target_ids, places.shape))
     return log_odds(gather(target).T, gather(others).T, score)
 
 
@@ -108,20 +114,20 @@ def _cast(module):
     return jax.tree.map(lambda weight: weight.astype(jnp.float32), module)
 
 
-@jax.jit
-def _embed(decoder, subsets, token_ids, player_of_token, baseline_id, baseline):
-    tokens = mask_tokens(subsets, token_ids, player_of_token, baseline_id)
-    x = decoder.embed(tokens, baseline, jnp.float32)
-    return x, rotation(decoder.config, jnp.arange(x.shape[1])[None])
+@functools.partial(jax.jit, static_argnums=(1, 8))
+def _embed(decoder, kind, subsets, token_ids, player_of_token, instead, baseline, length, n_targets):
+    prompts = mask_tokens(kind, subsets, token_ids, player_of_token, instead)
+    x = decoder.embed(prompts.tokens, baseline, jnp.float32)
+    angles = rotation(decoder.config, jnp.arange(x.shape[1])[None])
+    return x, angles, (~prompts.there).astype(jnp.int32), where_predicted(prompts, length, n_targets)
 
 
 @functools.partial(jax.jit, donate_argnames="x")
-def _layer(index, layer, x, angles):
-    one_segment = jnp.zeros((1, x.shape[1]), jnp.int32)
-    return _cast(layer)(x, angles, functools.partial(attend_within, segments=one_segment))[0]
+def _layer(segments, index, layer, x, angles):
+    return _cast(layer)(x, angles, functools.partial(attend_within, segments=segments))[0]
 
 
 @jax.jit
-def _read(decoder, x, targets):
-    decoder = _cast(decoder)
+def _read(decoder, x, places, targets):
+    decoder, x = _cast(decoder), jnp.take_along_axis(x, places[:, :, None], axis=1)
     return target_and_others(decoder.head, decoder.model.norm(x), targets)

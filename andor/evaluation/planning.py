@@ -50,7 +50,6 @@ def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int =
     d, f, k, g, h = (size[letter] for letter in "dfkgh")
     groups, rows, blocks = 2**tree.groups_players, tree.n_rows, tree.n_rows >> tree.width
     n_trunk = len(tree.trunk_slots)
-    n_final = len(tree.prompt.target_ids) * 2**tree.n_players
     # Activations of width d are whole on every device; what has heads, f or the vocabulary is divided.
     dense = rows * (shards * 6 * d + 3 * f + 3 * (g + 2) * k * h) * itemsize
     # Scores and weights in float32 beside what was fetched for them.
@@ -58,7 +57,7 @@ def memory(config: DecoderConfig, itemsize: int, tree: PrefixTree, shards: int =
     head = 3 * rows * min(VOCABULARY_PIECE, config.vocab_size) * 4
     return Memory(
         cache=groups * config.num_layers * tree.n_slots * 2 * k * h * itemsize,
-        final=shards * groups * -(-n_final // rows) * rows * d * itemsize,
+        final=shards * groups * -(-tree.n_final // rows) * rows * d * itemsize,
         batch=groups * (dense + max(attention, head)),
     )
 
@@ -80,7 +79,7 @@ def plan_tree(
     Args:
       config: of the decoder.
       itemsize: bytes of a weight.
-      prompt: with its target.
+      prompt: with its target, and one draw.
       tokens_per_batch: tokens in one forward pass at most; by default what suits the device, or less to fit.
       groups_players: as for `PrefixTree`.
       shards: devices that hold one copy of the weights together.
@@ -145,7 +144,8 @@ class Share:
     """What one device of a mesh holds and does for one prompt under one model; all hold and do the same.
 
     Attributes:
-      tree: how all devices together walk the masks.
+      tree: how all devices together walk the masks, once for each draw.
+      draws: of words, where masked ones are drawn; else 1. Operations and what is exchanged are of all.
       memory: bytes beside the weights on all devices together.
       n_devices: their number.
       weights: bytes of weights, to the byte.
@@ -157,12 +157,23 @@ class Share:
     """
 
     tree: PrefixTree
+    draws: int
     memory: Memory
     n_devices: int
     weights: int
     beside: int
     operations: float
     exchanged: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are evaluated."""
+        return self.draws * self.tree.tokens
+
+    @property
+    def naive_tokens(self) -> int:
+        """Tokens that would be evaluated from scratch."""
+        return self.draws * self.tree.naive_tokens
 
     def seconds(self, rate: float) -> float:
         """Time for the operations at a rate of matrix products (in operations per second), of which `EFFICIENCY` is
@@ -201,20 +212,28 @@ def share(
             f"{available / 1e9:.1f} GB of memory are there. Divide them among more devices (model=...), or use a "
             "smaller dtype (bfloat16)."
         )
+    draws = prompt.draws
+    in_flight = with_draws(in_flight, prompt)
     free = (available - weights) * n_devices
     how = batches | {"groups_players": groups, "shards": model, "in_flight": in_flight}
-    tree = plan_tree(config, itemsize, prompt, available=free, **how)
+    tree = plan_tree(config, itemsize, draws[0], available=free, **how)
     together = memory(config, itemsize, tree, model)
-    sums = tree.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
+    sums = len(draws) * tree.tokens // data * (2 * config.num_layers + 1) * config.hidden_size * itemsize
     return Share(
         tree=tree,
+        draws=len(draws),
         memory=together,
         n_devices=n_devices,
         weights=weights,
         beside=-(-together.total(in_flight) // n_devices),
-        operations=operations(config, tree) / n_devices,
+        operations=len(draws) * operations(config, tree) / n_devices,
         exchanged=2 * (model - 1) * sums // model,
     )
+
+
+def with_draws(in_flight: int, prompt: TokenizedPrompt) -> int:
+    """Evaluations that hold memory at a time, of so many prompts: a draw is begun before the one before it is done."""
+    return max(in_flight, min(len(prompt.draws), 2))
 
 
 def weights_of_device(config: DecoderConfig, itemsize: int, model: int) -> int:

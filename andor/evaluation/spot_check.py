@@ -9,6 +9,7 @@ import numpy as np
 from andor.core.values import Values
 from andor.devices.rules import standard_rules
 from andor.evaluation import noise_floor, schedule
+from andor.evaluation.draws import over_draws, run_now
 from andor.evaluation.evaluate import tokenized_for
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch
@@ -41,9 +42,10 @@ def spot_check(
     others = np.random.default_rng(seed).permutation(np.arange(1, values.v.size - 1))[: MASKS - 2]
     subsets = np.concatenate([[0, values.v.size - 1], others]).astype(np.int32)
     tokenized, embedding = tokenized_for(model, prompt, values.target, baseline)
-    sample = NaiveEvaluation(model.decoder, tokenized, default_tokens_per_batch(), model.mesh, subsets, embedding)
+    how = default_tokens_per_batch(), model.mesh, subsets, embedding
+    sample = over_draws(tokenized, lambda draw: NaiveEvaluation(model.decoder, draw, *how))
     with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
-        difference = float(np.max(np.abs(sample.run(values.score) - values.v[subsets])))
+        difference = float(np.max(np.abs(run_now(sample, values.score) - values.v[subsets])))
         noise = math.nan
         if measure_noise:
             measured = noise_floor.measure(

@@ -30,7 +30,7 @@ class TreeEvaluation:
 
     Args:
       decoder: the network.
-      tree: the prompt's tree and how it is walked; as many groups as the mesh has along `data`.
+      tree: of one draw of the prompt, and how it is walked; as many groups as the mesh has along `data`.
       mesh: the devices that the decoder lies on, or None.
       baseline: embedding of masked tokens, where it is no token's.
     """
@@ -56,26 +56,29 @@ class TreeEvaluation:
         shape = (groups, tree.n_slots, decoder.config.num_kv_heads, decoder.config.head_dim)
         caches = [tuple(jnp.zeros(shape, dtype, device=sharding(mesh, "btkh")) for _ in "kv") for _ in range(n_layers)]
         # What the head will read, in order of evaluation: a small part of what the caches hold.
-        n_reads = -(-len(tree.prompt.target_ids) * 2**tree.n_players // tree.n_rows)
+        n_reads = -(-tree.n_final // tree.n_rows)
         shape = (groups, n_reads * tree.n_rows, decoder.config.hidden_size)
         final = jnp.zeros(shape, dtype, device=sharding(mesh, "btd"))
         n_final, n_masks, n_steps = 0, tree.n_masks, tree.n_batches + n_reads
+        trunk_slots = place(tree.trunk_slots, mesh, "bu")
         for number, batch in enumerate(tree.batches(), start=1):
-            tokens = place(batch.tokens, mesh, "bt")
-            where = np.int32(batch.first_slot), batch.positions, batch.keys, batch.key_positions, batch.ancestors
+            tokens, positions = (place(each, mesh, "bt") for each in (batch.tokens, batch.positions))
+            key_positions = place(batch.key_positions, mesh, "bnu")
+            where = np.int32(batch.first_slot), positions, batch.keys, key_positions, batch.ancestors
 
             def through(index, layer, x, angles, where=where):
-                x, caches[index] = _layer(layer, x, angles, caches[index], *where, tree.trunk_slots)
+                x, caches[index] = _layer(layer, x, angles, caches[index], *where, trunk_slots)
                 return x
 
-            x = decoder.walk(*_embed(decoder, tokens, batch.positions, self._baseline), through)
-            if len(batch.outcome):
+            x = decoder.walk(*_embed(decoder, tokens, positions, self._baseline), through)
+            if batch.outcome.size:
                 places = np.where(batch.final, n_final + np.cumsum(batch.final) - 1, shape[1])
                 final = _keep(final, x, places.astype(np.int32))
-                n_final += len(batch.outcome)
+                n_final += batch.outcome.shape[1]
                 self._outcomes.append(batch.outcome)
             yield Step(done=x, masks=n_masks * number // n_steps)
-        targets = tree.prompt.target_ids[np.concatenate(self._outcomes) >> tree.n_players]
+        # A row predicts one target token in whichever groups it is read.
+        targets = tree.prompt.target_ids[np.concatenate(self._outcomes, axis=1).max(axis=0) >> tree.n_players]
         targets = np.pad(targets, (0, shape[1] - n_final)).reshape(n_reads, tree.n_rows)
         shards = sizes_of(mesh)[1]
         for number in range(n_reads):
@@ -84,13 +87,14 @@ class TreeEvaluation:
 
     def values(self, score: Score = "product") -> Float[np.ndarray, "s"]:
         tree = self._tree
-        outcome = np.concatenate(self._outcomes)
+        outcome = np.concatenate(self._outcomes, axis=1)
         groups, n_states = 2**tree.groups_players, 2**tree.n_players
         parts = []
         for part in (0, 1):
             in_order = np.concatenate([gather(result[part]) for result in self._results], axis=1)
-            by_outcome = np.empty((groups, len(outcome)))
-            by_outcome[:, outcome] = in_order[:, : len(outcome)]
+            by_outcome = np.empty((groups, len(tree.prompt.target_ids) * n_states))
+            group, row = np.nonzero(outcome >= 0)
+            by_outcome[group, outcome[group, row]] = in_order[group, row]
             # Group and state make one number whose highest bit is the first player; in a lattice it is the lowest.
             by_state = np.moveaxis(by_outcome.reshape(groups, -1, n_states), 1, 0).reshape(-1, groups * n_states)
             parts.append(by_state[:, bits_reversed(tree.groups_players + tree.n_players)])
@@ -105,7 +109,7 @@ def bits_reversed(n_bits: int) -> Int[np.ndarray, "s"]:
 
 @jax.jit
 def _embed(decoder: Decoder, tokens, positions, baseline):
-    return decoder.embed(tokens, baseline), rotation(decoder.config, positions[None])
+    return decoder.embed(tokens, baseline), rotation(decoder.config, positions)
 
 
 @functools.partial(jax.jit, donate_argnames=("x", "cache"))
@@ -115,11 +119,11 @@ def _layer(
     angles,
     cache: Cache,
     first_slot: Int[Array, ""],
-    positions: Int[Array, "t"],
+    positions: Int[Array, "b t"],
     keys: Int[Array, "n u"],
-    key_positions: Int[Array, "n u"],
+    key_positions: Int[Array, "b n u"],
     ancestors: Bool[Array, "n w u"],
-    trunk_slots: Int[Array, "trunk"],
+    trunk_slots: Int[Array, "b trunk"],
 ) -> tuple[Float[Array, "b t d"], Cache]:
     """One layer over one batch of rows, in n blocks of w rows with u keys each: (x of the next layer, new cache).
 
@@ -133,17 +137,17 @@ def _layer(
         )
         of_block_k, of_block_v = (each[:, keys] for each in written)
         rows = q.reshape(q.shape[0], *ancestors.shape[:2], *q.shape[2:])
-        of_rows = positions.reshape(ancestors.shape[:2])
+        of_rows = positions.reshape(q.shape[0], *ancestors.shape[:2])
         score = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
         scores = score("bnwkgh,bnukh->bnkgwu", rows, of_block_k)
-        seen = (ancestors & sees(of_rows, key_positions))[None, :, None, None]
-        n_trunk = len(trunk_slots)
+        seen = (ancestors[None] & sees(of_rows, key_positions))[:, :, None, None]
+        n_trunk = trunk_slots.shape[1]
         if n_trunk == 0:
             mixed = jnp.einsum("bnkgwu,bnukh->bnwkgh", mixing_weights(scores, seen, scale, q.dtype), of_block_v)
             return mixed.reshape(q.shape), written
         trunk_k, trunk_v = (each[:, :n_trunk] for each in written)
         of_trunk = score("bnwkgh,bukh->bnkgwu", rows, trunk_k)
-        seen = jnp.concatenate([sees(of_rows, trunk_slots[None])[None, :, None, None], seen], axis=-1)
+        seen = jnp.concatenate([sees(of_rows, trunk_slots[:, None])[:, :, None, None], seen], axis=-1)
         weights = mixing_weights(jnp.concatenate([of_trunk, scores], axis=-1), seen, scale, q.dtype)
         on_trunk, on_block = jnp.split(weights, [n_trunk], axis=-1)
         mixed = jnp.einsum("bnkgwu,bukh->bnwkgh", on_trunk, trunk_v)

@@ -1,8 +1,7 @@
 """A prompt under one model's tokenizer: which tokens a player has, what masks them, and the tokens of the target.
 
 A tokenizer maps players to tokens by offsets: a token with any character of a player belongs to that player, every
-other token is background and is never masked. A masked player keeps its positions: each of its tokens is replaced by
-one baseline token (`baseline_id`), or by an embedding that is no token's.
+other token is background and is never masked. What becomes of a masked player's tokens is said by a `Mask`.
 
 `joined` makes one player of words that nobody named and that a token holds together, which is common where words are
 written without spaces: ICU's words are often shorter than a token. Players that a person named are refused there.
@@ -13,20 +12,16 @@ under way; `remarks` says in words what is odd about a prompt as a model reads i
 NumPy only: importing this module imports neither jax nor transformers. Tokenizers are Hugging Face fast tokenizers.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int32
 
+from andor.prompts.masks import Mask, draw_tokens, read_mask
 from andor.prompts.players import Chosen, default_players
 from andor.prompts.prompt import Prompt
-
-EMBEDDING_BASELINES = ("mean", "zero")
-"""Baselines that are no token: the mean of all input embeddings, and the embedding 0."""
-
-NO_TOKEN = -1
-"""`TokenizedPrompt.baseline_id` of such a baseline."""
 
 _PLACE = "\N{SYMBOL FOR UNIT SEPARATOR}text\N{SYMBOL FOR UNIT SEPARATOR}"
 
@@ -39,19 +34,34 @@ class TokenizedPrompt:
       token_ids: the whole prompt, with what the tokenizer (BOS) or the chat template put around it. int32 `[t]`.
       player_of_token: player of each token, -1 for background. int32 `[t]`.
       target_ids: the target as the continuation of the prompt; empty while no target is known. int32 `[k]`.
-      baseline_id: token that replaces every token of a masked player; `NO_TOKEN` for an embedding.
+      mask: what becomes of the tokens of a masked player.
+      drawn: where the mask draws words, the tokens that stand there in each draw, background as is. int32 `[draws, t]`.
     """
 
     token_ids: Int32[np.ndarray, "t"]
     player_of_token: Int32[np.ndarray, "t"]
     target_ids: Int32[np.ndarray, "k"]
-    baseline_id: int
+    mask: Mask
+    drawn: Int32[np.ndarray, "draws t"] | None = None
 
     def read(self) -> tuple[Int32[np.ndarray, "t"], Int32[np.ndarray, "t"]]:
         """(token ids, player of each) of what a model reads: the prompt, and the target but for its last token."""
         background = np.full(max(len(self.target_ids) - 1, 0), -1, np.int32)
         token_ids = np.concatenate([self.token_ids, self.target_ids[:-1]])
         return token_ids, np.concatenate([self.player_of_token, background])
+
+    @property
+    def draws(self) -> tuple["TokenizedPrompt", ...]:
+        """The prompt by draw, each with one; just the prompt, where nothing is drawn."""
+        return (self,) if self.drawn is None else tuple(replace(self, drawn=each[None]) for each in self.drawn)
+
+    @property
+    def instead(self) -> Int32[np.ndarray, "t"]:
+        """Token that stands in the place of each of `read`, of the first draw, while its player is masked."""
+        length = len(self.read()[0])
+        if self.drawn is None:
+            return np.full(length, self.mask.token_id, np.int32)
+        return np.pad(self.drawn[0], (0, length - len(self.token_ids)))
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class PlayerRow:
       word: text of the player.
       span: its characters, `(start, stop)`.
       token_ids: model name -> ids of its tokens.
-      replaced_by: model name -> the baseline token, as text, or the name of an embedding.
+      replaced_by: model name -> what stands in their place while the player is masked (`Mask.name`).
     """
 
     word: str
@@ -89,7 +99,7 @@ def player_table(
         around = chats and chats[name]
         read = replace(prompt, chat=around) if prompt.chat is True and around else prompt
         tokenized[name] = tokenize(read, tokenizer, baseline=baseline)
-    baselines = {name: baseline_name(tokenizer, baseline) for name, tokenizer in tokenizers.items()}
+    baselines = {name: each.mask.name for name, each in tokenized.items()}
     return [
         PlayerRow(
             word=word,
@@ -116,8 +126,7 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
       tokenizer: Hugging Face fast tokenizer.
       target: exact text that follows the prompt, leading space included (" Lily", "ing", "!"), as a model predicts it.
         Overrides the prompt's target.
-      baseline: what replaces masked tokens: "auto" (`baseline_id`), "mean" or "zero" (embeddings), or a token of the
-        vocabulary, as it stands there ("<unk>", "Ġthe").
+      baseline: what becomes of masked tokens (`andor.prompts.masks.read_mask`).
 
     Returns:
       The tokens, their players and the target's tokens. The target is tokenised together with the text; when the two
@@ -125,7 +134,9 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
 
     Raises:
       ValueError: a token shared by two players, a player without tokens, an empty target, a slow tokenizer, a
-        tokenizer with no token to mask with or no such token, or, for a chat, without a template that keeps the text.
+        tokenizer with no token to mask with or no such token, or, for a chat, without a template that keeps the text;
+        or the mask would leave nothing to predict the target from.
+      OSError: a corpus to draw words from cannot be read.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
@@ -139,12 +150,40 @@ def tokenize(prompt: Prompt, tokenizer, target: str | None = None, *, baseline: 
     player_of_token = _players_of_tokens(prompt, tokenizer, token_ids, offsets)
     target = prompt.continuation if target is None else target
     target_ids = [] if target is None else _target_ids(tokenizer, text, token_ids, target, whole=whole)
+    ids, mask = np.asarray(token_ids, np.int32), read_mask(baseline, tokenizer)
+    if mask.leaves_out:
+        player_of_token = _without_gaps(player_of_token)
+        _check_left(prompt, mask, player_of_token)
+    encode = functools.partial(_encode_inside, tokenizer)
     return TokenizedPrompt(
-        token_ids=np.asarray(token_ids, np.int32),
+        token_ids=ids,
         player_of_token=player_of_token,
         target_ids=np.asarray(target_ids, np.int32),
-        baseline_id=_baseline(tokenizer, baseline),
+        mask=mask,
+        drawn=draw_tokens(mask, prompt.text, ids, player_of_token, encode) if mask.kind == "resample" else None,
     )
+
+
+def _without_gaps(player_of_token: Int32[np.ndarray, "t"]) -> Int32[np.ndarray, "t"]:
+    """Give a player the tokens between its own too, which have no characters: a piece of space inside its words."""
+    coming = np.where(player_of_token < 0, len(player_of_token), player_of_token)[::-1]
+    inside = np.maximum.accumulate(player_of_token) == np.minimum.accumulate(coming)[::-1]
+    return np.where(inside, np.maximum.accumulate(player_of_token), player_of_token)
+
+
+def _check_left(prompt: Prompt, mask: Mask, player_of_token: Int32[np.ndarray, "t"]) -> None:
+    """Raise ValueError if a mask leaves nothing to predict the target from."""
+    if mask.kind == "attention" and player_of_token[-1] >= 0:
+        raise ValueError(
+            f"tokenize(baseline='attention'): player {prompt.words[player_of_token[-1]]!r} holds the last token, from "
+            "which the target is predicted, and what nobody attends to predicts nothing. Leave it out of the players, "
+            "end the prompt with something that stays (a label, a colon), or mask with delete."
+        )
+    if mask.kind == "delete" and np.all(player_of_token >= 0):
+        raise ValueError(
+            "tokenize(baseline='delete'): every token belongs to a player, and this tokenizer puts no BOS before them, "
+            "so nothing is left when all are deleted. Leave a word out of the players, or choose another mask."
+        )
 
 
 def in_chat(prompt: Prompt, tokenizer) -> Prompt:
@@ -277,38 +316,6 @@ def remarks(prompt: Prompt, tokenizer, target: str | None = None) -> tuple[str, 
 
 def _pieces(tokenizer, ids: list[int]) -> str:
     return " ".join(repr(tokenizer.decode([each], clean_up_tokenization_spaces=False)) for each in ids)
-
-
-def baseline_id(tokenizer) -> int:
-    """Id of the token that replaces a masked word: the tokenizer's mask, else unk, else pad, else eos token."""
-    for name in ("mask_token_id", "unk_token_id", "pad_token_id", "eos_token_id"):
-        token_id = getattr(tokenizer, name, None)
-        if token_id is not None:
-            return int(token_id)
-    raise ValueError(
-        "baseline_id(tokenizer=...) must have a mask, unk, pad or eos token to mask words with; got none of them. "
-        "Set one, for example tokenizer.pad_token = '<pad>' for a token of its vocabulary."
-    )
-
-
-def baseline_name(tokenizer, baseline: str = "auto") -> str:
-    """The token that replaces masked words, as text, or the name of an embedding ("mean embedding")."""
-    token = _baseline(tokenizer, baseline)
-    return f"{baseline} embedding" if token == NO_TOKEN else tokenizer.convert_ids_to_tokens(token)
-
-
-def _baseline(tokenizer, baseline: str) -> int:
-    if baseline == "auto":
-        return baseline_id(tokenizer)
-    if baseline in EMBEDDING_BASELINES:
-        return NO_TOKEN
-    vocabulary = tokenizer.get_vocab()
-    if baseline not in vocabulary:
-        raise ValueError(
-            f"baseline={baseline!r} must be auto, {', '.join(EMBEDDING_BASELINES)} or one token of "
-            f"{tokenizer.name_or_path!r} as its vocabulary writes it; it has no such token."
-        )
-    return int(vocabulary[baseline])
 
 
 def _encode(tokenizer, text: str, *, whole: bool = False) -> tuple[list[int], list[tuple[int, int]]]:

@@ -26,7 +26,7 @@ from andor.devices import processes
 from andor.devices.mesh import ALONG, check_divides
 from andor.devices.shards import WHOLE, Shard, deal, read_shard
 from andor.evaluation import MATMUL_PRECISION, Score, check_fits
-from andor.evaluation.prefix_tree import started
+from andor.evaluation.prefix_tree import levels
 from andor.measures.metrics import SALIENT
 from andor.models import Checkpoint
 from andor.prompts import (
@@ -34,10 +34,10 @@ from andor.prompts import (
     PlayerRow,
     Prompt,
     TokenizedPrompt,
-    baseline_name,
     chat_template,
     joined,
     player_table,
+    read_mask,
     read_prompts,
     remarks,
     tokenize,
@@ -95,7 +95,7 @@ def compare(
       out: the root: a local folder, or a URL of any scheme that fsspec knows ("s3://bucket/run"). What it holds already
         is used: v of the same model, tokens, target and dtype, explanations of the same v, noise bound and solver.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
-      baseline, score: what replaces masked tokens, and how a target of several tokens is scored, as for
+      baseline, score: what becomes of masked tokens, and how a target of several tokens is scored, as for
         `andor.evaluate`.
       own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
       solver, penalty: as for `andor.extract`.
@@ -174,7 +174,7 @@ def compare(
             },
         )
         tokens = [[of_model[prompt.id] for of_model in tokenized.values()] for prompt in prompts]
-        costs = [sum(int(np.sum(2.0 ** started(each))) for each in models if each is not None) for models in tokens]
+        costs = [sum(_cost(each) for each in models if each is not None) for models in tokens]
         mine = tuple(prompts[place] for place in deal(costs, shard))
         run = begin(root, recipe)
         coordinator.run = run.name
@@ -202,6 +202,11 @@ def compare(
         except BaseException:
             end(root)  # other settings may use the root
             raise
+
+
+def _cost(prompt: TokenizedPrompt) -> int:
+    """Tokens that the masks of a prompt take."""
+    return len(prompt.draws) * int(np.sum(2.0 ** levels(prompt)))
 
 
 def _recorded(root: AnyPath, there: Mapping[str, Recipe], names: Sequence[str]) -> dict[str, ModelRecord]:
@@ -273,7 +278,7 @@ def _model_records(
     records, first_keys = [], []
     for name, label in zip(checkpoints, model_labels(tuple(checkpoints)), strict=True):
         found = checkpoints[name]
-        masked_with = baseline_name(found.tokenizer, baseline)
+        mask = read_mask(baseline, found.tokenizer)
         model = [EVALUATION, found.fingerprint, dtypes[name], MATMUL_PRECISION]
         keys = []
         for index, tokens in enumerate(tokenized[name].values()):
@@ -286,7 +291,7 @@ def _model_records(
             content = {
                 "ids": tokens.token_ids.tolist(),
                 "players": tokens.player_of_token.tolist(),
-                "masked_with": tokens.baseline_id if tokens.baseline_id >= 0 else masked_with,
+                "masked_with": mask.key,
             }
             summed = ["sum"] * (score == "sum")
             keys.append(files.key_of(*model, content, tokens.target_ids.tolist() or predicted_by, *summed))
@@ -301,7 +306,7 @@ def _model_records(
                 revision=found.revision,
                 dtype=dtypes[name],
                 parameters=found.parameters,
-                baseline=masked_with,
+                baseline=mask.name,
                 chat=chats[name],
                 keys=tuple(keys),
             )

@@ -41,7 +41,7 @@ def explain(
       chat: whether to wrap the text with the model's chat template.
       exact: whether the target follows exactly as it is written, without a space put before it.
       noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured".
-      baseline: what replaces masked tokens: "auto", "mean", "zero" or a token of the vocabulary (`andor.evaluate`).
+      baseline: what becomes of masked tokens (`andor.evaluate`).
       score: of a target of several tokens (`andor.evaluate`).
       solver, penalty: how effects are found (`andor.extract`); by default the exact solver and L1.
       dtype: of the weights, where `model` is a name (`andor.load`).

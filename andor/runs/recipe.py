@@ -50,7 +50,7 @@ class ModelRecord:
       revision: the hub's commit, or None.
       dtype: of weights and activations.
       parameters: number of weights.
-      baseline: the token that replaces masked words, or the name of an embedding.
+      baseline: what becomes of masked words (`andor.prompts.masks.Mask.name`).
       chat: what its chat template puts before and after a message, as rendered once for this root; None where no prompt
         is a chat.
       keys: content keys of v, one per prompt; None where the tokenizer or the model cannot read the prompt.

@@ -1,4 +1,4 @@
-"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`.
+"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`, `andor masks`.
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
 Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
@@ -87,8 +87,9 @@ class _Running:
     noise: float | Literal["measured"] = 0.02
     """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
     baseline: str = "auto"
-    """What replaces masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), or a
-    token of the vocabulary."""
+    """What becomes of masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), delete
+    (they are not there), attention (nobody attends to them), resample:FILE (words of a text instead, mean over 8
+    draws), or a token of the vocabulary. andor masks MODEL measures them."""
     score: Literal["product", "sum"] = "product"
     """Of a target of several tokens: log-odds of the product of their probabilities, or sum of their log-odds."""
     out: Root = None
@@ -218,6 +219,8 @@ class Plan(_Prompting, _Listing):
     """Its rate at matrix products, in 10**12 operations per second. Default: measured here."""
     tokens_per_batch: Annotated[int | None, _optional("N")] = None
     """Tokens in one forward pass. Default: what suits the device."""
+    baseline: str = "auto"
+    """What becomes of masked tokens, as for andor compare. Deleted and unattended ones are not evaluated."""
 
     def run(self, command: str) -> None:
         if (self.memory is None) != (self.tflops is None):
@@ -244,7 +247,7 @@ class Plan(_Prompting, _Listing):
         default = planning.TOKENS_PER_BATCH_ACCELERATOR if elsewhere else None
         shares = {}
         for prompt in prompts:
-            tokenized = tokenize(joined(prompt, tokenizer), tokenizer)
+            tokenized = tokenize(joined(prompt, tokenizer), tokenizer, baseline=self.baseline)
             if not len(tokenized.target_ids):  # the model's prediction will be one token
                 tokenized = dataclasses.replace(tokenized, target_ids=tokenized.token_ids[-1:])
             check_fits(self.model, config, prompt, tokenized)
@@ -263,7 +266,45 @@ class Plan(_Prompting, _Listing):
         _console().print(tables.plan(self.model, parameters, dtype, free, shares, rate))
 
 
-COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Masks(_Prompting, _Listing):
+    """Measure ways of masking: how far masked prompts are from what a model knows, and what the explanation becomes."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """An embedded model, a directory in HF format, a GGUF file, or a hub id."""
+    masks: Annotated[tuple[str, ...], _optional("MASK ...")] = ()
+    """As for --baseline of andor compare. Default: the tokenizer's token, mean, zero, delete, attention, resample."""
+    noise: float = 0.02
+    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    no_compilation_cache: Flag = False
+    """Compile anew, and keep nothing of it. Default: compiled programs are kept in ~/.cache/andor."""
+
+    def run(self, command: str) -> None:
+        prompts = _prompts(self)
+        from andor.devices.compilation import keep_compilations
+        from andor.devices.mesh import read_mesh
+        from andor.models import load
+        from andor.runs.masks import measure_masks
+        from andor.show import tables
+
+        if not self.no_compilation_cache:
+            keep_compilations()
+        model = load(self.model, dtype=self.dtype, mesh=None if self.mesh is None else read_mesh(self.mesh))
+        with _progress_bars({}) as progress:
+            rows = measure_masks(
+                model,
+                prompts,
+                self.masks,
+                noise=self.noise,
+                progress=lambda done, total: progress("measure", "", done, total),
+            )
+        console = _console()
+        console.print(tables.masks(self.model, rows, self.noise))
+        for refused in dict.fromkeys(why for row in rows for why in row.refused.values()):
+            warnings.warn(f"left out: {refused}", stacklevel=1)
+
+
+COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan, "masks": Masks}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -392,7 +433,7 @@ def _solver(name: SolverName):
     return {"auto": None, "exact": InteriorPoint(), "first-order": FirstOrder(), "published": Published()}[name]
 
 
-def _prompts(settings: "Compare | Plan", left_out: list[str] | None = None) -> list:
+def _prompts(settings: "Compare | Plan | Masks", left_out: list[str] | None = None) -> list:
     """The prompts asked for. Bad lines of a file are said, and added to a list where one is given; else the first is
     raised."""
     if settings.prompts is not None and settings.prompt is not None:
@@ -504,7 +545,14 @@ def _progress_bars(labels: Mapping[str, str]) -> Iterator:
         def render(self, task) -> str:
             return "" if task.speed is None else f"{task.speed:.3g} {task.fields['unit']}/s"
 
-    units = {"load": "models", "compile": "programs", "evaluate": "masks", "solve": "prompts", "draw": "figures"}
+    units = {
+        "load": "models",
+        "compile": "programs",
+        "evaluate": "masks",
+        "solve": "prompts",
+        "draw": "figures",
+        "measure": "prompts",
+    }
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=30),

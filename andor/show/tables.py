@@ -19,6 +19,7 @@ from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.explanation import Explanation
+from andor.runs.masks import FEW, OfMask
 from andor.runs.run import Run
 
 MOST_ORDERS = 10
@@ -89,24 +90,24 @@ def plan(
         table.add_row(
             _text(name),
             str(tree.n_players + tree.groups_players),
-            str(len(tree.started)),
-            f"{tree.tokens:,}",
-            f"{tree.naive_tokens:,}",
-            f"{tree.naive_tokens / tree.tokens:.1f}",
+            str(len(tree.levels)),
+            f"{share.tokens:,}",
+            f"{share.naive_tokens:,}",
+            f"{share.naive_tokens / share.tokens:.1f}",
             f"{tree.n_batches} x {tree.n_rows}",
             f"{share.operations * share.n_devices:.2g}",
             _bytes(share.memory.cache),
             _seconds(share.seconds(rate)),
         )
-    trees, first = [share.tree for share in shares.values()], next(iter(shares.values()))
-    tokens, naive = sum(tree.tokens for tree in trees), sum(tree.naive_tokens for tree in trees)
+    first = next(iter(shares.values()))
+    tokens, naive = (sum(getattr(x, count) for x in shares.values()) for count in ("tokens", "naive_tokens"))
     seconds, exchanged = (
         sum(share.seconds(rate) for share in shares.values()),
         sum(x.exchanged for x in shares.values()),
     )
     several = first.n_devices > 1
     lines = [
-        f"{len(trees)} prompt{'s' * (len(trees) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
+        f"{len(shares)} prompt{'s' * (len(shares) != 1)}: {tokens:,} tokens evaluated ({naive:,} from scratch), about "
         f"{_seconds(seconds)} at {EFFICIENCY:.0%} of {rate / 1e12:.3g} TFLOP/s{' a device' * several}, compilation not "
         "counted.",
         f"Memory{f' of each of {first.n_devices} devices' * several}: {_bytes(first.weights)} of weights and at most "
@@ -163,6 +164,8 @@ def prompts(run: Run) -> RenderableType:
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
+    masks = ", ".join(f"{each.baseline} in {run.labels[each.name]}" for each in run.recipe.models)
+    notes.append(f"Masked words are replaced by {masks}.")
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
@@ -292,6 +295,39 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
         "effects, the sum of their sizes."
     )
     return _titled(f"Strongest effects on the log-odds of {explanation.target!r}", table, notes)
+
+
+def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
+    """One line per way of masking: medians over prompts, and their intervals below."""
+    columns = {
+        "loss_masked": ("all", ".2f"),
+        "loss_half": ("half", ".2f"),
+        "v_empty": ("v(∅)", "+.2f"),
+        "range": ("range", ".2f"),
+        "low_orders": ("orders 1, 2", ".2f"),
+        "r2": (f"R² of {FEW}", ".3f"),
+        "salient": ("salient", ".0f"),
+    }
+    table = _table()
+    table.add_column("mask", overflow="fold", max_width=20)
+    table.add_column("prompts", justify="right")
+    for title, _ in columns.values():
+        table.add_column(title, justify="right")
+    for row in rows:
+        cells = [(row.numbers.get(key, (math.nan,) * 3), form) for key, (_, form) in columns.items()]
+        middle = (_number(each[0], form) for each, form in cells)
+        around = (f"{_number(each[1], form)}…{_number(each[2], form)}" for each, form in cells)
+        table.add_row(_text(row.baseline.removeprefix("token:")), str(row.n_prompts), *middle)
+        table.add_row("", "", *(_text(each, "dim") for each in around))
+    full = next(row.numbers["loss_full"] for row in rows if row.numbers)
+    notes = (
+        "Median over prompts, and its 95% bootstrap interval. all, half: loss per background token behind the first "
+        f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
+        f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
+        f"2: share of the strength of all effects at a noise bound of {noise:g} |v(N) - v(∅)|. R² of {FEW}: of v on "
+        f"all masks by the strongest {FEW} effects."
+    )
+    return _titled(f"Masks of {model}", table, notes)
 
 
 def noise_floor(values: Values) -> RenderableType:

@@ -1,0 +1,105 @@
+"""`measure_masks`: what each way of masking does to a model's prompts and to their explanations."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from andor.evaluation import evaluate, predict_target
+from andor.evaluation.background import background_loss
+from andor.measures.bootstrap import interval
+from andor.measures.metrics import matching, order_strength, salient_count
+from andor.models import LanguageModel
+from andor.prompts import Prompt, baseline_id, in_chat, read_mask
+from andor.solvers import extract
+
+Interval = tuple[float, float, float]
+"""Median over prompts, and its 95% bootstrap interval."""
+
+FEW = 20
+"""Effects of an explanation that a person reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfMask:
+    """What a mask does, measured on prompts: name -> median and interval of each number.
+
+    Attributes:
+      baseline: as `andor.evaluate` takes it.
+      name: `Mask.name`.
+      n_prompts: prompts that can be masked so.
+      refused: prompt id or text -> why it cannot.
+      numbers: "loss_full", "loss_half", "loss_masked" (`andor.evaluation.background.BackgroundLoss`), "v_empty" (v of
+        the prompt without any player), "range" (largest less smallest v), "low_orders" (share of strength of orders 1
+        and 2), "r2" (of v on all masks, by the strongest `FEW` effects), "salient" (effects).
+    """
+
+    baseline: str
+    name: str
+    n_prompts: int
+    refused: Mapping[str, str]
+    numbers: Mapping[str, Interval]
+
+
+def masks_of(tokenizer) -> tuple[str, ...]:
+    """The masks that are measured unless others are named: the tokenizer's own token, and all that are no token."""
+    token = f"token:{tokenizer.convert_ids_to_tokens(baseline_id(tokenizer))}"
+    return (token, "mean", "zero", "delete", "attention", "resample")
+
+
+def measure_masks(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    baselines: Sequence[str] = (),
+    *,
+    noise: float = 0.02,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[OfMask]:
+    """Measure masks on the same prompts and targets.
+
+    Args:
+      model: from `andor.load`.
+      prompts: without a target, one is predicted on the full prompt, and kept for all masks.
+      baselines: as `andor.evaluate` takes them; by default `masks_of` the model.
+      noise: bound on the noise of explanations, a multiple of |v(N) - v(∅)|.
+      progress: called as progress(done, total), counted in prompts times masks.
+
+    Raises:
+      ValueError: no prompt can be masked in any way, or as `andor.evaluate` and `andor.extract`.
+    """
+    baselines = tuple(baselines) or masks_of(model.tokenizer)
+    names = [read_mask(each, model.tokenizer).name for each in baselines]
+    prompts = [in_chat(prompt, model.tokenizer) for prompt in prompts]
+    targets = [predict_target(model, each) if each.target is None else each.continuation for each in prompts]
+    rows, done = [], 0
+    for baseline, name in zip(baselines, names, strict=True):
+        found, refused = [], {}
+        for prompt, target in zip(prompts, targets, strict=True):
+            try:
+                found.append(_numbers(model, prompt, target, baseline, noise))
+            except ValueError as error:
+                refused[prompt.id or prompt.text] = str(error)
+            progress(done := done + 1, len(baselines) * len(prompts))
+        samples = {key: [each[key] for each in found] for key in found[0]} if found else {}
+        numbers = {key: interval(each, np.median) for key, each in samples.items()}
+        rows.append(OfMask(baseline, name, len(found), refused, numbers))
+    if not any(row.n_prompts for row in rows):
+        raise ValueError(f"no prompt can be masked. {next(iter(rows[0].refused.values()))}")
+    return rows
+
+
+def _numbers(model: LanguageModel, prompt: Prompt, target: str, baseline: str, noise: float) -> dict[str, float]:
+    values = evaluate(model, prompt, target=target, baseline=baseline)
+    loss = background_loss(model, prompt, target, baseline=baseline)
+    solution = extract(values, noise)
+    pair = solution.and_effects, solution.or_effects
+    strength = order_strength(*pair)
+    per_order = strength.positive + strength.negative
+    return {
+        **{f"loss_{name}": value for name, value in loss._asdict().items()},
+        "v_empty": float(values.v[0]),
+        "range": float(np.ptp(values.v)),
+        "low_orders": float(per_order[:2].sum() / per_order.sum()) if per_order.any() else float("nan"),
+        "r2": matching(values.v, *pair, FEW).r2,
+        "salient": float(salient_count(*pair)),
+    }
