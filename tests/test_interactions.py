@@ -116,6 +116,14 @@ def test_batch_is_its_problems():
         batch[0][0]
 
 
+def test_noise_in_spreads():
+    v = np.random.default_rng(0).normal(size=(2, SIZE))
+    v[1, -1] = v[1, 0]  # of this range, 0, no multiple is a bound
+    solution = andor.extract(v, 0.1, noise_unit="spread")
+    np.testing.assert_allclose(solution.noise_bound, 0.1 * v.std(axis=1))
+    assert solution.converged
+
+
 def test_noise_in_log_odds():
     v = planted(N_PLAYERS, 1)
     bound = 0.1 * abs(v[-1] - v[0])
