@@ -9,7 +9,8 @@ m = 2**n_players - 1 masks (v(∅) is exact),
 
 is made small: the likelihood of v under normal noise of unknown size, and the price at which noise alone seldom buys an
 effect (the risk inflation criterion: Foster & George, Ann. Statist. 22, 1994). Its least value is a combinatorial
-matter. The search starts from the effects of the certified optimum, and moves as long as the criterion falls:
+matter. The search starts twice, from the effects of the certified optimum and from none, moves as long as the criterion
+falls, and the better end is taken. Its moves:
 
     prune   drop the effect that matters least
     grow    add the effect that helps most
@@ -148,8 +149,7 @@ def compact(
             f"{start.and_effects.shape}."
         )
     search = _Search(v, most)
-    chosen = search.run(_strongest(start))
-    effects = search.fitted(chosen)
+    effects = search.fitted(search.best_of(_strongest(start), np.empty(0, np.int64)))
     left = v - reconstruct(*effects)
     worst = float(np.max(np.abs(left)))
     total = float(np.sum((v - v.mean()) ** 2))
@@ -217,10 +217,15 @@ class _Search:
         within = 2.0 ** (self.n_players - orders)
         self.norms = np.where(self.possible, np.concatenate([within, 2.0**self.n_players - within]), 1.0)
 
-    def run(self, columns: Int[Array, "k"]) -> Int[Array, "found"]:
-        """Prune, grow and flip until nothing lowers the criterion."""
+    def best_of(self, one: Int[Array, "k"], other: Int[Array, "j"]) -> Int[Array, "found"]:
+        """The better of what is found from two starts."""
         if not self.total > 0:
-            return columns[:0]
+            return other
+        found, again = self.run(one), self.run(other)
+        return (again if again.better(found) else found).columns
+
+    def run(self, columns: Int[Array, "k"]) -> _Candidate:
+        """Prune, grow and flip until nothing lowers the criterion."""
         best = self.pruned(columns)
         for _ in range(_ROUNDS):
             found = self.pruned(self.grown(best.columns))
@@ -228,7 +233,7 @@ class _Search:
             if not found.better(best):
                 break
             best = found
-        return best.columns
+        return best
 
     def fitted(self, columns: Int[Array, "k"]) -> tuple[Float[Array, "s"], Float[Array, "s"]]:
         """(AND effects, OR effects) by least squares on all masks."""
