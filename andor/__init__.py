@@ -32,6 +32,8 @@ _EXPORTS = {
     "Solution": "andor.core.problem",
     "extract": "andor.solvers",
     "extract_joint": "andor.solvers",
+    "compact": "andor.solvers",
+    "Compact": "andor.solvers",
     "stability": "andor.solvers",
     "optimal_strength": "andor.solvers",
     "optimal_effects": "andor.solvers",

@@ -30,7 +30,7 @@ def highs_optimum(v: np.ndarray, noise_bound: float, weights: np.ndarray | None 
     n_players = lattice.n_players_of(v)
     within, touching = dictionaries(n_players)
     columns = scipy.sparse.csc_matrix(np.hstack([within[1:, 1:], touching[1:, 1:]]))
-    price = np.tile(np.ones(2**n_players - 1) if weights is None else weights[1:], 2)
+    price = np.broadcast_to(1.0 if weights is None else weights, (2, 2**n_players))[:, 1:].ravel()
     identity = scipy.sparse.identity(2**n_players - 1)
     result = scipy.optimize.linprog(
         np.concatenate([price, price, np.zeros(2**n_players - 1)]),

@@ -67,6 +67,16 @@ def test_solver_benchmark(tmp_path, capsys):
     assert capsys.readouterr().out.count("| exact |") == 1
 
 
+def test_estimator_benchmark(tmp_path, capsys):
+    benchmark = experiment("estimator_benchmark")
+    np.savez(tmp_path / "v.npz", v=np.random.default_rng(0).normal(size=64).cumsum())
+    result = benchmark.main(benchmark.Config(smoke=True, values=(tmp_path / "v.npz",)))
+    assert {record["family"] for record in result["planted"]} == set(benchmark.FAMILIES)
+    assert result["spindle"].keys() >= {"planted effects", "compact"}
+    assert 0 < result["values"][0]["Walsh"] <= 1 and result["values"][0]["effects that pay"] >= 1
+    assert "| median |" in capsys.readouterr().out
+
+
 def test_evaluation_benchmark(tmp_path, capsys):
     benchmark = experiment("evaluation_benchmark")
     methods = ("tree", "naive")

@@ -118,6 +118,11 @@ def test_orders_and_fit_are_those_of_the_arrays(one):
     assert one.r2(1) < one.r2(4) < 1
 
 
+def test_few_effects_start_from_the_optimum(one):
+    few = one.compact(3)
+    assert few.count <= 3 and few.start is one.solution and few.r2 >= one.r2(3)
+
+
 def test_what_is_asked_of_values_is_asked_here_too(one):
     assert one.target == " good" and one.range == abs(one.values.v[-1] - one.values.v[0])
     assert one.effects == (one.solution.and_effects, one.solution.or_effects)

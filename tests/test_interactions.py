@@ -116,6 +116,14 @@ def test_batch_is_its_problems():
         batch[0][0]
 
 
+def test_noise_in_spreads():
+    v = np.random.default_rng(0).normal(size=(2, SIZE))
+    v[1, -1] = v[1, 0]  # of this range, 0, no multiple is a bound
+    solution = andor.extract(v, 0.1, noise_unit="spread")
+    np.testing.assert_allclose(solution.noise_bound, 0.1 * v.std(axis=1))
+    assert solution.converged
+
+
 def test_noise_in_log_odds():
     v = planted(N_PLAYERS, 1)
     bound = 0.1 * abs(v[-1] - v[0])
@@ -197,7 +205,7 @@ def test_bad_input_is_refused(arguments, message):
 def test_bad_input_that_annotations_catch_in_tests_is_refused_without_them():
     with pytest.raises(ValueError, match="got 'percent'"):
         checked("extract", np.zeros(8), 0.0, "percent", None)
-    with pytest.raises(ValueError, match=r"shape \(8,\), one per subset; got shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"shape \(8,\), one per subset, .* got shape \(4,\)"):
         checked("extract", np.zeros(8), 0.0, "range", np.ones(4))
 
 

@@ -114,6 +114,20 @@ def test_weights_are_prices():
     )
 
 
+@pytest.mark.parametrize("solver", [InteriorPoint(), FirstOrder(tolerance=1e-3)])
+def test_weights_of_and_effects_and_of_or_effects_are_prices(solver):
+    v = planted(4, 0)
+    weights = np.random.default_rng(0).uniform(0.02, 1, (2, 16))
+    weights[1, lattice.orders(4) == 1] = weights[0, lattice.orders(4) == 1]
+    solution = andor.extract(v, 0.05, solver, weights=weights)
+    optimum = highs_optimum(v, solution.noise_bound, weights)
+    assert solution.status == "converged"
+    assert solution.dual <= optimum * (1 + 1e-7) and solution.primal <= optimum * (1 + 2 * solver.tolerance)
+    same = np.tile(weights[0], (2, 1))
+    one, two = (andor.extract(v, 0.05, weights=each) for each in (weights[0], same))
+    np.testing.assert_array_equal(one.and_effects, two.and_effects)
+
+
 def test_eight_players_exact():
     solution = andor.extract(planted(8, 0, n_and=15, n_or=10), 0.02)
     assert solution.status == "converged" and solution.steps <= 30

@@ -6,7 +6,8 @@ With A and B the AND and OR dictionaries (`reconstruct`), every y with sum(y) = 
     v·y - noise_bound sum_{T ≠ ∅} |y[T]| - sum_S P*((A^T y)[S]) - sum_S P*((B^T y)[S])
 
 where the conjugate P* of weights[S] |x| is 0 for |t| <= weights[S], and infinite beyond. Whatever the solver, that
-bound is computed here, in NumPy, from the y the solver hands over.
+bound is computed here, in NumPy, from the y the solver hands over. `weights` are one factor per subset `[s]`, or one
+per AND and per OR effect `[2, s]`.
 """
 
 import numpy as np
@@ -26,11 +27,12 @@ def reconstruct(and_effects: Float[Array, "*p s"], or_effects: Float[Array, "*p 
 def objective(
     and_effects: Float[Array, "*g m s"],
     or_effects: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
+    weights: Float[Array, "*k s"],
     penalty: Penalty,
 ) -> float | Float[Array, "*g"]:
-    """Penalty of the effects, over all S ≠ ∅. `weights` as in `Problem`."""
-    prices = penalty.price(and_effects, weights) + penalty.price(or_effects, weights)
+    """Penalty of the effects, over all S ≠ ∅."""
+    of_and, of_or = _of_kinds(weights)
+    prices = penalty.price(and_effects, of_and) + penalty.price(or_effects, of_or)
     return np.sum(prices[..., 1:], axis=-1)
 
 
@@ -70,14 +72,14 @@ def feasible_dual(
     v: Float[Array, "*g m s"],
     noise_bound: Float[Array, "*g m"],
     dual_values: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
+    weights: Float[Array, "*k s"],
     penalty: Penalty,
 ) -> Float[Array, "*g m s"]:
     """The multiple of the centred y in the dual domain that proves most, exactly so where P* is 0 or quadratic."""
     y = dual_values.copy()
     y[..., 0] = -np.sum(y[..., 1:], axis=-1)
-    of_and, of_or = _correlations(y)
-    excess = np.max(np.maximum(penalty.excess(of_and, weights), penalty.excess(of_or, weights)), axis=-1)
+    excesses = map(penalty.excess, _correlations(y), _of_kinds(weights))
+    excess = np.max(np.maximum(*excesses), axis=-1)
     y = np.divide(y, excess[..., None, None], out=np.zeros_like(y), where=excess[..., None, None] > 0)
     # c y proves c linear - c^2 conjugate, which is most at c = linear / (2 conjugate).
     linear, conjugate = _linear(v, noise_bound, y), _conjugate(y, weights, penalty)
@@ -89,7 +91,7 @@ def dual_bound(
     v: Float[Array, "*g m s"],
     noise_bound: Float[Array, "*g m"],
     dual_values: Float[Array, "*g m s"],
-    weights: Float[Array, "s"],
+    weights: Float[Array, "*k s"],
     penalty: Penalty,
 ) -> float | Float[Array, "*g"]:
     """The lower bound that a feasible y proves on the penalty of any solution."""
@@ -105,8 +107,13 @@ def _linear(v, noise_bound, y):
 
 def _conjugate(y, weights, penalty):
     """sum_S P*((A^T y)[S]) + P*((B^T y)[S])."""
-    of_and, of_or = _correlations(y)
-    return np.sum(penalty.conjugate(of_and, weights) + penalty.conjugate(of_or, weights), axis=-1)
+    of_and, of_or = map(penalty.conjugate, _correlations(y), _of_kinds(weights))
+    return np.sum(of_and + of_or, axis=-1)
+
+
+def _of_kinds(weights):
+    """(weights of the AND effects, of the OR effects)."""
+    return np.broadcast_to(weights, (2, weights.shape[-1]))
 
 
 def _correlations(y):

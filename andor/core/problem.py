@@ -5,8 +5,8 @@ For the log-odds v[T] of all 2**n_players masked prompts,
     minimise    sum_S P(and_effects[S]) + sum_S P(or_effects[S])                                      over S ≠ ∅
     such that   v = zeta(and_effects) + or_sums(or_effects) + noise,   |noise| <= noise_bound,   noise[∅] = 0
 
-with P(x) = weights[S] |x| (Li & Zhang, ICML 2023, arXiv 2302.13080), which is a linear programme, or another penalty of
-`andor.penalties`. The problem is convex, so a solution can be proved optimal: whatever the solver,
+with P(x) = weights[kind, S] |x| (Li & Zhang, ICML 2023, arXiv 2302.13080), which is a linear programme, or another
+penalty of `andor.penalties`. The problem is convex, so a solution can be proved optimal: whatever the solver,
 `andor.core.certificate` computes a lower bound on the minimum from what it hands over, reported as
 gap = (primal - dual) / primal.
 
@@ -37,14 +37,14 @@ class Problem:
     Attributes:
       v: float64 `[g, m, s]`, log-odds above those of the empty set: v[..., 0] == 0.
       noise_bound: float64 `[g, m]`, largest |noise| allowed, in log-odds.
-      weights: float64 `[s]`, positive factor on the penalty per subset, its `order_prices` included; weights[0] plays
-        no part.
+      weights: float64 `[2, s]`, positive factor on the penalty of every AND and of every OR effect, its `order_prices`
+        included; weights[:, 0] plays no part, nor does the OR weight of one player.
       penalty: price of the effects.
     """
 
     v: Float[Array, "g m s"]
     noise_bound: Float[Array, "g m"]
-    weights: Float[Array, "s"]
+    weights: Float[Array, "2 s"]
     penalty: Penalty
 
     @property

@@ -3,7 +3,7 @@
     e = andor.explain("tiny-llama", "the film is not good .\nsentiment:", target="negative")
     e.top(5); e["not", "good"]; e.orders(); e.to_pandas(); e.plot(); e.save("e.npz")
 
-NumPy only, but for `plot`. What is saved opens with `np.load` alone.
+NumPy only, but for `plot` and `compact`. What is saved opens with `np.load` alone.
 """
 
 import dataclasses
@@ -32,6 +32,8 @@ from andor.runs.files import AnyPath, Damaged, path_of
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+    from andor.solvers.compact import Compact
 
 ROUNDING = 1e-9
 """Relative error up to which numbers that are computed again are the same."""
@@ -134,6 +136,12 @@ class Explanation:
     def r2(self, k: int) -> float:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
         return metrics.matching(self.values.v, *self.effects, k=k).r2
+
+    def compact(self, most: int | None = 20) -> "Compact":
+        """v by few effects, at most so many, searched for from the certified optimum (`andor.compact`)."""
+        from andor.solvers.compact import compact  # JAX, which all else here does without
+
+        return compact(self.values, most, start=self.solution)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""

@@ -8,10 +8,17 @@
 On a TPU, which has no float64, the exact solvers run on the host's CPU and are the default up to 10 players; beyond, it
 is the first-order solver in float32.
 
+`compact` finds few effects instead of little strength (`andor.solvers.compact`). `strength_interval` and
+`share_of_orders` bound what nearly optimal explanations have in common (`andor.solvers.certainty`).
+
 `optimal_strength` and `optimal_effects` (`andor.solvers.differentiable`) are the exact solution as JAX functions with
 derivatives.
 """
 
+from andor.solvers.certainty import share_of_orders as share_of_orders
+from andor.solvers.certainty import strength_interval as strength_interval
+from andor.solvers.compact import Compact as Compact
+from andor.solvers.compact import compact as compact
 from andor.solvers.differentiable import optimal_effects as optimal_effects
 from andor.solvers.differentiable import optimal_strength as optimal_strength
 from andor.solvers.extract import default_solver as default_solver

@@ -14,7 +14,7 @@ models share and what is each one's own.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +29,9 @@ from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import InteriorPoint
 from andor.solvers.joint import JointInteriorPoint
 from andor.solvers.placement import has_fast_float64
+
+NoiseUnit = Literal["range", "spread", "log-odds"]
+NOISE_UNITS: tuple[NoiseUnit, ...] = get_args(NoiseUnit)
 
 # A minute on a CPU, or some seconds on a GPU.
 _MOST_PLAYERS_EXACT = 13
@@ -61,22 +64,24 @@ def extract(
     solver: Solver | None = None,
     *,
     penalty: Penalty | None = None,
-    noise_unit: Literal["range", "log-odds"] = "range",
-    weights: Float[Array, "s"] | None = None,
+    noise_unit: NoiseUnit = "range",
+    weights: Float[Array, "*k s"] | None = None,
 ) -> Solution:
     """AND and OR effects of least total strength that explain v within the noise, with a proof of optimality.
 
     Args:
       v: log-odds of every masked prompt, `[2**n_players]` or `[p, 2**n_players]` for p prompts or models over the same
         number of players; index as in `andor.lattice`. Or the `Values` of `andor.evaluate`.
-      noise: how much of each v[T] may be left as noise: a multiple of |v(N) - v(∅)| (the published rule, 0.02 to 0.05
-        of it) or, with `noise_unit="log-odds"`, the bound itself. One number, or one per problem of the batch. Or
-        "measured": what evaluating again showed, `Values.measured_noise`.
+      noise: how much of each v[T] may be left as noise, in `noise_unit`. One number, or one per problem of the batch.
+        Or "measured": what evaluating again showed, `Values.measured_noise`.
       solver: a solver of `andor.solvers`; by default an exact one, and the first-order solver where there is none for
         the penalty or there are too many players for it.
       penalty: a penalty of `andor.penalties`; by default `L1()`, the sum of |effects|.
-      noise_unit: "range" or "log-odds", the unit of `noise`.
-      weights: factor on the penalty for every subset, positive, `[2**n_players]`; by default 1.
+      noise_unit: the unit of `noise`. "range": |v(N) - v(∅)|, of which 0.02 to 0.05 are published; where it is small
+        against what v does between, that asks for an explanation of every wiggle. "spread": the standard deviation of v
+        over all masks, which never is. "log-odds": nats.
+      weights: factor on the penalty, positive: `[2**n_players]`, one for every subset, or `[2, 2**n_players]`, one for
+        every AND and one for every OR effect; by default 1. Of one player the AND's counts.
 
     Returns:
       A `Solution`. Check `status`: a solver that misses the gap it was asked for says so there.
@@ -107,7 +112,7 @@ def solve(
     caller: str,
     v: Float[Array, "g m s"],
     noise_bound: Float[Array, "g m"],
-    weights: Float[Array, "s"],
+    weights: Float[Array, "2 s"],
     penalty: Penalty,
     solver: Solver | None,
 ) -> Solution:
@@ -184,7 +189,7 @@ def checked_solver(caller: str, solver, penalty, n_players: int, n_models: int) 
 
 def checked(
     caller: str, v, noise, noise_unit: str, weights
-) -> tuple[Float[Array, "*p s"], Float[Array, "*p"], Float[Array, "s"]]:
+) -> tuple[Float[Array, "*p s"], Float[Array, "*p"], Float[Array, "2 s"]]:
     """Validated float64 copies (v, noise_bound, weights) of what a user gave to the function named `caller`."""
     v = _floats(caller, "v", v)
     size = v.shape[-1] if v.ndim else 0
@@ -210,19 +215,25 @@ def checked(
         )
     if not np.isfinite(noise).all() or (noise < 0).any():
         raise ValueError(f"{caller}(noise=...) must be finite and not negative; got {noise}. Use 0 for no noise.")
-    if noise_unit not in ("range", "log-odds"):
-        raise ValueError(f'{caller}(noise_unit=...) must be "range" or "log-odds"; got {noise_unit!r}.')
-    unit = np.abs(v[..., -1] - v[..., 0]) if noise_unit == "range" else np.ones(v.shape[:-1])
+    if noise_unit not in NOISE_UNITS:
+        raise ValueError(f"{caller}(noise_unit=...) must be one of {', '.join(NOISE_UNITS)}; got {noise_unit!r}.")
+    unit = {"range": np.abs(v[..., -1] - v[..., 0]), "spread": np.std(v, axis=-1), "log-odds": np.ones(v.shape[:-1])}
     weights = np.ones(size) if weights is None else _floats(caller, "weights", weights)
-    if weights.shape != (size,):
-        raise ValueError(f"{caller}(weights=...) must have shape ({size},), one per subset; got shape {weights.shape}.")
-    if not np.isfinite(weights[1:]).all() or (weights[1:] <= 0).any():
+    if weights.shape not in ((size,), (2, size)):
         raise ValueError(
-            f"{caller}(weights=...) must be finite and positive for every non-empty subset; got {weights[1:].min()} to "
-            f"{weights[1:].max()}. A subset of weight 0 would explain anything for free."
+            f"{caller}(weights=...) must have shape ({size},), one per subset, or (2, {size}), one per AND and one per "
+            f"OR effect; got shape {weights.shape}."
         )
-    weights[0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
-    return v, np.asarray(noise * unit), weights
+    weights = np.array(np.broadcast_to(weights, (2, size)))
+    if not np.isfinite(weights[:, 1:]).all() or (weights[:, 1:] <= 0).any():
+        raise ValueError(
+            f"{caller}(weights=...) must be finite and positive for every non-empty subset; got "
+            f"{weights[:, 1:].min()} to {weights[:, 1:].max()}. A subset of weight 0 would explain anything for free."
+        )
+    weights[:, 0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
+    one_player = lattice.orders(lattice.n_players_of(v)) == 1
+    weights[1, one_player] = weights[0, one_player]  # the same function
+    return v, np.asarray(noise * unit[noise_unit]), weights
 
 
 def _floats(caller: str, name: str, values) -> np.ndarray:
@@ -241,8 +252,8 @@ def extract_joint(
     solver: Solver | None = None,
     *,
     penalty: Penalty | None = None,
-    noise_unit: Literal["range", "log-odds"] = "range",
-    weights: Float[Array, "s"] | None = None,
+    noise_unit: NoiseUnit = "range",
+    weights: Float[Array, "*k s"] | None = None,
 ) -> Solution:
     """AND and OR effects of m models on one prompt, extracted together so that they share what they can.
 

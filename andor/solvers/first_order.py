@@ -175,7 +175,7 @@ class Given(NamedTuple):
     noise_bound: Float[Array, "*g m"]
     scale: Float[Array, "*g"]
     width: Float[Array, "*g"]
-    weights: Float[Array, "s"]
+    weights: Float[Array, "2 s"]
 
 
 @functools.partial(jax.jit, static_argnames=("penalty", "settings"))
@@ -183,7 +183,7 @@ def _solve(
     harsanyi: Float[Array, "g m s"],
     noise_bound: Float[Array, "g m"],
     scale: Float[Array, "g"],
-    weights: Float[Array, "s"],
+    weights: Float[Array, "2 s"],
     width: Float[Array, ""],
     penalty: Penalty,
     settings: FirstOrder,
@@ -243,14 +243,14 @@ def _round(unknowns, multipliers, given, *, penalty, optimizer, settings):
     def moved(unknowns):
         """Shifted effects and noise, and the multipliers there."""
         x = jax.tree.map(lambda x, p: x + width * p, Multipliers(*_effects(unknowns, given)), multipliers)
-        effects = (penalty.multipliers(effects, width, given.weights) for effects in x[:2])
+        effects = (penalty.multipliers(x[kind], width, given.weights[kind]) for kind in (0, 1))
         return x, Multipliers(*effects, (x.of_noise - jnp.clip(x.of_noise, -bound, bound)) / width)
 
     def loss(unknowns):
         x, new = moved(unknowns)
         # The envelope is the value at the best multipliers, and its gradient is they: their change plays no part.
         p = jax.lax.stop_gradient(new)
-        conjugates = sum(jnp.sum(penalty.conjugate(of, given.weights)) for of in p[:2])
+        conjugates = sum(jnp.sum(penalty.conjugate(p[kind], given.weights[kind])) for kind in (0, 1))
         conjugates += jnp.sum(bound * jnp.abs(p.of_noise))
         envelope = sum(jnp.sum(x_ * p_ - width / 2 * p_**2) for x_, p_ in zip(x, p, strict=True))
         return (envelope - conjugates) / given.scale
@@ -268,20 +268,20 @@ def _round(unknowns, multipliers, given, *, penalty, optimizer, settings):
 
 def _candidate(unknowns, multipliers, given, penalty) -> Candidate:
     """Feasible effects and dual values nearest to where the iteration stands, and the gap they certify."""
-    harsanyi, noise_bound, _, _, weights = given
+    harsanyi, noise_bound, _, _, (and_price, or_price) = given
     bound = noise_bound[:, None]
     and_effects, or_effects, noise = _effects(unknowns, given)
     and_effects += harsanyi - harsanyi_sum(and_effects, or_effects, jnp.clip(noise, -bound, bound))
-    primal = jnp.sum(penalty.price(and_effects, weights) + penalty.price(or_effects, weights))
+    primal = jnp.sum(penalty.price(and_effects, and_price) + penalty.price(or_effects, or_price))
 
     def with_dual(u):
         # As `andor.core.certificate.feasible_dual`, whose verdict counts.
         t_and, t_or, y = correlations(u)
         t_or = _several(t_or, 0.0)
-        excess = jnp.max(jnp.maximum(penalty.excess(t_and, weights), penalty.excess(t_or, weights)))
+        excess = jnp.max(jnp.maximum(penalty.excess(t_and, and_price), penalty.excess(t_or, or_price)))
         t_and, t_or, y = (x / jnp.maximum(excess, 1e-30) for x in (t_and, t_or, y))
         linear = jnp.vdot(t_and, harsanyi) - jnp.sum(bound * jnp.abs(without_empty(y)))
-        conjugate = jnp.sum(penalty.conjugate(t_and, weights) + penalty.conjugate(t_or, weights))
+        conjugate = jnp.sum(penalty.conjugate(t_and, and_price) + penalty.conjugate(t_or, or_price))
         share = jnp.clip(linear / (2 * jnp.where(conjugate > 0, conjugate, 1e-30)), 0.0, 1.0)
         return Candidate(and_effects, or_effects, primal, share * y, share * linear - share**2 * conjugate)
 

@@ -153,11 +153,11 @@ def _batched(answer, n_batched: int, n_shared: int):
 
 
 def tie_breaking(n_players: int, tie_break: float) -> np.ndarray:
-    """Factor on the weights that makes lower orders cheaper, float64 `[s]`, from 1 - tie_break to 1.
+    """Factor on the weights that makes lower orders cheaper, float64 `[2, s]`, from 1 - tie_break to 1.
 
     Never above 1, so that dual values feasible for the changed weights are feasible for the problem as posed.
     """
-    return 1.0 - tie_break * (1.0 - lattice.orders(n_players) / n_players)
+    return np.tile(1.0 - tie_break * (1.0 - lattice.orders(n_players) / n_players), (2, 1))
 
 
 # The entries of an `Iterate`, for one problem:
@@ -190,17 +190,18 @@ def _answer(v, noise_bound, weights, tolerance, max_steps):
 
 @jax.jit
 def solve_one(
-    v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "s"], tolerance, max_steps
+    v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "2 s"], tolerance, max_steps
 ) -> Progress:
     """Solve one problem, at unit scale and v[∅] = 0, to a relative gap of `tolerance`."""
     active = active_pairs(v.shape[0], noise_bound)
+    prices = jnp.repeat(weights, 2, axis=0)  # plus and minus
     target = without_empty(lattice.moebius(v))
 
     def bounds(iterate):
         # Of the effects as `andor.core.problem` makes them feasible: what they miss is added to the AND effects.
         and_effects, or_effects, noise = effects_of(iterate)
         missing = target - harsanyi_sum(and_effects, or_effects, noise)
-        primal = jnp.sum(weights * (jnp.abs(and_effects + missing) + jnp.abs(or_effects)))
+        primal = jnp.sum(weights * jnp.abs(jnp.stack([and_effects + missing, or_effects])))
         y = without_empty(correlations(iterate.u)[2])
         return primal, iterate.u @ target - noise_bound * jnp.sum(jnp.abs(y))
 
@@ -208,7 +209,10 @@ def solve_one(
     start = Iterate(
         primal=jnp.concatenate([jnp.where(active[:4], START, 0.0), jnp.where(active[4:], noise_bound, 0.0)]),
         slack=jnp.concatenate(
-            [jnp.where(active[:4], weights[None, :], 1.0), START / jnp.where(active[4:], noise_bound, START)]
+            [
+                jnp.where(active[:4], prices, 1.0),
+                START / jnp.where(active[4:], noise_bound, START),
+            ]
         ),
         u=jnp.zeros_like(v),
     )

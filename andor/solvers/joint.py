@@ -85,13 +85,13 @@ def _answer(v, noise_bound, weights, shared, own, tolerance, max_steps):
     active = jnp.stack([kinds, kinds, kinds, noisy])
     target = without_empty(lattice.moebius(v))
     bound = jnp.broadcast_to(noise_bound[:, None, None], (m, 2, size))
-    price = jnp.broadcast_to(weights[None, None], (m, 2, size))
+    price = jnp.broadcast_to(weights[None], (m, 2, size))
 
     def bounds(iterate):
         effects, noise = _effects(iterate)
         missing = target - harsanyi_sum(effects[:, 0], effects[:, 1], noise)
         strength = jnp.abs(effects.at[:, 0].add(missing))
-        primal = jnp.sum(weights[None] * (shared * jnp.max(strength, axis=0) + own * jnp.sum(strength, axis=0)))
+        primal = jnp.sum(weights * (shared * jnp.max(strength, axis=0) + own * jnp.sum(strength, axis=0)))
         y = without_empty(correlations(iterate.u)[2])
         dual = jnp.vdot(iterate.u, target) - noise_bound @ jnp.sum(jnp.abs(y), axis=-1)
         return primal, dual

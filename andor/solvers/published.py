@@ -112,8 +112,8 @@ def _descend(v, noise_bound, gamma, weights, settings: Published):
     """(and_effects, or_effects, dual values) of one problem with v[∅] = 0, after all steps."""
 
     def loss(parameters):
-        and_effects, or_effects = _effects(v, *parameters)
-        return jnp.sum(weights[1:] * (jnp.abs(and_effects) + jnp.abs(or_effects))[1:])
+        of_and, of_or = map(jnp.abs, _effects(v, *parameters))
+        return jnp.sum((weights[0] * of_and + weights[1] * of_or)[1:])
 
     schedule = optax.exponential_decay(settings.learning_rate, settings.steps, 0.1)
     optimizer = optax.sgd(schedule, settings.momentum)
@@ -124,7 +124,7 @@ def _descend(v, noise_bound, gamma, weights, settings: Published):
         updates, state = optimizer.update(jax.grad(loss)(parameters), state)
         gamma, noise = optax.apply_updates(parameters, updates)
         noise = without_empty(jnp.clip(noise, -noise_bound, noise_bound))
-        signs = jax.tree.map(lambda x: weights * jnp.sign(x), _effects(v, gamma, noise))
+        signs = tuple(map(lambda x, price: price * jnp.sign(x), _effects(v, gamma, noise), weights))
         # The signs of effects that hover around 0 average to their multipliers, over the last hundredth or so.
         mean_signs = jax.tree.map(lambda mean, new: mean + (new - mean) * window, mean_signs, signs)
         return (gamma, noise), state, mean_signs

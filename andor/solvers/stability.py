@@ -6,7 +6,6 @@ noise of size s 2^(|S|/2) in a pure Moebius effect of order |S| (Chen et al., IC
 """
 
 import dataclasses
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from andor.core.effects import strongest
 from andor.core.penalties import Penalty
 from andor.core.problem import Array, Solver
-from andor.solvers.extract import checked, extract
+from andor.solvers.extract import NoiseUnit, checked, extract
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +51,8 @@ def stability(
     solver: Solver | None = None,
     *,
     penalty: Penalty | None = None,
-    noise_unit: Literal["range", "log-odds"] = "range",
-    weights: Float[Array, "s"] | None = None,
+    noise_unit: NoiseUnit = "range",
+    weights: Float[Array, "*k s"] | None = None,
     k: int = 100,
     repeats: int = 5,
     seed: int = 0,
