@@ -302,17 +302,17 @@ def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
     columns = {
         "loss_masked": ("all", ".2f"),
         "loss_half": ("half", ".2f"),
-        "v_empty": ("v(∅)", "+.2f"),
-        "range": ("range", ".2f"),
+        "v_empty": ("v(∅)", "+.1f"),
+        "range": ("range", ".1f"),
         "low_orders": ("orders 1, 2", ".2f"),
-        "r2": (f"R² of {FEW}", ".3f"),
+        "r2": (f"R² of {FEW}", ".2f"),
         "salient": ("salient", ".0f"),
     }
     table = _table()
     table.add_column("mask", overflow="fold", max_width=20)
     table.add_column("prompts", justify="right")
     for title, _ in columns.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")
     for row in rows:
         cells = [(row.numbers.get(key, (math.nan,) * 3), form) for key, (_, form) in columns.items()]
         middle = (_number(each[0], form) for each, form in cells)
