@@ -547,7 +547,7 @@ WEIGHTS = [
 TOKENIZERS = [
     case(
         "no tokenizer",
-        "no tokenizer could be read from model",
+        "model holds no tokenizer: neither tokenizer.json nor",
         *LOAD,
         make=lambda folder, _: [
             model_file(name, None)(folder, _) for name in ("tokenizer.json", "tokenizer_config.json")
