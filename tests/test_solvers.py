@@ -277,7 +277,7 @@ def test_problems_solved_at_once_are_those_solved_one_by_one(noise, monkeypatch)
     """As on an accelerator; the last group of two is filled up."""
     v = np.stack([planted(3, seed) for seed in range(5)])
     joint = np.stack([v[:2], v[2:4], v[3:]])
-    bounds, prices = noise * np.abs(joint[..., -1] - joint[..., 0]), np.ones(8)
+    bounds, prices = noise * np.abs(joint[..., -1] - joint[..., 0]), np.ones((2, 8))
     problem = Problem(joint - joint[..., :1], bounds, prices, RowMax())
     one_by_one = andor.extract(v, noise), JointInteriorPoint().solve(problem)
     for module in ("interior_point", "joint"):

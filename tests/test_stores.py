@@ -239,7 +239,7 @@ def test_no_credentials_are_one_line(models, port, monkeypatch, tmp_path, capsys
     S3FileSystem.clear_instance_cache()
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "extract"])
+@pytest.mark.parametrize("stage", ["evaluate", "solve"])
 def test_a_server_that_goes_loses_nothing(models, local, stage, monkeypatch, port):
     """It stops in the middle of the second model, and comes back."""
     del port
@@ -249,7 +249,7 @@ def test_a_server_that_goes_loses_nothing(models, local, stage, monkeypatch, por
     root = f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
     def stop(at, model, done, total):
-        if (at, model, done) == (stage, models[1], 1 if stage == "extract" else total):
+        if (at, model, done) == (stage, models[1], 1 if stage == "solve" else total):
             server.stop()
 
     with pytest.raises(

@@ -67,6 +67,8 @@ def locate(name: str, *, weights: bool) -> tuple[Path, str | None]:
         if is_ours:
             what = "directory" if is_folder else "file"
             raise ValueError(f"the name of the {what} {shown} holds control characters. Rename it.")
+        if name.endswith(".gguf") and not exists:
+            raise ValueError(f"no file {shown}. Check the path, or give REPOSITORY:FILE.gguf for one on the hub.")
         raise ValueError(
             f"unknown model {shown}. Give one of {', '.join(embedded_models())}, a directory in HF format, a GGUF file "
             "that is there, or a hub id like Qwen/Qwen2.5-7B, Qwen/Qwen2.5-7B@main or REPOSITORY:FILE.gguf."

@@ -196,7 +196,7 @@ def weight_files(folder: Path) -> list[Path]:
     beside = f"; {', '.join(others)} is there, which transformers would not read either." if others else "."
     if any("adapter" in each for each in others):
         beside += " An adapter has to be merged into its model and saved with it."
-    raise FileNotFoundError(f"no {ONE_FILE} and no {INDEX} in {folder}{beside} {reason}")
+    raise FileNotFoundError(f"no {ONE_FILE} and no {INDEX} in {folder}{beside} andor reads safetensors and GGUF files.")
 
 
 def conversion(name: str) -> str:

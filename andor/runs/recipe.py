@@ -296,6 +296,12 @@ def told(old: Mapping, new: Mapping) -> str:
     one, other = (_settings({k: v for k, v in each.items() if k not in _NOT_TOLD}) for each in (old, new))
     places = [place for place in one | other if one.get(place) != other.get(place)]
     places = [place for place in places if ".keys" not in place] or places
+    # Solvers are by number of players: what only one has follows from its prompts.
+    numbers = {place.split(".")[1] for place in one | other if place.startswith("solvers.")}
+    alone = {n for n in numbers if not all(f"solvers.{n}.name" in each for each in (one, other))}
+    places = [
+        place for place in places if place.split(".")[0] != "solvers" or place.split(".")[1] not in alone
+    ] or places
     # Lists of different lengths are not told place by place, and settings of the whole run come first.
     places = [place for place in places if place.split("[")[0] not in places or "[" not in place]
     places.sort(key=lambda place: "[" in place)

@@ -174,11 +174,13 @@ class Extract(_Running, _Prompting):
         console.print()
         of = f", {tables.SUM}," if values.score == "sum" else ""
         certified = run.summary["prompts"][prompt.id]["models"][self.model]["certified"]
+        there = len(explanation.top(TOP_K))
+        which = f"the top {TOP_K} have" if there == TOP_K else f"all {there} effects above rounding have"
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
             f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
             f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
-            f"the top {TOP_K} have R² {certified[f'r2_top_{TOP_K}']:.4f}."
+            f"{which} R² {certified[f'r2_top_{TOP_K}']:.4f}."
         )
         if self.noise == "measured":
             console.print(tables.noise_floor(values))
