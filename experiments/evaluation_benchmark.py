@@ -42,7 +42,7 @@ from andor.devices.memory import available_bytes
 from andor.evaluation import MATMUL_PRECISION
 from andor.evaluation.naive import NaiveEvaluation
 from andor.evaluation.planning import default_tokens_per_batch, matrix_rate, memory, operations, plan_tree
-from andor.evaluation.prefix_tree import started
+from andor.evaluation.prefix_tree import levels
 from andor.evaluation.tree import TreeEvaluation
 from andor.models import FAMILIES
 from andor.models.config import read_config, read_json
@@ -69,7 +69,8 @@ RANDOM = {
 TORCH_TOKENS = 4096
 """Tokens in a batch of PyTorch's; more are not faster on a CPU."""
 
-ONE_THREAD = {
+ENVIRONMENT = {  # one thread, and every program is compiled here
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
 }
@@ -223,7 +224,7 @@ def measure(config: Config, name: str, method: Method, n_players: int) -> dict:
     prompt = prompt_of(config, n_players, name, decoder.config.vocab_size)
     length, n_masks = len(prompt.token_ids), 2**n_players
     record = {"model": Path(name).stem, "method": method, "n": n_players, "length": length}
-    record["expected_tokens"] = int(np.sum(2.0 ** started(prompt)))
+    record["expected_tokens"] = int(np.sum(2.0 ** levels(prompt)))
     if method in ("torch", "torch-prefix"):
         first = int(np.argmax(prompt.player_of_token >= 0)) if method == "torch-prefix" else 0
         evaluate = torch_evaluation(decoder, settings, prompt, first)
@@ -272,7 +273,7 @@ def measured(config: Config, name: str, method: Method, n_players: int) -> dict:
     command = [sys.executable, "-m", "experiments", "evaluation_benchmark", "--only", name, method, str(n_players)]
     # The package is found from any working directory.
     path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent.parent)]).lstrip(os.pathsep)
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": path}
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
