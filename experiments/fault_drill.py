@@ -189,7 +189,7 @@ def program(arguments: Sequence[str], logs: Path, figures: bool, descriptors: in
     os.dup2(log, 2)
     os.close(log)
     if not figures:
-        drawing.draw = lambda run, top: []
+        drawing.draw = lambda run, **_: []
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     sys.argv = ["andor", *arguments]
