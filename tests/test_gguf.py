@@ -354,7 +354,7 @@ def test_a_directory_of_gguf_files_is_told_to_name_one(file, models, tmp_path):
     path = file[0]
     with pytest.raises(ValueError, match=f"holds GGUF files. Name the one to load: {path}"):
         find(str(tmp_path))
-    with pytest.raises(ValueError, match="no file .*other.gguf"):
+    with pytest.raises(ValueError, match=r"no file .*other\.gguf"):
         find(str(tmp_path / "other.gguf"))
 
 
