@@ -20,7 +20,8 @@ ROOMS = {
     "models": {"core", "devices", "prompts"},
     "evaluation": {"core", "devices", "prompts", "models"},
     "figures": {"core", "measures", "prompts"},
-    "runs": {"core", "devices", "prompts", "measures", "solvers", "models", "evaluation", "figures"},
+    "page": {"core", "measures", "figures"},
+    "runs": {"core", "devices", "prompts", "measures", "solvers", "models", "evaluation", "figures", "page"},
 }
 ROOMS["show"] = set(ROOMS)
 

@@ -2,7 +2,7 @@
 
     run = andor.read("runs/pair")                 # the folder, or the root where it is the only one
     run["tiny-llama", "sentiment-01"].top(5)      # an Explanation
-    run.to_pandas(); run.plot("orders")
+    run.to_pandas(); run.plot("orders"); run.report("page.html")
 
     RUN/
       recipe.json                  what was asked, versions, fingerprints (`andor.runs.recipe`)
@@ -11,6 +11,7 @@
       prompts.csv                  one row per prompt and model: the numbers of the summary, as a table
       summary.json                 the numbers (`andor.runs.summary`), of which explanations, and tau; written last
       figures/                     *.png, *.pdf (`andor.show.draw`)
+      report.html                  all of it as a page (`andor.page`)
 
 <folder> is the model's: "tiny-llama", "Qwen--Qwen2.5-7B". Arrays are indexed by subset, bit i = player i, empty set
 first (`andor.core.lattice`). NumPy, pandas and a JSON reader open all of it.
@@ -157,6 +158,31 @@ class Run(Mapping):
         if name not in FIGURES:
             raise ValueError(f"run.plot({name!r}) must be one of {', '.join(FIGURES)}.")
         return FIGURES[name].plot(self)
+
+    def report(self, path: AnyPath | None = None, *, values: Sequence[str] = ()) -> AnyPath:
+        """Write the page of the run: one HTML file without network, on which words are masked by click.
+
+        Args:
+          path: a file or URL that ends in .html; by default report.html in the run's folder.
+          values: ids of prompts whose values the page holds first, where it is too large for those of all
+            (`andor.page.report.MOST_VALUES`).
+
+        Returns:
+          The file.
+
+        Raises:
+          ValueError: the path does not end in .html, an id is of no prompt, or the run has no summary.
+          OSError: the file could not be written.
+        """
+        from andor.page import page  # matplotlib takes longer to import than all else here
+
+        path = self.path / "report.html" if path is None else path_of(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise ValueError(f"Run.report({str(path)!r}) must name an .html file. Try {path.name}.html.")
+        if not self.summary:
+            raise ValueError(f"the run {self.path} has no summary, of which its page tells. {CONTINUE}")
+        files.write_bytes(path, page(self, values).encode())
+        return path
 
     def covers(self) -> dict:
         """What a summary of this run is of: ids of the prompts, and a digest of all explanations."""

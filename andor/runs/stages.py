@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 Progress = Callable[[str, str, int, int], None]
 """Called as progress(stage, model, done, total): `done` of `total` units of "load" (models), "compile" (programs),
-"evaluate" (masks), "solve" (prompts) or "draw" (figures; of no model)."""
+"evaluate" (masks), "solve" (prompts), "draw" (figures) or "page" (pages; the last two of no model)."""
 
 
 def silent(stage: str, model: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor plan`, `andor masks`.
+"""The command line: `andor compare`, `andor extract`, `andor figures`, `andor report`, `andor plan`, `andor masks`.
 
 Imports that take time (jax, transformers, matplotlib) happen inside the commands, so that `andor --help` is instant.
 Results go to stdout, progress, warnings and errors to stderr. Bad input is one line, `andor: error: ...`, and exit
@@ -210,6 +210,30 @@ class Figures:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write the page of a finished run: one HTML file without network, on which words are masked by click."""
+
+    directory: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """The folder of a run, or the root that holds it."""
+    out: Annotated[str | None, _optional("FILE.html")] = None
+    """Where to write it. Default: report.html in the run's folder."""
+    values: Annotated[tuple[str, ...], _optional("ID ...")] = ()
+    """Prompts whose values the page holds first, where those of all would make it too large (200 prompts of 10 words
+    under 2 models do not)."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+    def run(self, command: str) -> None:
+        del command
+        from andor.runs.run import read
+
+        run = read(self.directory)
+        with _progress_bars({}) as progress:
+            path = _write_page(run, progress, self.out, self.values)
+        _console().print(f"Page: {path} ({path.stat().st_size / 1000:,.0f} kB). Open it in a browser.", soft_wrap=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan(_Prompting, _Listing):
     """What evaluating prompts under a model will take: tokens, operations, memory, time. Reads no weights."""
 
@@ -306,7 +330,7 @@ class Masks(_Prompting, _Listing):
             warnings.warn(f"left out: {refused}", stacklevel=1)
 
 
-COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "plan": Plan, "masks": Masks}
+COMMANDS = {"compare": Compare, "extract": Extract, "figures": Figures, "report": Report, "plan": Plan, "masks": Masks}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -553,6 +577,7 @@ def _progress_bars(labels: Mapping[str, str]) -> Iterator:
         "evaluate": "masks",
         "solve": "prompts",
         "draw": "figures",
+        "page": "pages",
         "measure": "prompts",
     }
     columns = (
@@ -591,20 +616,32 @@ def _console(stderr: bool = False):
 
 
 def _finish(console, run, start: float, **options) -> None:
-    """Draw the figures of a run, unless they are there and drawn without options, and say where all is."""
+    """Draw the figures of a run and write its page, unless they are there and drawn without options, and say where all
+    is."""
     from andor.show.draw import draw, up_to_date
 
-    drawn = None if options else up_to_date(run)
-    if not drawn:
+    drawn, page = None if options else up_to_date(run), run.path / "report.html"
+    if not drawn or not page.exists():
         with _progress_bars({}) as progress:
             drawn = draw(run, progress=progress, **options)
-    _print_files(console, run.path, drawn, start)
+            _write_page(run, progress)
+    _print_files(console, run.path, drawn, start, page)
 
 
-def _print_files(console, run, files: Sequence, start: float) -> None:
+def _write_page(run, progress, out: str | None = None, values: Sequence[str] = ()):
+    """Write the page of a run, with a bar; its path."""
+    progress("page", "", 0, 1)
+    path = run.report(out, values=values)
+    progress("page", "", 1, 1)
+    return path
+
+
+def _print_files(console, run, files: Sequence, start: float, page=None) -> None:
     console.print()
     names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
     console.print(f"Figures: {names} (.png, .pdf) in {run / 'figures'}", soft_wrap=True)
+    if page is not None:
+        console.print(f"Page:    {page} (open it in a browser)", soft_wrap=True)
     console.print(f"Run:     {run}", soft_wrap=True)
     console.print(f"{time.perf_counter() - start:.1f} seconds in all.")
 
