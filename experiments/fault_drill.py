@@ -190,6 +190,7 @@ def program(arguments: Sequence[str], logs: Path, figures: bool, descriptors: in
     os.close(log)
     if not figures:
         drawing.draw = lambda run, **_: []
+        Run.report = lambda run, *_, **__: run.path / "report.html"
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     sys.argv = ["andor", *arguments]

@@ -38,8 +38,9 @@ def prompts(tmp_path_factory):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No figures, which take seconds."""
+    """No figures and no page, which take seconds."""
     monkeypatch.setattr("andor.show.draw.draw", lambda run, **_: [])
+    monkeypatch.setattr("andor.runs.run.Run.report", lambda run, *_, **__: run.path / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,12 @@ def test_the_default_run_draws_all_figures(default_run):
     for name in ("matching", "sparsity", "convergence", "orders"):
         for suffix in (".png", ".pdf"):
             assert (run.path / "figures" / f"{name}{suffix}").stat().st_size > 5000
+
+
+def test_the_default_run_has_a_page_that_opens_at_once(default_run):
+    run, printed = default_run
+    assert str(run.path / "report.html") in printed
+    assert 200_000 < (run.path / "report.html").stat().st_size < 400_000
 
 
 def test_the_default_run_prints_its_tables(default_run):

@@ -6,7 +6,7 @@
 //   prompts  [{id, text, players: [[start, stop]] in UTF-16, words, effects, models: [per model
 //              {target, p, empty, low, step, v, warnings}]}]
 //   effects  [[is it an OR (0 or 1), subset, [effect per model], [the same at least strength], [AND only]]]; 0: none
-// v holds all 2^n log-odds of the model as low + step * number, a number in three characters of DIGITS. Bit i of a
+// v holds all 2^n log-odds of the model as low + step * number, a number in characters of DIGITS. Bit i of a
 // subset: player i is there.
 "use strict";
 (() => {
@@ -108,9 +108,11 @@
     const entry = prompt().models[m];
     if (!entry.v) return null;
     if (!decoded.has(entry)) {
-      const v = new Float64Array(entry.v.length / 3), digit = (i) => DIGITS.indexOf(entry.v[i]);
+      const v = new Float64Array(everyone() + 1), size = entry.v.length / v.length;
       for (let i = 0; i < v.length; i++) {
-        v[i] = entry.low + entry.step * (4096 * digit(3 * i) + 64 * digit(3 * i + 1) + digit(3 * i + 2));
+        let number = 0;
+        for (const digit of entry.v.slice(size * i, size * (i + 1))) number = 64 * number + DIGITS.indexOf(digit);
+        v[i] = entry.low + entry.step * number;
       }
       decoded.set(entry, v);
     }

@@ -3,12 +3,13 @@
 What comes from prompts, models and files is escaped: in HTML by Jinja, in the data of the script as JSON without "<".
 The policy of the page lets it run its one script and its one style, known by their hashes, and nothing else.
 
-v goes in with three characters a mask, 18 bits, such that v and p are printed with the digits that the float64 of the
+v goes in with 18 bits a mask, three characters, such that v and p are printed with the digits that the float64 of the
 run gives (`packed`).
 """
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -32,7 +33,6 @@ MOST_VALUES = 3_000_000
 """Characters of the page that may go to values; 3 for every mask, prompt and model. 200 prompts of 10 words under two
 models take 1.2 million."""
 
-_STEPS = 2**18 - 1
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -108,15 +108,15 @@ def percent(p: float) -> str:
 
 
 def packed(v: Float[np.ndarray, "s"], is_log_odds: bool = True) -> dict:
-    """v for the page: low, step, and one number of 18 bits for each mask, three characters of `_DIGITS`, the high one
-    first.
+    """v for the page: low, step, and a number for each mask, in characters of `_DIGITS`, the high one first.
 
     v read back as low + step · number is off by one and a half steps at most, and printed with the same digits as v
     itself, as is its p: numbers are moved by one where they would not, and where that does not help, all by part of a
-    step.
+    step. Three characters are enough unless v ranges over hundreds of nats.
     """
-    wanted, step = [_printed(x, is_log_odds) for x in v.tolist()], float(np.ptp(v)) / (_STEPS - 4)
-    for shift in np.linspace(2, 1, 32).tolist():
+    wanted = [_printed(x, is_log_odds) for x in v.tolist()]
+    for width, shift in itertools.product((3, 4, 5), np.linspace(2, 1, 8).tolist()):
+        step = float(np.ptp(v)) / (64**width - 5)
         low = float(v.min()) - shift * step
         numbers = np.rint((v - low) / (step or 1.0)).astype(int).tolist()
         moved = [
@@ -127,7 +127,7 @@ def packed(v: Float[np.ndarray, "s"], is_log_odds: bool = True) -> dict:
             break
     else:
         raise ValueError(f"values from {v.min()} to {v.max()} cannot be told apart on a page.")
-    text = "".join(_DIGITS[n >> 12] + _DIGITS[n >> 6 & 63] + _DIGITS[n & 63] for n in moved)
+    text = "".join(_DIGITS[n >> 6 * place & 63] for n in moved for place in reversed(range(width)))
     return {"low": low, "step": step, "v": text}
 
 
@@ -434,7 +434,7 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _number(value: float | None, form: str) -> str:
+def _number(value: float | int | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form).replace("-", "−")
 
 

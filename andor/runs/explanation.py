@@ -188,6 +188,12 @@ class Explanation:
         )
         return f"<{one_line(text, 600)}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and the strongest effects as a table."""
+        from andor.page.notebook import of_explanation
+
+        return of_explanation(self)
+
     def arrays(self) -> dict[str, object]:
         """What `save` writes, by name."""
         prompt = {

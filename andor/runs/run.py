@@ -139,6 +139,12 @@ class Run(Mapping):
         models, noise = ", ".join(self.labels.values()), self.recipe.noise
         return f"<Run {self.path}: {models} on {len(self.prompts)} prompts ({first}){skipped}, noise {noise}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the prompts as a table, and the picture of the first."""
+        from andor.page.notebook import of_run
+
+        return of_run(self)
+
     def keep(self, key: tuple[str, str], explanation: Explanation) -> None:
         """Keep an explanation in memory, and forget those that were used least where that is too much."""
         forgotten = [self._kept.pop(key)] if key in self._kept else []
