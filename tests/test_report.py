@@ -87,7 +87,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def browser(chromium):
-    """To open a page with; afterwards: nothing was complained of, nothing was asked for, nothing of a prompt was run."""
+    """To open a page with. Afterwards nothing was complained of, asked of the network, or run that a prompt holds."""
     size(chromium, 1280)
     chromium.get_log("browser"), chromium.get_log("performance")
     yield chromium
@@ -127,6 +127,12 @@ def shown(number):
     """A number with two digits as the page prints it."""
     size = f"{abs(number):.2f}"
     return size if float(size) == 0 else ("−" if number < 0 else "+") + size
+
+
+def effect(number):
+    """An effect as the page prints it: never as none."""
+    digits = f"{abs(number):.2f}" if abs(number) >= 0.005 else f"{float(f'{abs(number):.1g}')}"
+    return ("−" if number < 0 else "+") + digits
 
 
 def readout(browser):
@@ -301,8 +307,8 @@ def test_the_detail_of_an_effect_is_what_the_run_says(browser, run, written):
         few = (e.compact.and_effects, e.compact.or_effects)[kind][subset]
         least = e.pair("certified")[kind][subset]
         cells = [each.get_attribute("textContent") for each in row.find_elements("tag name", "td")]
-        assert cells[0] == (shown(few) if few else "–")
-        assert cells[2] == (shown(least) if round(least, 2) else "–")
+        assert cells[0] == (effect(few) if few else "–")
+        assert cells[2] == (effect(least) if float(f"{least:.4g}") else "–")
     check = find(browser, "#detail .scroll tbody tr")
     for row, there in ((check[0], 15), (check[-1], 15 & ~subset)):
         cells = [each.get_attribute("textContent") for each in row.find_elements("tag name", "td")]

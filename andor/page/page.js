@@ -47,6 +47,10 @@
     const size = Math.abs(x).toFixed(digits);
     return Number(size) === 0 ? size : (x < 0 ? "−" : "+") + size;
   };
+  // An effect is never printed as none: the small ones keep a digit.
+  const effectText = (x) => (x < 0 ? "−" : "+") + (Math.abs(x) < 0.005 ? Number(Math.abs(x).toPrecision(1)) : Math.abs(x).toFixed(2));
+  // R² is never rounded up to 1.
+  const fitText = (x) => (x >= 0.995 && x < 1 ? (Math.floor(1000 * x) / 1000).toFixed(3) : x.toFixed(2)).replace("-", "−");
   const percent = (p) => {
     if (p >= 0.9995) return ">99.9%";
     if (p >= 0.995 || (p < 0.1 && p >= 0.01)) return (100 * p).toFixed(1) + "%";
@@ -61,7 +65,7 @@
     return (x < 0 ? "÷ " : "× ") + text;
   };
   const signClass = (x) => (x < 0 ? "less" : "more");
-  const number = (x) => (x ? make("span", { class: signClass(x) }, signed(x)) : "–");
+  const number = (x) => (x ? make("span", { class: signClass(x) }, effectText(x)) : "–");
 
   // --- effects -----------------------------------------------------------------------------------------------------
   const bits = (subset) => {
@@ -207,7 +211,7 @@
     for (const effect of effects) {
       const all = players(effect[1]), here = all.filter((i) => line.includes(i));
       if (!here.length) continue;
-      const value = signed(effect[2][m]);
+      const value = effectText(effect[2][m]);
       if (all.length === 1) {
         const box = place[here[0]], half = Math.max(width(value) / 2, 0) + 2;
         bars.push({ effect, m, kind: "bar", box, text: value, left: box.middle - half, right: box.middle + half });
@@ -281,7 +285,7 @@
 
   const drawCombs = (lines, packed, place, models) => {
     const strongest = Math.max(...chosen().flatMap((m) => ranked(m).slice(0, 1).map((each) => Math.abs(each[2][m]))), 1e-9);
-    const svg = $("combs"), all = [];
+    const svg = $("combs"), all = [], behind = [];
     lines.forEach((line, at) => {
       const top = Math.min(...line.map((i) => place[i].top)), bottom = Math.max(...line.map((i) => place[i].bottom));
       packed[at].forEach((side, down) => {
@@ -296,14 +300,14 @@
           if (item.kind === "bar") {
             const y = edge + out * GAP, far = y + out * BAR, text = far + out * (LABEL * item.lane + 4) + (down ? 8 : 0);
             const box = place[item.effect[1] ? players(item.effect[1])[0] : 0];
-            if (both) group.append(draw("rect", { class: "both", x: Math.min(box.left, item.left) - 3, width: Math.max(box.right, item.right) - Math.min(box.left, item.left) + 6, y: Math.min(y, text + (down ? 3 : -11)) - 3, height: Math.abs(text + (down ? 3 : -11) - y) + 6, rx: 4 }));
+            if (both) behind.push(draw("rect", { class: "both", x: Math.min(box.left, item.left) - 3, width: Math.max(box.right, item.right) - Math.min(box.left, item.left) + 6, y: Math.min(y, text + (down ? 3 : -11)) - 3, height: Math.abs(text + (down ? 3 : -11) - y) + 6, rx: 4 }));
             group.append(
               draw("rect", { class: "word", x: box.left, width: box.right - box.left, y: Math.min(y, far), height: BAR, rx: 2, opacity: (0.3 + 0.7 * size).toFixed(2) }),
               draw("text", { class: "value", x: box.middle, y: text, "text-anchor": "middle" }, item.text),
             );
           } else {
             const y = edge + out * (side.base + LANE * (item.lane + 0.5)), or = item.effect[0] ? " or" : "";
-            if (both) group.append(draw("rect", { class: "both", x: item.left, width: item.right - item.left + 4, y: y - 9, height: 18, rx: 4 }));
+            if (both) behind.push(draw("rect", { class: "both", x: item.left, width: item.right - item.left + 4, y: y - 9, height: 18, rx: 4 }));
             group.append(
               draw("line", { class: "thread" + or, x1: item.start, x2: item.end, y1: y, y2: y, "stroke-width": (1.3 + 4.7 * size).toFixed(2) }),
               ...item.dots.map((x) => draw("line", { class: "tick", x1: x, x2: x, y1: y, y2: y - out * 8 })),
@@ -319,7 +323,7 @@
     const picture = $("picture").getBoundingClientRect();
     svg.setAttribute("width", picture.width);
     svg.setAttribute("height", picture.height);
-    svg.replaceChildren(...all);
+    svg.replaceChildren(...behind, ...all);
     mark();
   };
 
@@ -444,8 +448,8 @@
       const place = ranked(m).indexOf(effect);
       return make("tr", {}, make("th", { scope: "row" }, modelName(m)), make("td", { class: "n" }, number(effect[2][m])),
         make("td", { class: "n" }, place < 0 ? "–" : `${place + 1} of ${ranked(m).length}`),
-        make("td", { class: "n" }, number(Number(effect[3][m].toFixed(2)))),
-        make("td", { class: "n" }, number(Number(effect[4][m].toFixed(2)))));
+        make("td", { class: "n" }, number(effect[3][m])),
+        make("td", { class: "n" }, number(effect[4][m])));
     });
     const having = data.models.map((_, m) => m).filter((m) => effect[2][m]);
     const sharing = !several ? null : having.length < 2 ? ["Only in ", modelName(having[0]), "."]
@@ -524,7 +528,7 @@
     $("prompt-title").replaceChildren(...["What moves ", quoted(first), same ? "" : [" and ", quoted(b)], " after this prompt?"].flat(3));
     const about = (m) => {
       const entry = prompt().models[m], fit = fitShown(m);
-      return [modelName(m), ` (p ${percent(entry.p)}`, fit === null ? "" : `; R² ${fit.toFixed(2)} of the ${shownOf(m).length} effects shown`, ")"];
+      return [modelName(m), ` (p ${percent(entry.p)}`, fit === null ? "" : `; R² ${fitText(fit)} of the ${shownOf(m).length} effects shown`, ")"];
     };
     $("legend").replaceChildren(...[
       two ? ["Above the words ", about(a), ", below ", about(b), ". "] : [about(first), ". ", "AND effects above the words, OR below. "],
