@@ -137,17 +137,11 @@ class Explanation:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
         return metrics.matching(self.values.v, *self.effects, k=k).r2
 
-    @functools.cached_property
-    def compact(self) -> "Compact":
-        """v by few effects, at most 20, searched for from the certified optimum (`andor.compact`)."""
+    def compact(self, most: int | None = 20) -> "Compact":
+        """v by few effects, at most so many, searched for from the certified optimum (`andor.compact`)."""
         from andor.solvers.compact import compact  # JAX, which all else here does without
 
-        return compact(self.values, 20, start=self.solution)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """None yet."""
-        return ()
+        return compact(self.values, most, start=self.solution)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
