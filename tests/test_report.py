@@ -16,6 +16,7 @@ from small_runs import explanation_of, probability, recipe_of, save_run, solutio
 
 from andor.core import lattice
 from andor.core.certificate import reconstruct
+from andor.core.compact import Compact
 from andor.core.effects import Effect
 from andor.core.values import Values
 from andor.figures import FIGURES
@@ -40,6 +41,18 @@ PROMPTS = (
 MODELS = ("tiny-llama", "Qwen/Qwen2.5-7B", f"models/{EVIL.replace('/', '')}&\"'")
 
 
+def fitted(v, effects):
+    """Where these effects are, effects that give v by least squares."""
+    units = np.eye(16)
+    parts = [(kind, subset) for kind in (0, 1) for subset in range(1, 16) if effects[kind][subset]]
+    columns = [(lattice.zeta, lattice.or_sums)[kind](units[subset]) for kind, subset in parts]
+    few = np.zeros((2, 16))
+    few[0][0] = v[0]
+    for (kind, subset), effect in zip(parts, np.linalg.lstsq(np.stack(columns, 1), v - v[0])[0], strict=True):
+        few[kind][subset] = effect
+    return Compact.of(v, (few[0], few[1]), np.zeros(16))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Models with a few effects each, some of them shared, and noise."""
@@ -55,7 +68,8 @@ def run(tmp_path_factory):
                     effects[kind][subset] = effect + 0.2 * rng.normal()
             v = lattice.zeta(effects[0]) + lattice.or_sums(effects[1]) + 1e-3 * rng.normal(size=16)
             values = Values(v, prompt.words, prompt.target, probability(v), 80, 1.5)
-            explanations[model, prompt.id] = explanation_of(recipe, model, prompt, values, solution_of(values))
+            few = fitted(v, effects)
+            explanations[model, prompt.id] = explanation_of(recipe, model, prompt, values, solution_of(values), few)
     return save_run(tmp_path_factory.mktemp("reported") / "run", recipe, explanations)
 
 

@@ -8,10 +8,12 @@ run gives (`packed`).
 """
 
 import base64
+import functools
 import hashlib
 import itertools
 import json
 import math
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -67,7 +69,7 @@ def page(run: Reported, values: Sequence[str] = ()) -> str:
         shown = ", ".join(ids[:8]) + ", …" * (len(ids) > 8)
         raise ValueError(f"values must be ids of prompts of the run; got {', '.join(unknown)}. Prompts: {shown}.")
     held = _held(run, values)
-    script, looks = (_file(name) for name in ("page.js", "page.css"))
+    script, looks = (_dense(_file(name)) for name in ("page.js", "page.css"))
     rows = [_row(run, prompt) for prompt in run.prompts]
     content = {
         "title": _title(run),
@@ -247,13 +249,11 @@ def _title(run: Reported) -> str:
 def _sentence(run: Reported) -> str:
     counts = sorted({prompt.n_players for prompt in run.prompts})
     words = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    noise = run.recipe.noise
-    bound = "as measured" if isinstance(noise, str) else f"of {noise:g} |v(N) − v(∅)|"
     same = "the same" if len(run.models) > 1 else "a"
     return (
         f"Each prompt was given to the model with its {words} bold words masked in all 2ⁿ ways. An effect is what "
         f"words add to the log-odds of {same} target text, by themselves or together, in nats: +0.69 doubles the odds. "
-        f"Noise bound {bound}; masked words become {_masks(run)}."
+        f"Masked words become {_masks(run)}."
     )
 
 
@@ -266,27 +266,26 @@ def _masks(run: Reported) -> str:
 
 def _headlines(run: Reported) -> list[dict]:
     """Three numbers, each with what it means."""
-    fit, together = {}, {}
-    for name in run.models:
-        explained = [run[name, prompt.id] for prompt in run.prompts]
-        fit[name] = mean_of_defined([each.compact.r2 for each in explained])
-        together[name] = mean_of_defined([_together(each.compact) for each in explained])
-    over = " Mean over the prompts." * (len(run.prompts) > 1)
+    fit = {name: run.summary["models"][name]["shown"]["r2"] for name in run.models}
+    together = {
+        name: mean_of_defined([_together(run[name, prompt.id].compact) for prompt in run.prompts])
+        for name in run.models
+    }
 
     def headline(term: terms.Term, texts: Mapping[str, str], also: str = "") -> dict:
         parts = [
             {"label": run.labels[name] if len(run.models) > 1 and name else "", "place": place % 6, "text": text}
             for place, (name, text) in enumerate(texts.items())
         ]
-        return {"name": term.name, "meaning": f"{term.definition} {term.reading}{also}{over}", "parts": parts}
+        return {"name": term.name, "meaning": f"{term.definition} {term.reading}{also}", "parts": parts}
 
     if run.summary["pairs"]:
         overlap = run.summary["pairs"][0]["overlap"]
         pair = f" Of {_listed([run.labels[name] for name in run.summary['pairs'][0]['models']])}."
         first = headline(terms.AGREEMENT, {"": _number(overlap, ".2f")}, pair)
     else:
-        term, key, _, _ = terms.MODELS[0]
-        first = headline(term, {name: percent(run.summary["models"][name][key]) for name in run.models})
+        found = {name: percent(run.summary["models"][name]["target_probability"]) for name in run.models}
+        first = headline(terms.CONFIDENCE, found)
     return [
         first,
         headline(terms.FIT, {name: _r2(x) for name, x in fit.items()}),
@@ -305,20 +304,20 @@ def _tables(run: Reported) -> list[dict]:
     """The closing tables, their rows with terms."""
     summaries = [run.summary["models"][name] for name in run.models]
 
-    def cell(numbers: Mapping, key: str, form: str, both: bool) -> str:
-        if both:
-            return f"{_number(numbers['certified'][key], form)} ({_number(numbers['and_only'][key], form)})"
-        return _number(numbers[key], form)
+    def cell(numbers: Mapping, where: str | tuple[str, ...], form: str) -> str:
+        if isinstance(where, str):
+            return f"{_number(numbers['certified'][where], form)} ({_number(numbers['and_only'][where], form)})"
+        return _number(functools.reduce(operator.getitem, where, numbers), form)
 
     found = [
         {
-            "name": "mean over prompts",
+            "name": name,
             "heads": list(run.labels.values()),
             "rows": [
-                {"term": term, "cells": [cell(each, key, form, both) for each in summaries]}
-                for term, key, form, both in terms.MODELS
+                {"term": term, "cells": [cell(each, where, form) for each in summaries]} for term, where, form in rows
             ],
         }
+        for name, rows in terms.SECTIONS
     ]
     if run.summary["pairs"]:
         pairs = run.summary["pairs"]
@@ -353,7 +352,8 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
     commit = f"{git['commit'][:12]}{', with changes' * bool(git.get('changed'))}" if git else ""
     versions = ", ".join(f"{name} {each}" for name, each in (made.get("versions") or {}).items())
     by = sorted({each.origin.get("made_by", "") for each in (run[key] for key in _ends(run))} - {""})
-    noise = recipe.noise if isinstance(recipe.noise, str) else f"{recipe.noise:g} of |v(N) − v(∅)| of each prompt"
+    bounds = {"auto": "what as many effects as pay for themselves leave of v", "measured": "as measured"}
+    noise = bounds.get(recipe.noise) or f"{recipe.noise:g} of |v(N) − v(∅)| of each prompt"
     score = {"product": "log-odds of the product of the target's tokens", "sum": "sum of the log-odds of its tokens"}
     solvers: dict[str, list[int]] = {}
     for n in sorted(map(int, recipe.solvers)):
@@ -379,7 +379,7 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
         ],
         "masked words become": [f"{run.labels[each.name]}: {each.baseline}" for each in recipe.models],
         "v": [score[recipe.score]],
-        "noise bound": [str(noise)],
+        "noise bound": [noise],
         "least strength by": [f"{each}, for {_listed(list(map(str, ns)))} words" for each, ns in solvers.items()]
         + [f"penalty {_settings(recipe.penalty)}"],
         "certificate": certificate,
@@ -438,9 +438,13 @@ def _number(value: float | int | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form).replace("-", "−")
 
 
-def _r2(value: float) -> str:
+def _r2(value: float | None) -> str:
     """R² with two digits, never rounded up to 1."""
-    return _number(value, ".2f") if not 0.995 <= value < 1 else _number(math.floor(1000 * value) / 1000, ".3f")
+    return (
+        _number(value, ".2f")
+        if value is None or not 0.995 <= value < 1
+        else _number(math.floor(1000 * value) / 1000, ".3f")
+    )
 
 
 def _json(content: dict) -> str:
@@ -455,6 +459,12 @@ def _hash(text: str) -> str:
 
 def _file(name: str) -> str:
     return resources.files("andor.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _dense(code: str) -> str:
+    """A script or a style without indentation and lines that only explain: a tenth of the page is this."""
+    lines = (line.strip() for line in code.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith(("//", "/*")))
 
 
 def _environment() -> jinja2.Environment:

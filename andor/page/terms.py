@@ -30,9 +30,9 @@ AGREEMENT = Term(
     "1: the same effects at the same relative strength. 0: none in common.",
 )
 FIT = Term(
-    "R² of the effects",
+    "R² of v on all masks, median",
     "Share of the variation of v over all masks that the effects of an explanation, at most 20, give when they are "
-    "added up. The slider of a prompt shows fewer of them, and their R².",
+    "added up. Median over the prompts. The slider of a prompt shows fewer of them, and their R².",
     "R² = 1 − Σ (v(T) − sum of effects at T)² / Σ (v(T) − mean of v)², over all 2ⁿ masks T",
     "1: the effects say all that the model does with these words. Below 0.8 they leave much unsaid.",
 )
@@ -42,164 +42,214 @@ TOGETHER = Term(
     "Σ |effect| over effects of ≥ 2 words / Σ |effect|",
     "0%: every word acts by itself. 100%: only combinations of words matter.",
 )
+CONFIDENCE = Term(
+    "confidence: probability of the target",
+    "Probability that the model gives the target after the prompt as it is, no word masked. Mean over the prompts.",
+    "p = product of the probabilities of the target's tokens",
+    "Between 0 and 1. Where it is tiny, effects explain how the target is ruled out.",
+)
+_LOW_ORDERS = Term(
+    "strength in orders 1 and 2",
+    "Share of the strength that is in effects of one word and of two.",
+    "Σ |effect| over orders 1 and 2 / Σ |effect|",
+    "1: nothing but single words and pairs. The rest is in effects of three words or more.",
+)
 
-BOTH, ALONE = True, False
-MODELS = (
+SECTIONS = (
     (
-        Term(
-            "confidence: probability of the target",
-            "Probability that the model gives the target after the prompt as it is, no word masked.",
-            "p = product of the probabilities of the target's tokens",
-            "Between 0 and 1. Where it is tiny, effects explain how the target is ruled out.",
+        "confidence",
+        (
+            (CONFIDENCE, ("target_probability",), ".3f"),
+            (
+                Term(
+                    "confidence: v(N) − v(∅), nats",
+                    "What all words together change: log-odds of the target with every word there less that with all "
+                    "masked.",
+                    "v(T) = log p / (1 − p) with the words T there",
+                    "+1 multiplies the odds by 2.7. Near 0 the words cancel, which does not mean that they do nothing.",
+                ),
+                ("rise",),
+                "+.2f",
+            ),
         ),
-        "target_probability",
-        ".3f",
-        ALONE,
     ),
     (
-        Term(
-            "confidence: v(N) − v(∅), nats",
-            "What all words together change: log-odds of the target with every word there less that with all masked.",
-            "v(T) = log p / (1 − p) with the words T there",
-            "+1 multiplies the odds by 2.7. Near 0 the words cancel, which does not mean that they do nothing.",
+        "the effects that are shown",
+        (
+            (
+                Term(
+                    "number of effects, median",
+                    "Effects of the compact explanation: as few as give v, at most 20, fitted by least squares.",
+                    "",
+                    "20 is the most: then more would pay, and R² says how much is left.",
+                ),
+                ("shown", "count"),
+                ".0f",
+            ),
+            (FIT, ("shown", "r2"), ".3f"),
+            (
+                Term(
+                    "R² of as many Walsh coefficients, median",
+                    "What the same number of terms of another basis gives: the strongest Walsh (Fourier) coefficients "
+                    "of v.",
+                    "",
+                    "Effects in words cost nothing where their R² is as high.",
+                ),
+                ("shown", "walsh_r2"),
+                ".3f",
+            ),
+            (
+                Term(
+                    "worst error / spread of v, median",
+                    "Largest difference between v and the sum of the effects on any mask, over the standard deviation "
+                    "of v over the masks.",
+                    "max |v − effects| / sd(v)",
+                    "Below 1: no mask is missed by more than masks usually differ.",
+                ),
+                ("shown", "error_in_spreads"),
+                ".2f",
+            ),
+            (
+                Term(
+                    "strength / least strength, median",
+                    "Strength of these effects over the least that any explanation with errors as large must have, "
+                    "which is proved.",
+                    "Σ |effect| / certified minimum",
+                    "1: no explanation as good is weaker. 2: half the strength would do.",
+                ),
+                ("shown", "excess"),
+                ".2f",
+            ),
+            (_LOW_ORDERS, ("compact", "low_orders"), ".2f"),
+            (
+                Term(
+                    "prompts with warnings",
+                    "Prompts whose explanation is not to be trusted as it stands. Each says why, above its picture.",
+                    "",
+                    "0 is best.",
+                ),
+                ("with_warnings",),
+                ".0f",
+            ),
         ),
-        "rise",
-        "+.2f",
-        ALONE,
     ),
     (
-        Term(
-            "salient effects",
-            "Number of effects stronger than τ times the strongest of the same prompt.",
-            "#{S: |effect| > τ max |effect|}",
-            "Few of the 2·2ⁿ possible effects: the model's output is sparse in these words.",
+        "least strength, certified (AND effects alone)",
+        (
+            (
+                Term(
+                    "salient effects",
+                    "Number of effects stronger than τ times the strongest of the same prompt.",
+                    "#{S: |effect| > τ max |effect|}",
+                    "Few of the 2·2ⁿ possible effects: the model's output is sparse in these words.",
+                ),
+                "salient",
+                ".1f",
+            ),
+            (
+                Term(
+                    "strength of all effects, nats",
+                    "Sum of the sizes of all effects of least strength within the noise bound (the certified optimum).",
+                    "Σ |AND effect| + Σ |OR effect|",
+                    "The smaller, the less the effects cancel each other. Compare with v(N) − v(∅).",
+                ),
+                "strength",
+                ".2f",
+            ),
+            (
+                Term(
+                    f"R² of the top {TOP_K} effects",
+                    f"Share of the variation of v over all masks that the {TOP_K} strongest of these effects give.",
+                    "R² = 1 − residual / total sum of squares over all masks",
+                    "1: they give the model's output on every mask. May be below 0 for effects that need the rest.",
+                ),
+                f"r2_top_{TOP_K}",
+                ".4f",
+            ),
+            (_LOW_ORDERS, "low_orders", ".2f"),
+            (
+                Term(
+                    "cancellation of + and −, over all orders",
+                    "How far positive and negative effects cancel, over all orders together.",
+                    "1 − |Σ effects| / Σ |effects|",
+                    "0: all effects point the same way. 1: they cancel. High values: strong effects that do little.",
+                ),
+                "cancellation",
+                ".3f",
+            ),
+            (
+                Term(
+                    "spindle share of the order profile",
+                    "Part of the strength per order that rises and falls in the middle orders instead of decaying from "
+                    "order one.",
+                    "strength per order ≈ decay + spindle",
+                    "0: strength decays with the number of words. Near 1: mostly effects of several words that cancel.",
+                ),
+                "spindle_share",
+                ".3f",
+            ),
+            (
+                Term(
+                    "misfit of the split into decay and spindle",
+                    "How badly a decay and a spindle together give the order profile.",
+                    "Σ |strength − fit| / Σ strength",
+                    "Near 0 the split says something; large values mean that it does not fit.",
+                ),
+                "spindle_misfit",
+                ".3f",
+            ),
+            (
+                Term(
+                    "worst certified gap",
+                    "How far at most, relatively, the strength of any solution is from the least that is possible. "
+                    "Proved for every prompt.",
+                    "(primal − dual) / primal",
+                    "1e-6 or less: nothing was left on the table.",
+                ),
+                ("worst_gap",),
+                ".1e",
+            ),
         ),
-        "salient",
-        ".1f",
-        BOTH,
     ),
     (
-        Term(
-            "strength of all effects, nats",
-            "Sum of the sizes of all effects of least strength within the noise bound (the certified optimum).",
-            "Σ |AND effect| + Σ |OR effect|",
-            "The smaller, the less the effects cancel each other. Compare with v(N) − v(∅).",
+        "the computation",
+        (
+            (
+                Term(
+                    "worst identity error / range of v",
+                    "Largest difference between v and the sum of all effects of least strength and the noise, over "
+                    "all masks and prompts.",
+                    "max |v − effects − noise| / (max v − min v)",
+                    "Rounding, 1e-12 or so: v is written exactly.",
+                ),
+                ("worst_identity_error",),
+                ".1e",
+            ),
+            (
+                Term(
+                    "tokens evaluated",
+                    "Tokens that went through the model for all masks of all prompts.",
+                    "",
+                    "Shared beginnings of masked prompts are evaluated once.",
+                ),
+                ("tokens",),
+                ",",
+            ),
+            (
+                Term(
+                    "seconds of evaluation",
+                    "Wall time of evaluating all masks, compilation included.",
+                    "",
+                    "Of the machine that did it.",
+                ),
+                ("seconds",),
+                ".1f",
+            ),
         ),
-        "strength",
-        ".2f",
-        BOTH,
-    ),
-    (
-        Term(
-            f"R² of the top {TOP_K} effects",
-            f"Share of the variation of v over all masks that the {TOP_K} strongest effects give.",
-            "R² = 1 − residual / total sum of squares over all masks",
-            "1: these effects give the model's output on every mask. May be below 0 for effects that need the rest.",
-        ),
-        f"r2_top_{TOP_K}",
-        ".4f",
-        BOTH,
-    ),
-    (
-        Term(
-            "R² of the top 3% of effects",
-            "The same for the strongest 3% of the possible effects of each prompt.",
-            "",
-            "Comparable between prompts with different numbers of words.",
-        ),
-        "r2_top_3%",
-        ".4f",
-        BOTH,
-    ),
-    (
-        Term(
-            "R² of the top 5% of effects",
-            "The same for the strongest 5% of the possible effects of each prompt.",
-            "",
-            "Comparable between prompts with different numbers of words.",
-        ),
-        "r2_top_5%",
-        ".4f",
-        BOTH,
-    ),
-    (
-        Term(
-            "cancellation of + and −",
-            "How far positive and negative effects cancel, over all orders together.",
-            "1 − |Σ effects| / Σ |effects|",
-            "0: all effects point the same way. 1: they cancel. High values mean strong effects that do little.",
-        ),
-        "cancellation",
-        ".3f",
-        BOTH,
-    ),
-    (
-        Term(
-            "spindle share of the order profile",
-            "Part of the strength per order that rises and falls in the middle orders instead of decaying from order "
-            "one.",
-            "strength per order ≈ decay + spindle",
-            "0: strength decays with the number of words. Near 1: mostly effects of several words that cancel.",
-        ),
-        "spindle_share",
-        ".3f",
-        BOTH,
-    ),
-    (
-        Term(
-            "misfit of the split into decay and spindle",
-            "How badly a decay and a spindle together give the order profile.",
-            "",
-            "Near 0 the split says something; large values mean that it does not fit.",
-        ),
-        "spindle_misfit",
-        ".3f",
-        BOTH,
-    ),
-    (
-        Term(
-            "worst certified gap",
-            "How far at most, relatively, the strength of any solution is from the least that is possible. Proved for "
-            "every prompt.",
-            "(primal − dual) / primal",
-            "1e-6 or less: nothing was left on the table.",
-        ),
-        "worst_gap",
-        ".1e",
-        ALONE,
-    ),
-    (
-        Term(
-            "worst identity error / range of v",
-            "Largest difference between v and the sum of all effects and the noise term, over all masks and prompts.",
-            "max |v − effects − noise| / (max v − min v)",
-            "Rounding, 1e-12 or so: v is written exactly.",
-        ),
-        "worst_identity_error",
-        ".1e",
-        ALONE,
-    ),
-    (
-        Term(
-            "tokens evaluated",
-            "Tokens that went through the model for all masks of all prompts.",
-            "",
-            "Shared beginnings of masked prompts are evaluated once.",
-        ),
-        "tokens",
-        ",",
-        ALONE,
-    ),
-    (
-        Term(
-            "seconds of evaluation", "Wall time of evaluating all masks, compilation included.", "", "Of this machine."
-        ),
-        "seconds",
-        ".1f",
-        ALONE,
     ),
 )
-"""(term, key among a model's numbers in the summary, form, whether there is one for AND effects alone too)."""
+"""(name, rows) of the closing table; a row is (term, where its number is, form). Where: keys among a model's numbers in
+the summary; or one key among those of the certified optimum and, in parentheses, of AND effects alone."""
 
 PAIRS = (
     (AGREEMENT, "overlap", ".3f"),
@@ -209,7 +259,7 @@ PAIRS = (
                 f"{kind.upper()} effects shared, top {k}",
                 f"Share of the {k} strongest {kind.upper()} effects of one model that are among those of the other.",
                 "",
-                "100%: the same effects. What chance would give is near 0.",
+                "100%: the same effects. Two random choices share about k / 2ⁿ.",
             ),
             f"s_{kind}_{k}",
             ".0%",
