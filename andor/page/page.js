@@ -67,6 +67,8 @@
   const signClass = (x) => (x < 0 ? "less" : "more");
   const number = (x) => (x ? make("span", { class: signClass(x) }, effectText(x)) : "–");
 
+  const beside = (x) => (Math.abs(x) < 0.005 ? (x ? "0.00" : "–") : number(x)); // of another method, dust and all
+
   // --- effects -----------------------------------------------------------------------------------------------------
   const bits = (subset) => {
     let count = 0;
@@ -448,8 +450,8 @@
       const place = ranked(m).indexOf(effect);
       return make("tr", {}, make("th", { scope: "row" }, modelName(m)), make("td", { class: "n" }, number(effect[2][m])),
         make("td", { class: "n" }, place < 0 ? "–" : `${place + 1} of ${ranked(m).length}`),
-        make("td", { class: "n" }, number(effect[3][m])),
-        make("td", { class: "n" }, number(effect[4][m])));
+        make("td", { class: "n" }, beside(effect[3][m])),
+        make("td", { class: "n" }, beside(effect[4][m])));
     });
     const having = data.models.map((_, m) => m).filter((m) => effect[2][m]);
     const sharing = !several ? null : having.length < 2 ? ["Only in ", modelName(having[0]), "."]
@@ -480,18 +482,19 @@
     const heads = chosen().map((m) => make("th", { scope: "colgroup", colspan: 2, class: "n" }, modelName(m)));
     const names = chosen().map(() => [make("th", { scope: "col", class: "n" }, "v"), make("th", { scope: "col", class: "n" }, "effects")]);
     const table = make("table", {}, make("thead", {}, several ? make("tr", {}, make("td", {}), heads) : null, make("tr", {}, make("th", { scope: "col" }, "masked"), names)), make("tbody", {}, rows));
-    return [make("div", { class: "scroll" }, table), single.length === 2 ? chosen().map((m) => together(m, single)) : null];
+    return [make("div", { class: "scroll" }, table), single.length === 2 ? chosen().map((m) => together(m, single, effect[0])) : null];
   };
-  // What two words do together: masking both, less masking each, all other words there.
-  const together = (m, [i, j]) => {
+  // What two words do together, all other words there: what masking both does beyond masking each. Of an AND that is its
+  // effect, which masking either takes away; of an OR the opposite, since only masking both takes it away.
+  const together = (m, [i, j], isOr) => {
     const v = values(m), all = everyone();
     if (!v) return null;
     const change = (masked) => v[all & ~masked] - v[all];
     const one = change(1 << i), other = change(1 << j), both = change((1 << i) | (1 << j));
-    const effects = (masked) => sumAt(m, shownOf(m), all & ~masked);
+    const sign = isOr ? -1 : 1, effects = (masked) => sumAt(m, shownOf(m), all & ~masked);
     const expected = effects((1 << i) | (1 << j)) - effects(1 << i) - effects(1 << j) + effects(0);
-    return make("p", {}, several ? [modelName(m), ": "] : "", `masking each alone changes v by ${signed(one)} and ${signed(other)}, masking both by ${signed(both)}. The `,
-      make("b", {}, `${signed(both - one - other)} nats`), " of difference are what they do together; the effects shown say ", make("b", {}, signed(expected)), ".");
+    return make("p", {}, several ? [modelName(m), ": "] : "", `masking each alone changes v by ${signed(one)} and ${signed(other)}, masking both by ${signed(both)}. Beyond each alone that is an ${isOr ? "OR" : "AND"} of `,
+      make("b", {}, `${signed(sign * (both - one - other))} nats`), "; all effects shown make it ", make("b", {}, signed(sign * expected)), ".");
   };
 
   const orders = () => {
