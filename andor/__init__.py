@@ -39,6 +39,7 @@ _EXPORTS = {
     "optimal_effects": "andor.solvers",
     "compare": "andor.runs.compare",
     "explain": "andor.runs.explain",
+    "bars": "andor.runs.bars",
     "Explanation": "andor.runs.explanation",
     "Run": "andor.runs.run",
     "read": "andor.runs.run",

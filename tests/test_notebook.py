@@ -11,6 +11,11 @@ from andor.page import report
 from andor.prompts import Prompt
 
 EVIL = "<script>alert(1)</script>\u202e"
+BARS = """
+with andor.bars() as progress:
+    for done in range(5):
+        progress("solve", "<b>", done, 4)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +28,14 @@ def run(tmp_path_factory):
 
 
 def test_a_notebook_shows_picture_and_table(run):
-    cells = (f"import andor\nrun = andor.read({str(run.path)!r})\nrun", "run['tiny-llama', 'plain']")
+    cells = (f"import andor\nrun = andor.read({str(run.path)!r})\nrun", "run['tiny-llama', 'plain']", BARS)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     of_run, of_explanation = (
-        next(each["data"]["text/html"] for each in cell["outputs"] if "data" in each) for cell in notebook.cells
+        next(each["data"]["text/html"] for each in cell["outputs"] if "data" in each) for cell in notebook.cells[:2]
     )
+    (bar,) = notebook.cells[2]["outputs"]  # one, which is drawn anew: no bar per step, and no line on stderr
+    assert "solve &lt;b&gt;" in bar["data"]["text/html"] and "100%" in bar["data"]["text/html"]
     for html in (of_run, of_explanation):
         assert html.count('<img alt="') == 1 and html.count("<table>") == 1
     for prompt in run.prompts:

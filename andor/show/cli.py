@@ -15,13 +15,14 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from andor.runs.bars import bars
 from andor.show.interrupts import say_at_end
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -199,7 +200,7 @@ class Figures:
         from andor.show.draw import draw
 
         run = read(self.directory)
-        with _progress_bars({}) as progress:
+        with bars() as progress:
             drawn = draw(run, progress=progress)
         _print_files(_console(), run.path, drawn, start)
 
@@ -223,7 +224,7 @@ class Report:
         from andor.runs.run import read
 
         run = read(self.directory)
-        with _progress_bars({}) as progress:
+        with bars() as progress:
             path = _write_page(run, progress, self.out, self.values)
         _console().print(f"Page: {path} ({path.stat().st_size / 1000:,.0f} kB). Open it in a browser.", soft_wrap=True)
 
@@ -311,7 +312,7 @@ class Masks(_Prompting, _Listing):
         if not self.no_compilation_cache:
             keep_compilations()
         model = load(self.model, dtype=self.dtype, mesh=None if self.mesh is None else read_mesh(self.mesh))
-        with _progress_bars({}) as progress:
+        with bars() as progress:
             rows = measure_masks(
                 model,
                 prompts,
@@ -524,7 +525,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
 
     say_at_end(interrupted)
     try:
-        with _progress_bars(labels) as report:
+        with bars(labels) as report:
 
             def progress(stage: str, *rest) -> None:
                 begun.append(stage)
@@ -555,52 +556,6 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     return run
 
 
-@contextlib.contextmanager
-def _progress_bars(labels: Mapping[str, str]) -> Iterator:
-    """Bars on stderr, one per stage and model, with the time left of the stage; `labels` maps names of models."""
-    from rich import progress
-
-    class Rate(progress.ProgressColumn):
-        """Masks, or whatever the stage counts, per second."""
-
-        def render(self, task) -> str:
-            return "" if task.speed is None else f"{task.speed:.3g} {task.fields['unit']}/s"
-
-    units = {
-        "load": "models",
-        "compile": "programs",
-        "evaluate": "masks",
-        "solve": "prompts",
-        "draw": "figures",
-        "page": "pages",
-        "measure": "prompts",
-    }
-    columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=30),
-        progress.TaskProgressColumn(),
-        Rate(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-    )
-    tasks = {}
-    bars = progress.Progress(*columns, console=_console(stderr=True))
-
-    def report(stage: str, model: str, done: int, total: int) -> None:
-        bars.start()  # not before there is a bar: bad input gets its one line and no more
-        if (stage, model) not in tasks:
-            name = f"{stage} {labels.get(model, '')}".rstrip()
-            tasks[stage, model] = bars.add_task(name, total=total, unit=units[stage])
-        bars.update(tasks[stage, model], completed=done)
-
-    try:
-        yield report
-    finally:
-        if tasks:
-            bars.stop()
-
-
 def _console(stderr: bool = False):
     from rich.console import Console
 
@@ -617,7 +572,7 @@ def _finish(console, run, start: float, **options) -> None:
 
     drawn, page = None if options else up_to_date(run), run.path / "report.html"
     if not drawn or not page.exists():
-        with _progress_bars({}) as progress:
+        with bars() as progress:
             drawn = draw(run, progress=progress, **options)
             _write_page(run, progress)
     _print_files(console, run.path, drawn, start, page)
