@@ -38,7 +38,7 @@ def explained(v, prompt=PROMPT, solver=None, penalty=None, target=" good", **cha
 
 @pytest.fixture(scope="module")
 def one():
-    return explained(planted(4, seed=3), forward_noise=1e-5)
+    return explained(planted(4, seed=3), forward_noise=1e-5, forward_bound=2e-5)
 
 
 @pytest.fixture
@@ -217,7 +217,10 @@ def test_what_is_read_is_what_was_saved(one, tmp_path, plain):
     if plain:  # no id, no chat, no target of its own, noise not measured, nothing known of where it comes from
         prompt = dataclasses.replace(PROMPT, id=None, chat=False, target=None)
         one = dataclasses.replace(
-            one, prompt=prompt, values=dataclasses.replace(one.values, forward_noise=np.nan), origin={}
+            one,
+            prompt=prompt,
+            values=dataclasses.replace(one.values, forward_noise=np.nan, forward_bound=np.nan),
+            origin={},
         )
     one.save(str(tmp_path / "e.npz"))
     for read in (andor.read(tmp_path / "e.npz"), andor.read(str(tmp_path / "e.npz"))):

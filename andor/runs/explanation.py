@@ -59,7 +59,16 @@ _KINDS = {
 }
 """Arrays of a saved explanation that are not float64: text, yes or no, and whole numbers."""
 
-_LATER = {"exact": np.array(False), "before": np.array(""), "after": np.array(""), "score": np.array("product")}
+_PERHAPS = ("forward_noise", "forward_bound")
+"""Numbers that are nan where they were not measured."""
+
+_LATER = {
+    "exact": np.array(False),
+    "before": np.array(""),
+    "after": np.array(""),
+    "score": np.array("product"),
+    "forward_bound": np.array(math.nan),
+}
 """What files lack that were written before there was this to say."""
 
 
@@ -310,9 +319,9 @@ def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, o
             raise TypeError(f"{name} is {array.dtype}.")
         if array.shape != shapes.get(name, ()):
             raise ValueError(f"{name} has shape {array.shape}; it must be {shapes.get(name, ())}.")
-        if kind == "<f8" and name != "forward_noise" and not np.isfinite(array).all():
+        if kind == "<f8" and name not in _PERHAPS and not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite.")
-        if name == "forward_noise" and not (np.isnan(array) or 0 <= array < np.inf):
+        if name in _PERHAPS and not (np.isnan(array) or 0 <= array < np.inf):
             raise ValueError(f"{name} is {array}; it must be nan where it was not measured, else finite and not < 0.")
         found[name] = tuple(array.tolist()) if name == "players" else array if array.ndim else array.item()
     return found
