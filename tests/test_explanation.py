@@ -133,6 +133,17 @@ def test_three_methods_give_effects(one):
     assert one.r2(3) != one.r2(3, "certified") and one.compact.r2 == one.r2(20)
 
 
+def test_what_is_certain_is_about_the_optimum(one):
+    ((effect, low, high),) = one.certain(1)
+    assert effect == one.top(1, "certified")[0] and low <= abs(effect.effect) <= high
+    share, least, most = one.share_of_orders(1)
+    assert 0 <= least <= share <= most <= 1
+    huber = dataclasses.replace(one, origin={**one.origin, "penalty": described(Huber(0.3))})
+    for ask in (huber.certain, huber.share_of_orders):
+        with pytest.raises(ValueError, match="L1 penalty alone"):
+            ask()
+
+
 def test_what_is_asked_of_values_is_asked_here_too(one):
     assert one.target == " good" and one.range == abs(one.values.v[-1] - one.values.v[0])
     trust = one.trust

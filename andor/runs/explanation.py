@@ -171,6 +171,37 @@ class Explanation:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
         return metrics.matching(self.values.v, *self.pair(method), k=k).r2
 
+    def certain(self, k: int = MOST_SHOWN) -> tuple[tuple[Effect, float, float], ...]:
+        """The k strongest effects of the certified optimum, each with bounds (low, high) on its size in nats over all
+        explanations within a thousandth of the least strength; an effect whose low is 0 may be none. Two solves each.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        from andor.solvers import effect_interval  # JAX, which reading does without
+
+        self._check_l1()
+        found = [
+            (each, *effect_interval(self.values, self.solution, lattice.subset_of(each.players), each.kind == "OR"))
+            for each in self.top(k, "certified")
+        ]
+        return tuple(found)
+
+    def share_of_orders(self, highest: int = 2) -> tuple[float, float, float]:
+        """Share of the orders up to `highest` in the strength of the certified optimum, and bounds (low, high) on it
+        over all explanations within a thousandth of the least strength. Two solves.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        from andor.solvers import share_of_orders  # as above
+
+        self._check_l1()
+        strength = self.orders("certified")
+        per_order = strength.positive + strength.negative
+        share = float(per_order[:highest].sum() / per_order.sum()) if per_order.any() else math.nan
+        return share, *share_of_orders(self.values, self.solution, highest)
+
     def to_pandas(self, method: Method = "compact") -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
         names = ["kind", "words", "players", "order", "effect", "share"]
@@ -240,6 +271,10 @@ class Explanation:
         players = lattice.members(subset)
         share = abs(effect) / strength if strength else math.nan
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
+
+    def _check_l1(self) -> None:
+        if not isinstance(penalty_of(self.origin.get("penalty", "")), penalties.L1):
+            raise ValueError("intervals are known for the L1 penalty alone; this explanation was made with another.")
 
     def _player(self, named: str | int) -> int:
         if isinstance(named, int | np.integer) and not isinstance(named, bool) and 0 <= named < len(self.words):
