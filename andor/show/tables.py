@@ -142,7 +142,7 @@ def _seconds(seconds: float) -> str:
 
 
 def comparison(run: Run, control: Run | None = None) -> RenderableType:
-    """The closing tables of `andor compare`: prompts, effects in words, models, orders, pairs; `control` is a run under another mask."""
+    """The closing tables of `andor compare`. `control`: a run under another mask."""
     tables = [prompts(run), in_words(run), models(run), orders(run)]
     return Group(*_spaced(tables + [pairs(run, control)] * (len(run.models) > 1)))
 
