@@ -18,12 +18,16 @@ from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
+from andor.runs.agreement import verdict
 from andor.runs.explanation import MOST_SHOWN, Explanation
 from andor.runs.masks import OfMask
 from andor.runs.run import Run
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
+FIRST, IN_WORDS = 3, 4
+"""Prompts whose effects are told in words, and how many."""
+
 SUM = "the sum of the log-odds of the target's tokens"
 BAR = 8
 """Cells of the longest bar in the table of effects, to either side."""
@@ -137,10 +141,10 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def comparison(run: Run) -> RenderableType:
-    """The closing tables of `andor compare`: prompts, models, orders, pairs."""
-    tables = [prompts(run), models(run), orders(run)]
-    return Group(*_spaced(tables + [pairs(run)] * (len(run.models) > 1)))
+def comparison(run: Run, control: Run | None = None) -> RenderableType:
+    """The closing tables of `andor compare`. `control`: a run under another mask."""
+    tables = [prompts(run), in_words(run), models(run), orders(run)]
+    return Group(*_spaced(tables + [pairs(run, control)] * (len(run.models) > 1)))
 
 
 def prompts(run: Run) -> RenderableType:
@@ -186,6 +190,34 @@ def _target(run: Run, prompt: Prompt, numbers: Mapping) -> str:
     if numbers["target"] is None:
         return "each model's own"
     return repr(numbers["target"]) + ("" if prompt.target is not None else " *")
+
+
+def in_words(run: Run) -> RenderableType:
+    """The strongest effects of every model on the first prompts."""
+    table = _table()
+    table.add_column("prompt", no_wrap=True, max_width=20)
+    table.add_column("model", overflow="fold", max_width=18)
+    table.add_column("strongest effects, nats", overflow="fold")
+    table.add_column("R²", justify="right")
+    first = run.prompts[:FIRST]
+    for prompt in first:
+        for place, (name, label) in enumerate(run.labels.items()):
+            explanation = run[name, prompt.id]
+            found = [
+                f"{each.effect:+.2f} "
+                + effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 30)
+                for each in explanation.top(IN_WORDS)
+            ]
+            table.add_row(
+                _text(prompt.id if place == 0 else ""),
+                _text(label),
+                _text("; ".join(found) or "no effects"),
+                _number(explanation.compact.r2, ".2f"),
+            )
+    notes = "∧: all of these words (AND), ∨: any of them (OR). R²: of v on all masks by all effects that are shown."
+    if len(first) < len(run.prompts):
+        notes += f" The first {len(first)} of {len(run.prompts)} prompts."
+    return _titled("Strongest effects in words", table, notes)
 
 
 def models(run: Run) -> RenderableType:
@@ -269,23 +301,30 @@ def orders(run: Run) -> RenderableType:
     )
 
 
-def pairs(run: Run) -> RenderableType:
-    """One line per pair of models."""
+def pairs(run: Run, control: Run | None = None) -> RenderableType:
+    """One line per pair of models, and whether the first two agree more than each with itself."""
     table = _table()
     table.add_column("pair")
-    table.add_column("overlap", justify="right")
-    for k in TRANSFER_K:
-        table.add_column(f"AND top {k}", justify="right")
-        table.add_column(f"OR top {k}", justify="right")
+    for title in ("overlap", "corr. of v", "noise", "shuffled", "of optima"):
+        table.add_column(title, justify="right")
+    k = TRANSFER_K[-1]
+    table.add_column(f"top {k} AND, OR", justify="right")
     for record in run.summary["pairs"]:
-        shares = (_number(record[f"s_{kind}_{k}"], ".0%") for k in TRANSFER_K for kind in ("and", "or"))
+        numbers = ("shown_overlap", "correlation", "noise_overlap", "shuffled_overlap", "overlap")
+        shares = ", ".join(_number(record[f"s_{kind}_{k}"], ".0%") for kind in ("and", "or"))
         names = " | ".join(run.labels[name] for name in record["models"])
-        table.add_row(_text(names), _number(record["overlap"], ".3f"), *shares)
+        table.add_row(_text(names), *(_number(record[each], ".2f") for each in numbers), shares)
     notes = (
-        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common.\n"
-        "top k: share of the k strongest that both models have."
+        "overlap: of the effects that are shown, weighted; 1 = the same at the same relative strength, 0 = none in "
+        "common. corr. of v: over all masks. noise: overlap of a model with itself where noise on v leaves that "
+        "correlation. shuffled: overlap by chance, effects shuffled within their orders. of optima: overlap of the "
+        f"certified optima. top {k}: share of their {k} strongest that both have; –: neither has {k} on any prompt."
     )
-    return _titled("Pairs of models", table, notes)
+    sentences = [verdict(run, run.summary)]
+    if control is not None:
+        sentences.append(verdict(run, run.summary, control))
+    parts = [_titled("Pairs of models: means over prompts", table, notes)]
+    return Group(*parts, *(_text(each, "bold") for each in sentences if each))
 
 
 def effects(explanation: Explanation, top: int) -> RenderableType:
@@ -324,6 +363,25 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
     return Group(_titled(title, table, notes), *doubts(explanation))
 
 
+def certain(explanation: Explanation, k: int) -> RenderableType:
+    """The strongest effects of the certified optimum, and what all explanations that are nearly as weak agree on."""
+    table = _table()
+    table.add_column("kind")
+    table.add_column("words")
+    for title in ("effect", "at least", "at most"):
+        table.add_column(title, justify="right")
+    for each, low, high in explanation.certain(k):
+        name = effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 40)
+        table.add_row(each.kind, _text(name), f"{each.effect:+.3f}", f"{low:.3f}", f"{high:.3f}")
+    share, *bounds = (_number(each, ".2f") for each in explanation.share_of_orders())
+    notes = (
+        "at least, at most: bounds on the size of the effect over all explanations within the noise bound "
+        f"({explanation.solution.noise_bound:.2g} nats) whose strength is within a thousandth of the least; 0: it may "
+        f"be none. Share of orders 1 and 2 in the strength: {share}, likewise {bounds[0]} to {bounds[1]}."
+    )
+    return _titled("Least strength, certified: what is certain", table, notes)
+
+
 def doubts(explanation: Explanation) -> list[Text]:
     """What speaks against an explanation, a line each."""
     return [_text(f"! {each}", "yellow") for each in explanation.warnings]
@@ -338,6 +396,7 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         "range": ("range", ".1f"),
         "low_orders": ("orders 1, 2", ".2f"),
         "r2": (f"R² of {MOST_SHOWN}", ".2f"),
+        "gain": ("less the first", "+.2f"),
         "salient": ("salient", ".0f"),
     }
     table = _table()
@@ -357,7 +416,8 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
         f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
         f"2: share in the strength of the compact explanation, which has {MOST_SHOWN} effects at most. R²: of v on all "
-        "masks by these. salient: effects of the certified optimum."
+        "masks by these; less the first: of the first mask, on the same prompts. salient: effects of the certified "
+        "optimum."
     )
     return _titled(f"Masks of {model}", table, notes)
 
