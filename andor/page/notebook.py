@@ -45,7 +45,7 @@ def of_run(run: Reported) -> str:
         row = [prompt.id, " ".join(prompt.text.split()), explained[0].target.strip()]
         row += [percent(each.values.target_probability) for each in explained]
         if agreement:
-            overlap = run.summary["prompts"][prompt.id]["pairs"][0]["overlap"]
+            overlap = run.summary["prompts"][prompt.id]["pairs"][0]["shown_overlap"]
             row.append("–" if overlap is None or math.isnan(overlap) else f"{overlap:.2f}")
         rows.append(row)
     more = len(run.prompts) - len(rows)

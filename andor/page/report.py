@@ -53,13 +53,14 @@ class Reported(Compared, Protocol):
         """Who chose the target of a prompt."""
 
 
-def page(run: Reported, values: Sequence[str] = ()) -> str:
+def page(run: Reported, values: Sequence[str] = (), remarks: Sequence[str] = ()) -> str:
     """The page of a finished run, as HTML.
 
     Args:
       run: with its summary.
       values: ids of prompts whose values go in first. Where those of all prompts would take more than `MOST_VALUES`,
         the page has them for these and then for as many others as fit, in order, and says so.
+      remarks: sentences on the run as a whole, which the overview tells.
 
     Raises:
       ValueError: an id is of no prompt of the run.
@@ -74,6 +75,7 @@ def page(run: Reported, values: Sequence[str] = ()) -> str:
     content = {
         "title": _title(run),
         "sentence": _sentence(run),
+        "remarks": list(remarks),
         "headlines": _headlines(run),
         "columns": _columns(run),
         "rows": rows,
@@ -210,7 +212,7 @@ def _row(run: Reported, prompt: Any) -> dict:
     own = numbers["target"] is None
     cells = [(each.values.target_probability, percent) for each in explained]
     if numbers["pairs"]:
-        cells.append((numbers["pairs"][0]["overlap"], "{:.2f}".format))
+        cells.append((numbers["pairs"][0]["shown_overlap"], "{:.2f}".format))
     cells.append((min((each.compact.r2 for each in explained), key=lambda x: math.inf if math.isnan(x) else x), _r2))
     defined = [(x, form) if x is not None and not math.isnan(x) else (None, form) for x, form in cells]
     return {
@@ -280,9 +282,12 @@ def _headlines(run: Reported) -> list[dict]:
         return {"name": term.name, "meaning": f"{term.definition} {term.reading}{also}", "parts": parts}
 
     if run.summary["pairs"]:
-        overlap = run.summary["pairs"][0]["overlap"]
-        pair = f" Of {_listed([run.labels[name] for name in run.summary['pairs'][0]['models']])}."
-        first = headline(terms.AGREEMENT, {"": _number(overlap, ".2f")}, pair)
+        record = run.summary["pairs"][0]
+        pair = f" Of {_listed([run.labels[name] for name in record['models']])}."
+        first = headline(terms.AGREEMENT, {"": _number(record["shown_overlap"], ".2f")}, pair)
+        first["parts"].append({"label": "by chance", "place": "", "text": _number(record["shuffled_overlap"], ".2f")})
+        first["parts"][0]["label"] = "the two models"
+        first["parts"][0]["place"] = ""
     else:
         found = {name: percent(run.summary["models"][name]["target_probability"]) for name in run.models}
         first = headline(terms.CONFIDENCE, found)

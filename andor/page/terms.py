@@ -24,10 +24,11 @@ class Term:
 
 AGREEMENT = Term(
     "agreement of the effects",
-    "Weighted overlap of the effects of two models: how much of their strength is in the same effects with the same "
-    "sign, each model's effects divided by its own |v(N) − v(∅)|.",
+    "Weighted overlap of the effects of two models that are shown: how much of their strength is in the same effects "
+    "with the same sign, each model's effects divided by the spread of its v. Mean over the prompts.",
     "Σ min(|a|, |b|) over effects of one sign / Σ max(|a|, |b|)",
-    "1: the same effects at the same relative strength. 0: none in common.",
+    "1: the same effects at the same relative strength. 0: none in common. By chance: with the effects of one model "
+    "shuffled within their orders.",
 )
 FIT = Term(
     "R² of v on all masks, median",
@@ -252,19 +253,59 @@ SECTIONS = (
 the summary; or one key among those of the certified optimum and, in parentheses, of AND effects alone."""
 
 PAIRS = (
-    (AGREEMENT, "overlap", ".3f"),
+    (AGREEMENT, "shown_overlap", ".2f"),
+    (
+        Term(
+            "correlation of v",
+            "Of the two models' v over all masks of a prompt.",
+            "",
+            "1: what masking does to one model it does to the other.",
+        ),
+        "correlation",
+        ".2f",
+    ),
+    (
+        Term(
+            "overlap of a model with itself, noisy",
+            "Overlap of one model's effects with its own where noise on v leaves the same correlation.",
+            "",
+            "What an overlap can be at most where v differs so much: compare the agreement with this, not with 1.",
+        ),
+        "noise_overlap",
+        ".2f",
+    ),
+    (
+        Term(
+            "overlap by chance",
+            "Overlap where the effects of one model are shuffled within kind and order.",
+            "",
+            "What models have in common that share nothing but the number of effects of each order.",
+        ),
+        "shuffled_overlap",
+        ".2f",
+    ),
+    (
+        Term(
+            "overlap of the optima",
+            "The same overlap for all effects of least strength, each model's divided by its own |v(N) − v(∅)|.",
+            "",
+            "Between 0 and 1.",
+        ),
+        "overlap",
+        ".2f",
+    ),
     *(
         (
             Term(
-                f"{kind.upper()} effects shared, top {k}",
-                f"Share of the {k} strongest {kind.upper()} effects of one model that are among those of the other.",
+                f"{kind.upper()} effects shared, top {TRANSFER_K[-1]}",
+                f"Share of the {TRANSFER_K[-1]} strongest {kind.upper()} effects of least strength that both have.",
                 "",
-                "100%: the same effects. Two random choices share about k / 2ⁿ.",
+                f"100%: the same effects. Two random choices share about {TRANSFER_K[-1]} / 2ⁿ. –: neither model has "
+                "so many on any prompt.",
             ),
-            f"s_{kind}_{k}",
+            f"s_{kind}_{TRANSFER_K[-1]}",
             ".0%",
         )
-        for k in TRANSFER_K
         for kind in ("and", "or")
     ),
 )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from andor.prompts import Prompt
 from andor.runs import files
+from andor.runs.agreement import verdict
 from andor.runs.cache import explanation_path, read_explained
 from andor.runs.explanation import Explanation, pandas_or_advice, read_explanation
 from andor.runs.files import AnyPath, Damaged, path_of
@@ -187,7 +188,8 @@ class Run(Mapping):
             raise ValueError(f"Run.report({str(path)!r}) must name an .html file. Try {path.name}.html.")
         if not self.summary:
             raise ValueError(f"the run {self.path} has no summary, of which its page tells. {CONTINUE}")
-        files.write_bytes(path, page(self, values).encode())
+        remarks = [each for each in [verdict(self, self.summary)] if each]
+        files.write_bytes(path, page(self, values, remarks).encode())
         return path
 
     def covers(self) -> dict:
