@@ -768,6 +768,7 @@ def odd_run(models, tmp_path_factory):
     printed, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
         patch.setattr("andor.show.draw.draw", lambda run, **_: [])  # tests/test_figures.py draws odd words
+        patch.setattr("andor.runs.run.Run.report", lambda run, *_, **__: run.path / "report.html")
         places = ["--prompts", f"{folder}/prompts.jsonl", "--out", f"{folder}/run"]
         code = main(["compare", "--models", models[0], *places])
     assert code == 0, errors.getvalue()

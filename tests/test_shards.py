@@ -241,6 +241,7 @@ def test_extract_has_one_prompt_in_every_task_of_an_array(models, tmp_path, monk
         monkeypatch.setenv(name, value)
     command = ["extract", models[0], "--prompt", "a good film", "--out", str(tmp_path / "root")]
     monkeypatch.setattr("andor.show.draw.draw", lambda run, **_: [])
+    monkeypatch.setattr("andor.runs.run.Run.report", lambda run, *_, **__: run.path / "report.html")
     assert main(command) == 0
     assert "Effects: solved 1." in capsys.readouterr().out
 

@@ -583,8 +583,9 @@ def _finish(console, run, start: float, **options) -> None:
     is."""
     from andor.show.draw import draw, up_to_date
 
-    drawn, page = None if options else up_to_date(run), run.path / "report.html"
-    if not drawn or not page.exists():
+    page = run.path / "report.html"
+    drawn = None if options else up_to_date(run, page)
+    if not drawn:
         with bars() as progress:
             drawn = draw(run, progress=progress, **options)
             _write_page(run, progress)

@@ -46,14 +46,14 @@ def draw(run: AnyPath | Run, top: int = 12, *, progress: Progress = silent) -> l
     return [*written, folder / "captions.md"]
 
 
-def up_to_date(run: Run) -> list[AnyPath] | None:
-    """The files of all figures of a run where none is older than its summary; else None."""
+def up_to_date(run: Run, page: AnyPath) -> list[AnyPath] | None:
+    """The files of all figures of a run where neither they nor its page are older than its summary; else None."""
     kinds = (".png", ".pdf")
     wanted = [run.path / "figures" / f"{name}{kind}" for name in figures_of(run) for kind in kinds]
     wanted.append(run.path / "figures" / "captions.md")
     try:
         newest = (run.path / "summary.json").stat().st_mtime
-        return wanted if all(path.stat().st_mtime >= newest for path in wanted) else None
+        return wanted if all(path.stat().st_mtime >= newest for path in (*wanted, page)) else None
     except FileNotFoundError:
         return None
 
