@@ -12,8 +12,8 @@ from andor.core.values import Values
 Pair = tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]
 """(AND effects, OR effects) of one function v."""
 
-Method = Literal["certified", "and_only"]
-"""Where effects come from: the certified optimum, or Harsanyi dividends alone."""
+Method = Literal["compact", "certified", "and_only"]
+"""Where effects come from: few by least squares, the certified optimum, or Harsanyi dividends alone."""
 
 METHODS: tuple[Method, Method] = ("certified", "and_only")
 

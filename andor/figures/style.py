@@ -21,6 +21,9 @@ ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
 """Width of a figure across both columns, in inches."""
 
+WIDTHS = {"column": ONE_COLUMN, "page": TWO_COLUMNS}
+"""Width by name, in inches."""
+
 AND = "#0072B2"
 OR = "#D55E00"
 NOISE = "#999999"
@@ -30,6 +33,7 @@ MODELS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#DDCC77")
 
 GRID = "#DDDDDD"
 MUTED = "#555555"  # text that explains; 7:1 on white
+WARNING = "#8A2C00"  # text that warns; 8:1 on white
 
 # DejaVu Sans comes with matplotlib and has ∧ ∨ ∅ τ; the others are asked for words it has no glyphs for.
 _FALLBACKS = (
@@ -109,6 +113,13 @@ def missing_glyphs_in_one_line() -> Iterator[None]:
             "Install e.g. Noto Sans CJK or Noto Emoji.",
             stacklevel=3,
         )
+
+
+def inches(width: str) -> float:
+    """A width by its name. Raises ValueError for another name."""
+    if width not in WIDTHS:
+        raise ValueError(f"width={width!r} must be one of {', '.join(WIDTHS)}.")
+    return WIDTHS[width]
 
 
 def model_colour(place: int) -> str:
