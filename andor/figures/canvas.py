@@ -22,7 +22,9 @@ SMALL = 6.5
 """Size of labels and legends, the least of a figure."""
 
 TEXT = 7.0
-LIKELIER, UNLIKELIER = style.AND, style.OR
+KEY = 19.0
+"""Width of what is drawn before an entry of a legend."""
+
 IN_BOTH = "#E4E4E4"
 
 _TITLE = {True: 10.5, False: 9.0}  # of a wide and of a narrow figure
@@ -58,7 +60,7 @@ def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[st
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: what is drawn into a box (canvas, left, middle), and the words beside it."""
+    """An entry of a legend: what is drawn (on a canvas, left, middle), `KEY` wide, and the words beside it."""
 
     draw: Callable[["Canvas", float, float], None]
     text: str
@@ -138,19 +140,27 @@ class Canvas:
 
     def legend(self, keys: Sequence[Key]) -> None:
         """Entries from left to right, in as many rows as they take."""
-        x, box, between = MARGIN, 19.0, 10.0
+        x, between = MARGIN, 10.0
         self.y += SMALL
         for key in keys:
-            width = box + 3 + measure(key.text, SMALL)
+            width = KEY + 3 + measure(key.text, SMALL)
             if x > MARGIN and x + width > self.width - MARGIN:
                 x, self.y = MARGIN, self.y + 1.6 * SMALL
             key.draw(self, x, self.y - 0.36 * SMALL)
-            self.text(x + box + 3, self.y, key.text, SMALL, color=style.MUTED)
+            self.text(x + KEY + 3, self.y, key.text, SMALL, color=style.MUTED)
             x += width + between
         self.y += 1
 
 
-def comb(canvas: Canvas, xs: Sequence[float], teeth: Sequence[float], y: float, is_or: bool, colour: str, lw: float):
+def comb(
+    canvas: Canvas,
+    xs: Sequence[float],
+    teeth: Sequence[float],
+    y: float,
+    is_or: bool,
+    colour: str = "black",
+    lw: float = 1.1,
+) -> None:
     """A line with dots: solid for AND, dashed with open dots for OR."""
     dashes = {"ls": (0, (max(2.2, 5 / lw), max(1.1, 2.5 / lw)))} if is_or else {}
     canvas.line(xs, (y, y), color=colour, lw=lw, **dashes)
@@ -160,7 +170,24 @@ def comb(canvas: Canvas, xs: Sequence[float], teeth: Sequence[float], y: float, 
     )
 
 
-def kinds(picture: Picture) -> tuple[set[bool], set[bool], bool]:
-    """What a legend must explain: kinds of effects of several words, signs of all, and whether there are any."""
-    marks = [mark for side in picture.sides for mark in side.marks]
-    return {x.is_or for x in marks if len(x.players) > 1}, {x.value > 0 for x in marks}, bool(marks)
+def sign_keys(picture: Picture, height: float) -> list[Key]:
+    """Entries for the colours in a picture, as boxes so high."""
+
+    def box(colour: str) -> Callable[[Canvas, float, float], None]:
+        return lambda canvas, x, y: canvas.box(x, y - height / 2, KEY, height, fc=colour)
+
+    signs = {mark.value > 0 for side in picture.sides for mark in side.marks}
+    both = {True: Key(box(style.LIKELIER), "makes it likelier"), False: Key(box(style.UNLIKELIER), "less likely")}
+    return [key for sign, key in both.items() if sign in signs]
+
+
+def kind_keys(picture: Picture) -> list[Key]:
+    """Entries for the kinds of effects of several words in a picture."""
+
+    def example(is_or: bool) -> Callable[[Canvas, float, float], None]:
+        ends = 3.0, KEY - 3.0
+        return lambda canvas, x, y: comb(canvas, [x + end for end in ends], [x + end for end in ends], y, is_or)
+
+    several = {mark.is_or for side in picture.sides for mark in side.marks if len(mark.players) > 1}
+    both = {False: Key(example(False), "AND: all of these words"), True: Key(example(True), "OR: any of these words")}
+    return [key for kind, key in both.items() if kind in several]

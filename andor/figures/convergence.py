@@ -112,7 +112,7 @@ def shown_prompts(run: Compared) -> tuple[str, ...]:
     return ranked[quarter], ranked[-1 - quarter]
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """One row of two panels per prompt, a bar per effect, model by model; below, overlap over all prompts."""
     shown = shown_prompts(run)
     if not shown:

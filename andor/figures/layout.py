@@ -19,7 +19,7 @@ NEWLINE = "↵"
 Measure = Callable[[str, float, bool], float]
 """(text, size, bold) -> width, in points."""
 
-_KEPT = (math.inf, 100, 80, 60, 50, 40, 34, 28, 24, 20, 16, 12)  # characters of background that are kept between two players, at most
+_KEPT = (math.inf, *map(float, (100, 80, 60, 50, 40, 34, 28, 24, 20, 16, 12)))
 _LONGEST_PLAYER = 0.45  # of a line; a longer one loses its middle
 _ROOM = 2.0  # between the bars, and so between the labels, of neighbours
 _DOT = 2.6  # radius of a tooth, with its edge
@@ -259,7 +259,9 @@ def shortened(text: str, longest: float, size: float, measure: Measure, bold: bo
     short = text
     while measure(short, size, bold) > longest and kept > 1:
         kept = min(kept - 1, max(1, int(kept * longest / measure(short, size, bold)) + 1))
-        short = f"{text[: -(-kept // 2)].rstrip()}{ELLIPSIS}{text[len(text) - kept // 2 :].lstrip() if kept > 1 else ''}"
+        short = (
+            f"{text[: -(-kept // 2)].rstrip()}{ELLIPSIS}{text[len(text) - kept // 2 :].lstrip() if kept > 1 else ''}"
+        )
     return short
 
 
@@ -279,7 +281,9 @@ def _gaps(given: Sequence[Piece], size: float) -> list[float]:
     gaps = []
     for before, piece in zip([None, *given], given, strict=False):
         two = before is not None and before.player is not None and piece.player is not None
-        gaps.append(0.42 * size if piece.spaced and two else 0.34 * size if piece.spaced else 0.2 * size if two else 0.0)
+        gaps.append(
+            0.42 * size if piece.spaced and two else 0.34 * size if piece.spaced else 0.2 * size if two else 0.0
+        )
     return gaps
 
 
@@ -308,7 +312,7 @@ def broken_into_lines(
 
 
 def direction(text: str) -> str:
-    """"L" or "R", as its first letter is read; "" without letters."""
+    """ "L" or "R", as its first letter is read; "" without letters."""
     for character in text:
         kind = unicodedata.bidirectional(character)
         if kind in ("L", "R", "AL"):

@@ -38,7 +38,7 @@ def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
     return closest_to_median({p: float(np.mean([found[m][p][-1].r2 for m in found])) for p in prompts})
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """Sorted values with the logic model over them, and the match over all prompts."""
     found = matches(run)
     shown = representative(found)

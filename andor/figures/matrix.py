@@ -9,19 +9,18 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from andor.core.effects import distinct
-from andor.core.explained import Compared
 from andor.figures import shown, style
 from andor.figures.canvas import (
-    LIKELIER,
+    KEY,
     MARGIN,
     SMALL,
     TEXT,
-    UNLIKELIER,
     Canvas,
     Key,
     comb,
-    kinds,
+    kind_keys,
     measure,
+    sign_keys,
 )
 from andor.figures.layout import shortened
 from andor.figures.shown import Picture
@@ -35,17 +34,13 @@ _LONGEST_WORD = 62.0
 _SLANT = 55  # degrees, of the words over the columns
 _BARS = {True: 230.0, False: 150.0}  # width of one model's bars at most
 _BETWEEN = 12.0
+_PALE = 0.35  # of effects that are shown for the other model's sake
 
 
-def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
-    """The first prompt of a run, under its first model or its first two."""
-    return draw(shown.of_run(run), width)
-
-
-def caption(run: Compared) -> str:
+def caption(picture: Picture) -> str:
     """What the figure shows, and its numbers."""
     return shown.caption(
-        shown.of_run(run),
+        picture,
         "Effects as rows, the strongest first, and words as columns: solid dots are an AND, open dots an OR. Bars are "
         "what each effect adds to the log-odds of the target, nats.",
     )
@@ -92,7 +87,7 @@ def _draw_rows(canvas: Canvas, picture: Picture, found: Sequence[tuple[int, bool
     room = (canvas.width - MARGIN - left - _BETWEEN * (sides - 1)) / sides
     bars = min(room, _BARS[canvas.wide])
     for place, side in enumerate(picture.sides):
-        name = side.label if sides > 1 else "nats"
+        name = side.label if sides > 1 else "effect, nats"
         colour = style.model_colour(picture.places[place]) if sides > 1 else style.MUTED
         x = left + place * (bars + _BETWEEN)
         text = shortened(name, bars, SMALL, measure, bold=sides > 1)
@@ -101,12 +96,8 @@ def _draw_rows(canvas: Canvas, picture: Picture, found: Sequence[tuple[int, bool
     for number, key in enumerate(found):
         y = top + _ROW * number
         if number % 2 == 0:
-            canvas.box(MARGIN, y, count * pitch, _ROW, fc=_STRIPE, zorder=0.2)
+            canvas.box(MARGIN, y, left + sides * (bars + _BETWEEN) - _BETWEEN - MARGIN, _ROW, fc=_STRIPE, zorder=0.2)
         _draw_dots(canvas, key, count, pitch, y + _ROW / 2)
-        for place in range(sides):
-            x = left + place * (bars + _BETWEEN)
-            if number % 2 == 0:
-                canvas.box(x, y, bars, _ROW, fc=_STRIPE, zorder=0.2)
     for place in range(sides):
         _draw_bars(canvas, picture, place, found, left + place * (bars + _BETWEEN), bars, top)
     canvas.y = top + _ROW * len(found) + 5
@@ -125,7 +116,7 @@ def _draw_dots(canvas: Canvas, key: tuple[int, bool], count: int, pitch: float, 
     xs = [MARGIN + (player + 0.5) * pitch for player in range(count)]
     canvas.line(xs, [y] * count, ls="", marker="o", ms=1.6, mew=0, mfc=_ABSENT, zorder=1)
     teeth = [x for player, x in enumerate(xs) if subset >> player & 1]
-    comb(canvas, (teeth[0], teeth[-1]), teeth, y, is_or, "black", 1.1)
+    comb(canvas, (teeth[0], teeth[-1]), teeth, y, is_or)
 
 
 def _draw_bars(canvas: Canvas, picture: Picture, place: int, found, left: float, width: float, top: float) -> None:
@@ -142,9 +133,9 @@ def _draw_bars(canvas: Canvas, picture: Picture, place: int, found, left: float,
         value, y = side.value(*key), top + _ROW * (number + 0.5)
         if not float(format(value, f".{picture.digits}f")):
             continue
-        colour = LIKELIER if value > 0 else UNLIKELIER
+        colour = style.LIKELIER if value > 0 else style.UNLIKELIER
         start, length = min(zero, zero + unit * value), abs(unit * value)
-        canvas.box(start, y - 0.32 * _ROW, length, 0.64 * _ROW, fc=colour, alpha=1.0 if key in marked else 0.35)
+        canvas.box(start, y - 0.32 * _ROW, length, 0.64 * _ROW, fc=colour, alpha=1.0 if key in marked else _PALE)
         right = tight or value > 0
         x = max(zero, zero + unit * value) + 2 if right else zero + unit * value - 2
         ha = "left" if right else "right"
@@ -153,28 +144,15 @@ def _draw_bars(canvas: Canvas, picture: Picture, place: int, found, left: float,
 
 
 def _keys(picture: Picture) -> list[Key]:
-    several, signs, _ = kinds(picture)
-
-    def colour(of: str, alpha: float = 1.0):
-        return lambda canvas, x, y: canvas.box(x, y - 3, 19, 6, fc=of, alpha=alpha)
-
-    def example(is_or: bool):
-        return lambda canvas, x, y: comb(canvas, (x + 3, x + 16), (x + 3, x + 16), y, is_or, "black", 1.1)
-
-    keys = []
-    if False in several:
-        keys.append(Key(example(False), "AND: all of these words"))
-    if True in several:
-        keys.append(Key(example(True), "OR: any of these words"))
-    if True in signs:
-        keys.append(Key(colour(LIKELIER), "makes it likelier"))
-    if False in signs:
-        keys.append(Key(colour(UNLIKELIER), "less likely"))
-    pale = any(
-        side.value(*key) and key not in {mark.key for mark in side.marks}
-        for side in picture.sides
+    keys = [*kind_keys(picture), *sign_keys(picture, 6.0)]
+    shown = [{mark.key for mark in side.marks} for side in picture.sides]
+    if any(
+        side.value(*key) and key not in own
+        for side, own in zip(picture.sides, shown, strict=True)
         for key in rows(picture)
-    )
-    if pale:
-        keys.append(Key(colour(LIKELIER, 0.35), "not among the strongest of its model"))
+    ):
+        pale = {"fc": style.LIKELIER, "alpha": _PALE}
+        keys.append(
+            Key(lambda canvas, x, y: canvas.box(x, y - 3, KEY, 6.0, **pale), "weaker than this model's strongest")
+        )
     return keys

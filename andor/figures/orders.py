@@ -23,7 +23,7 @@ METHODS: dict[str, Method] = {"certified optimum": "certified", "AND only (Harsa
 _WIDTH = 0.84  # of the bars of all models at one order
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """Above, strength per order, positive up and negative down; below, cancellation. Left and right, the methods."""
     figure = style.new_figure(style.TWO_COLUMNS, 3.9)
     style.title(figure, _claim(run))

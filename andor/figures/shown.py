@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from andor.core.explained import Compared, Explained, Pair
+from andor.core.explained import Explained, Pair
 from andor.core.lattice import members
 from andor.figures import style
 from andor.measures import metrics
 
-TOP = 12
-"""Effects of each model that are shown, at most."""
+TOP = 20
+"""Effects of each model that are shown, at most: as many as a compact explanation has. Fewer give v less well."""
 
 _LONGEST_TARGET = 40
 _LONGEST_LABEL = 36
@@ -197,18 +197,6 @@ def picture(
     )
 
 
-def of_run(run: Compared, **options) -> Picture:
-    """The first prompt of a run, under its first model or its first two. Options as for `picture`."""
-    return of_prompt(run, run.prompts[0].id, run.models[:2], **options)
-
-
-def of_prompt(run: Compared, prompt: str, models: Sequence[str], **options) -> Picture:
-    """A prompt of a run, under one or two of its models. Options as for `picture`."""
-    explanations = [run[model, prompt] for model in models]
-    places = [run.models.index(model) for model in models]
-    return picture(explanations, [run.labels[x] for x in models], **{"tau": run.tau, "places": places} | options)
-
-
 def caption(shown: Picture, how: str) -> str:
     """What a picture shows, and its numbers; `how` says how effects are drawn."""
     parts = [f"{side.label}: {side.move}; {side.fit}" for side in shown.sides]
@@ -227,9 +215,7 @@ def _side(explained: Explained, label: str, top: int, tau: float) -> Side:
     count = int((strength > tau * strength.max(initial=0.0)).sum())
     marks = tuple(
         Mark(int(subset), bool(is_or), float(value))
-        for subset, is_or, value in zip(
-            ranked.subset[:count], ranked.is_or[:count], ranked.effect[:count], strict=True
-        )
+        for subset, is_or, value in zip(ranked.subset[:count], ranked.is_or[:count], ranked.effect[:count], strict=True)
     )
     before = _probability(values.v[0]) if values.score == "product" else math.nan
     return Side(

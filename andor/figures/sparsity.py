@@ -19,7 +19,7 @@ def salient_counts(run: Compared, model: str, method: Method) -> np.ndarray:
     return np.array([metrics.salient_count(*run[model, p.id].pair(method), run.tau) for p in run.prompts])
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """Strength against rank, both logarithmic, one panel per model."""
     rows, columns = -(-len(run.models) // _PER_ROW), min(len(run.models), _PER_ROW)
     figure = style.new_figure(style.TWO_COLUMNS, 0.7 + 2.5 * rows)

@@ -1,7 +1,8 @@
 """How every figure looks: one dict for `matplotlib.rc_context`, the colours, the widths. Nothing is set at import.
 
 Colours are those of Okabe and Ito, which stay apart under all common forms of colour blindness. One thing has one
-colour in every figure: AND, OR, noise, each method where methods are compared, and each model by its place in the run.
+colour in every figure: what makes a target likelier and less likely, noise, each method where methods are compared, and
+each model by its place in the run. Figures of studies colour AND and OR effects apart, where signs have no colour.
 """
 
 import contextlib
@@ -24,6 +25,8 @@ TWO_COLUMNS = 7.0
 WIDTHS = {"column": ONE_COLUMN, "page": TWO_COLUMNS}
 """Width by name, in inches."""
 
+LIKELIER = "#0072B2"
+UNLIKELIER = "#D55E00"
 AND = "#0072B2"
 OR = "#D55E00"
 NOISE = "#999999"
@@ -89,6 +92,7 @@ def style() -> dict:
         "savefig.dpi": 300,
         "savefig.bbox": None,
         "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+        "svg.hashsalt": "andor",  # same figure, same names in the file
     }
 
 

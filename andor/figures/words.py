@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor.core.explained import Compared
 from andor.figures import shown, style
 from andor.figures.canvas import (
     IN_BOTH,
-    LIKELIER,
+    KEY,
     MARGIN,
     SMALL,
-    UNLIKELIER,
     Canvas,
     Key,
     comb,
-    kinds,
+    kind_keys,
     measure,
+    sign_keys,
 )
 from andor.figures.layout import Layout, Line, Marked, Part, background, lay_out
 from andor.figures.shown import Mark, Picture
@@ -33,14 +32,8 @@ _GUIDE = "#D9D9D9"
 _BACKGROUND = "#767676"  # 4.5:1 on white
 
 
-def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
-    """The first prompt of a run, under its first model or its first two."""
-    return draw(shown.of_run(run), width)
-
-
-def caption(run: Compared) -> str:
+def caption(picture: Picture) -> str:
     """What the figure shows, and its numbers."""
-    picture = shown.of_run(run)
     where = "AND over the words, OR under them" if len(picture.sides) == 1 else "the first model over the words"
     return shown.caption(
         picture,
@@ -88,27 +81,11 @@ def _sides(picture: Picture) -> tuple[Sequence[Mark], Sequence[Mark]]:
 
 
 def _keys(picture: Picture) -> list[Key]:
-    several, signs, _ = kinds(picture)
-
-    def colour(of: str):
-        return lambda canvas, x, y: canvas.line((x, x + 19), (y, y), color=of, lw=3)
-
-    def example(is_or: bool):
-        return lambda canvas, x, y: comb(canvas, (x + 3, x + 16), (x + 3, x + 16), y, is_or, "black", 1.1)
-
-    keys = []
-    if True in signs:
-        keys.append(Key(colour(LIKELIER), "makes it likelier"))
-    if False in signs:
-        keys.append(Key(colour(UNLIKELIER), "less likely"))
-    if False in several:
-        keys.append(Key(example(False), "AND: all of these words"))
-    if True in several:
-        keys.append(Key(example(True), "OR: any of these words"))
+    keys = [*sign_keys(picture, 3.0), *kind_keys(picture)]
     if any(map(_of_several_words, picture.words)):
-        keys.append(Key(lambda canvas, x, y: _underline(canvas, x, x + 19, y + 2), "words that are masked together"))
+        keys.append(Key(lambda canvas, x, y: _underline(canvas, x, x + KEY, y + 2), "words that are masked together"))
     if picture.shared:
-        keys.append(Key(lambda canvas, x, y: canvas.box(x, y - 4, 19, 8, fc=IN_BOTH), "in both, same sign"))
+        keys.append(Key(lambda canvas, x, y: canvas.box(x, y - 4, KEY, 8.0, fc=IN_BOTH), "in both, same sign"))
     return keys
 
 
@@ -165,7 +142,7 @@ def _draw_guides(canvas: Canvas, parts: Sequence[Part], edge: float, first: floa
 def _look(picture: Picture, mark: Mark) -> tuple[str, float]:
     """Colour and thickness of an effect."""
     share = abs(mark.value) / (picture.strongest or 1.0)
-    return LIKELIER if mark.value > 0 else UNLIKELIER, _THIN + (_THICK - _THIN) * share
+    return style.LIKELIER if mark.value > 0 else style.UNLIKELIER, _THIN + (_THICK - _THIN) * share
 
 
 def _draw_bar(canvas: Canvas, picture: Picture, mark: Mark, layout: Layout, edge: float, sign: int) -> None:

@@ -161,7 +161,7 @@ class Explanation:
         style: Literal["words", "matrix"] = "words",
         *,
         width: Literal["column", "page"] = "page",
-        top: int = 12,
+        top: int = 20,
         tau: float = metrics.SALIENT,
         other: "Explanation | None" = None,
     ) -> "Figure":
