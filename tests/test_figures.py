@@ -194,8 +194,9 @@ def test_control_characters_are_drawn_visibly(tmp_path):
     for module in FIGURES.values():
         drawn = texts(draw_small(run, module))
         assert not {"\x1b", "\x7f", "\x00"} & set(drawn)
-    drawn = texts(convergence.plot(run))
-    assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
+    for name in ("words", "matrix"):
+        drawn = texts(run.plot(name))
+        assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
 
 
 def nothing(rng, n_players):

@@ -165,7 +165,7 @@ def test_words_are_no_markup_in_captions(tmp_path, monkeypatch):
     plain = captions.replace("\\\\", "")
     for sign in "<>[]`$&":
         assert plain.count(sign) == plain.count(f"\\{sign}"), sign
-    assert plain.count("*") - plain.count("\\*") == 4 * 3, "the names of the figures are bold, and nothing else"
+    assert plain.count("*") - plain.count("\\*") == 4 * 5, "the names of the figures are bold, and nothing else"
 
 
 def test_words_are_no_markup_in_tables():

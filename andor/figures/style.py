@@ -2,7 +2,7 @@
 
 Colours are those of Okabe and Ito, which stay apart under all common forms of colour blindness. One thing has one
 colour in every figure: what makes a target likelier and less likely, noise, each method where methods are compared, and
-each model by its place in the run. Figures of studies colour AND and OR effects apart, where signs have no colour.
+each model by its place in the run.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 ONE_COLUMN = 3.4
 """Width of a figure that fits one column of a two-column paper, in inches."""
@@ -27,8 +26,6 @@ WIDTHS = {"column": ONE_COLUMN, "page": TWO_COLUMNS}
 
 LIKELIER = "#0072B2"
 UNLIKELIER = "#D55E00"
-AND = "#0072B2"
-OR = "#D55E00"
 NOISE = "#999999"
 CERTIFIED = "#332288"
 AND_ONLY = "#000000"
@@ -149,34 +146,34 @@ def empty(ax, why: str) -> None:
 
 
 def heading(figure, text: str) -> None:
-    """A line above some panels of a figure, in muted regular type, cut to the width of the figure."""
-    figure.suptitle(shortened(text), x=0.01, ha="left", color=MUTED, fontsize=7.5, fontweight="normal")
+    """A line above some panels of a figure, in muted regular type, in the width of the figure."""
+    figure.suptitle(shortened(text, _width(figure)), x=0.01, ha="left", color=MUTED, fontsize=7.5, fontweight="normal")
 
 
-def shortened(text: str) -> str:
-    """One line of text that fits the width of two columns at 7.5 point."""
-    return textwrap.shorten(visible(text), 118, placeholder=" …")
+def shortened(text: str, width: float = TWO_COLUMNS) -> str:
+    """One line of text that fits this width (inches) at 7.5 point: where it is too long, its middle is left out."""
+    text, longest = " ".join(visible(text).split()), int(16.8 * width)
+    if len(text) <= longest:
+        return text
+    head, tail = text[: (longest - 3) // 2], text[len(text) - (longest - 3) // 2 :]
+    # At spaces, unless there are none.
+    return f"{head.rpartition(' ')[0] or head} … {tail.partition(' ')[2] or tail}"
+
+
+def _width(figure) -> float:
+    """Width of a figure or a part of one, in inches."""
+    return figure.bbox.width / figure.dpi
+
+
+def narrow(width: float) -> bool:
+    """Whether a figure of this width (inches) has room for one panel only, side by side."""
+    return width < 0.75 * TWO_COLUMNS
 
 
 def visible(text: str) -> str:
     """Text in which control characters are spelled out (\\x1b): no font has glyphs for them, and few for pictures of
     them (␛). White space stays."""
     return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def fill(colour: str, shared: bool) -> dict:
-    """How the bar of an effect is filled: whole if two models share it, hatched if it is distinctive of one."""
-    whole = {"facecolor": colour, "edgecolor": colour}
-    return whole if shared else whole | {"facecolor": "white", "hatch": "//////"}
-
-
-def shared_and_distinctive() -> list[Patch]:
-    """Legend of `fill` for AND and OR effects."""
-    return [
-        Patch(**fill(colour, shared), label=f"{kind}, {'shared' if shared else 'distinctive'}")
-        for shared in (True, False)
-        for kind, colour in (("AND", AND), ("OR", OR))
-    ]
 
 
 def listed(numbers: Sequence[float], form: str) -> str:
