@@ -144,7 +144,7 @@ class Picture:
     def digits(self) -> int:
         """Decimals of values: 2, or 3 where the weakest would have one digit."""
         least = min((abs(mark.value) for side in self.sides for mark in side.marks), default=1.0)
-        return 2 if least >= 0.095 else 3
+        return 2 if least >= 0.02 else 3
 
     @property
     def strongest(self) -> float:
