@@ -88,7 +88,7 @@ def _numbers(variant: Variant, run: Run, base: Run | None) -> Numbers:
     kept, ips = np.full((2, len(ids)), np.nan)
     if base is not None and variant.same_players:
         for place, p in enumerate(ids):
-            both = [(pairs[m, p], base[m, p].effects) for m in run.models]
+            both = [(pairs[m, p], base[m, p].pair()) for m in run.models]
             ranges = [(run[m, p].range, base[m, p].range) for m in run.models]
             kept[place] = np.mean(
                 [metrics.weighted_overlap(*pair, unit) for pair, unit in zip(both, ranges, strict=True)]

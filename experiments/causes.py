@@ -32,9 +32,9 @@ from experiments.cause_settings import CHANGES, EARLY, NUMBERS, SETTINGS, Settin
 from experiments.causes_figure import draw as draw
 from experiments.causes_figure import named
 from experiments.corpus import choose
-from experiments.methods import FEW_STEPS, LABELS, NOISE, published_solvers
+from experiments.methods import FEW_STEPS, LABELS, published_solvers
 from experiments.sentiment import METHODS, Snapshot, Task, by_difficulty, follow, orders_of, read_task
-from experiments.study import Row, Settings, with_interval
+from experiments.study import PUBLISHED_NOISE, Row, Settings, with_interval
 
 OWN_MODELS = True
 
@@ -104,7 +104,7 @@ def measure(settings: Settings) -> dict:
         "model": {
             "parameters": training.new_model(recipe, task.tokenizer.get_vocab_size()).parameters,
             "dtype": "float32",
-            "noise": NOISE,
+            "noise": PUBLISHED_NOISE,
             "solver": repr(InteriorPoint()),
             "published": list(map(repr, published)),
             "prompts": [prompt.text for prompt in task.prompts],

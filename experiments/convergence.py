@@ -110,7 +110,7 @@ def measure(settings: Settings) -> dict:
 def _between(run: Run) -> list[sharing.Overlap]:
     """Overlap of the two models of a run on every prompt that has a unit."""
     return [
-        sharing.overlap(*(run[model, p].effects for model in run.models), _ranges(run, run.models, p))
+        sharing.overlap(*(run[model, p].pair() for model in run.models), _ranges(run, run.models, p))
         for p in _with_range(run, run.models)
     ]
 
@@ -141,17 +141,17 @@ def _again(measured: Run, run: Run, model: str, prompt_id: str, rng) -> sharing.
     solution = andor.extract(v, run.recipe.noise)
     again = solution.and_effects, solution.or_effects
     ranges = run[model, prompt_id].range, metrics.output_range(v)
-    return sharing.overlap(run[model, prompt_id].effects, again, ranges)
+    return sharing.overlap(run[model, prompt_id].pair(), again, ranges)
 
 
 def _across(runs: tuple[Run, Run], model: str, prompt_id: str) -> sharing.Overlap:
     """One model's effects in two runs."""
     first, second = (run[model, prompt_id] for run in runs)
-    return sharing.overlap(first.effects, second.effects, (first.range, second.range))
+    return sharing.overlap(first.pair(), second.pair(), (first.range, second.range))
 
 
 def _shuffled(run: Run, models, prompt_id: str, rng) -> sharing.Overlap:
-    first, second = (run[model, prompt_id].effects for model in models)
+    first, second = (run[model, prompt_id].pair() for model in models)
     ranges = _ranges(run, models, prompt_id)
     return sharing.mean([sharing.overlap(first, sharing.shuffled(second, rng), ranges) for _ in range(SHUFFLES)])
 

@@ -37,10 +37,10 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 
 from andor.figures import panels, style
 from experiments.corpus import choose
-from experiments.methods import FEW_STEPS, LABELS, NOISE, look, published_solvers
+from experiments.methods import FEW_STEPS, LABELS, look, published_solvers
 from experiments.phases import coincide, gap_interval, gap_opening, phase_change
 from experiments.sentiment import METHODS, Orders, follow, orders_of, pooled, read_task
-from experiments.study import Row, Settings, with_interval
+from experiments.study import PUBLISHED_NOISE, Row, Settings, with_interval
 from experiments.training import Recipe, new_model
 
 OWN_MODELS = True
@@ -125,7 +125,7 @@ def measure(settings: Settings) -> dict:
         "model": {
             "parameters": new_model(recipe, task.tokenizer.get_vocab_size()).parameters,
             "dtype": "float32",
-            "noise": NOISE,
+            "noise": PUBLISHED_NOISE,
             "solver": "InteriorPoint()",
             "published": list(map(repr, published)),
             "prompts": [prompt.text for prompt in task.prompts],

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import andor
-from andor.core import games, lattice
+from andor.core import games
 from andor.core.certificate import reconstruct
 from andor.measures import metrics, profile
 from andor.measures.metrics import Pair
@@ -89,7 +89,7 @@ def estimators(error: np.ndarray) -> dict[str, Callable[[np.ndarray], Pair]]:
     return {
         "optimum, 2% of range": lambda v: pair_of(andor.extract(v, 0.02)),
         "optimum, 5% of range": lambda v: pair_of(andor.extract(v, 0.05)),
-        "optimum, 5% of spread": lambda v: pair_of(andor.extract(v, 0.05, noise_unit="spread")),
+        "optimum, estimated error": lambda v: pair_of(andor.extract(v)),
         "optimum, true error": lambda v: pair_of(andor.extract(v, worst, noise_unit="log-odds")),
         "compact": lambda v: pair_of(andor.compact(v)),
     }
@@ -169,12 +169,6 @@ def spindles(config: Config) -> dict[str, float]:
     return {name: float(np.mean(np.abs(each))) for name, each in errors.items()}
 
 
-def walsh_r2(v: np.ndarray, k: int) -> float:
-    """R² of the k strongest Walsh (Fourier) coefficients and the mean: the best that k of them can do."""
-    shares = (lattice.kron_power(((1, 1), (1, -1)), v) / v.size)[1:] ** 2
-    return float(np.sort(shares)[::-1][:k].sum() / shares.sum())
-
-
 def of_values(files: tuple[Path, ...]) -> list[dict]:
     """One record per file."""
     records = []
@@ -192,7 +186,7 @@ def of_values(files: tuple[Path, ...]) -> list[dict]:
                 "file": file.stem,
                 "optimum": metrics.matching(v, *pair_of(optimum), TOP).r2,
                 "compact": few.r2,
-                "Walsh": walsh_r2(v, TOP),
+                "Walsh": metrics.walsh_r2(v, TOP),
                 "excess": few.excess,
                 "worst error / spread": few.worst_error / float(np.std(v)),
                 "effects that pay": float(every.count),

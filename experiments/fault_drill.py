@@ -155,6 +155,7 @@ class Drill:
     ) -> multiprocessing.Process:
         """`andor compare` in a process, which writes into `log_of`."""
         arguments = ["compare", "--models", *self.models, "--prompts", str(self.file), "--out", str(root), *options]
+        arguments += ["--noise", str(NOISE)] * ("--noise" not in options)
         process = self.context.Process(target=program, args=(arguments, self.folder, figures, descriptors))
         process.start()
         return process
@@ -174,7 +175,7 @@ class Drill:
         """The same in this process."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what is damaged and made anew
-            return andor.compare(self.models, self.prompts, out=root, **options)
+            return andor.compare(self.models, self.prompts, out=root, **{"noise": NOISE} | options)
 
     def wrong(self, root: Path, noise: float = NOISE) -> int:
         """Results that differ from the undisturbed run's, or are not there; the summary counts as one."""

@@ -82,7 +82,7 @@ def _sorted_values(run, prompt_id: str) -> dict:
         v = run[model, prompt_id].values.v
         by_value = np.argsort(v, kind="stable")
         counts = top_counts(prompt.n_players)[: len(SHARES)]
-        pair = run[model, prompt_id].effects
+        pair = run[model, prompt_id].pair()
         tops = [metrics.logic_model(*pair, k)[by_value] for k in counts]
         models[run.labels[model]] = {
             "v": np.round(v[by_value], 3),

@@ -19,13 +19,10 @@ from andor.figures import style
 from andor.measures import metrics
 from andor.runs.run import Run
 from andor.solvers import InteriorPoint, Published
-from experiments.study import Settings, comparison
+from experiments.study import PUBLISHED_NOISE, Settings, comparison
 
 LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "published": "published solver"}
 """Name of a method -> what figures call it."""
-
-NOISE = 0.02
-"""Noise bound in units of |v(N) - v(∅)|: the published rule."""
 
 RATES = (1e-5, 1e-6)
 """Published learning rates."""
@@ -58,7 +55,7 @@ class Effects:
     def pair(self, method: str, model: str, prompt_id: str) -> metrics.Pair:
         """(AND effects, OR effects) of one prompt."""
         if method == "published":
-            return weaker([run[model, prompt_id].effects for run in self.published])
+            return weaker([run[model, prompt_id].pair() for run in self.published])
         return self.run[model, prompt_id].pair(method)
 
 
@@ -85,7 +82,7 @@ def effects(settings: Settings, steps: int = 50_000, **what) -> Effects:
 def by_method(v: Float[np.ndarray, "games s"], published: Sequence[Published]) -> dict[str, list[metrics.Pair]]:
     """(AND, OR) effects of games of equally many players by every method; "published" where solvers are given."""
     found = {
-        "certified": unbatched(andor.extract(v, NOISE, InteriorPoint())),
+        "certified": unbatched(andor.extract(v, PUBLISHED_NOISE, InteriorPoint())),
         "and_only": [(lattice.moebius(each), np.zeros_like(each)) for each in v],
     }
     if published:
@@ -95,7 +92,7 @@ def by_method(v: Float[np.ndarray, "games s"], published: Sequence[Published]) -
 
 def published_pairs(v: Float[np.ndarray, "games s"], solvers: Sequence[Published]) -> list[metrics.Pair]:
     """(AND, OR) effects of games by the published solver: of the answers of all solvers the weaker, game by game."""
-    answers = [unbatched(andor.extract(v, NOISE, solver)) for solver in solvers]
+    answers = [unbatched(andor.extract(v, PUBLISHED_NOISE, solver)) for solver in solvers]
     return [weaker(of_game) for of_game in zip(*answers, strict=True)]
 
 

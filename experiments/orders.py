@@ -51,7 +51,7 @@ def measure(settings: Settings) -> dict:
     resamples = RESAMPLES[settings.scale]
     models = {}
     for model in run.models:
-        units = [strength(run[model, p].effects) for p in ids]
+        units = [strength(run[model, p].pair()) for p in ids]
         of_model = models[run.labels[model]] = {}
         for method in LABELS:
             pairs = [found.pair(method, model, p) for p in ids]

@@ -13,7 +13,8 @@ import andor
 from andor.core import lattice
 from andor.measures import metrics
 from andor.solvers import InteriorPoint, Published
-from experiments.methods import NOISE, by_method, unbatched
+from experiments.methods import by_method, unbatched
+from experiments.study import PUBLISHED_NOISE
 
 NUMBERS = ("precision", "recall", "precision_strict", "recall_strict", "recall_and", "recall_or", "found")
 """What `score` gives."""
@@ -105,7 +106,7 @@ def optima(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"])
       v: values to explain.
       error: how far they are from the truth, in the same unit; the true bound is the largest |error - error[∅]|.
     """
-    return _true_bound(v, error) | {"rule": unbatched(andor.extract(v, NOISE, InteriorPoint()))}
+    return _true_bound(v, error) | {"rule": unbatched(andor.extract(v, PUBLISHED_NOISE, InteriorPoint()))}
 
 
 def recovered(

@@ -40,6 +40,9 @@ ROOT = Path(__file__).parent.parent
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 FIGURES = ROOT / "figures"
 
+PUBLISHED_NOISE = 0.02
+"""Noise bound in units of |v(N) - v(∅)|: the published rule, at which all studies look unless they say otherwise."""
+
 QUICK_PROMPTS = 8
 """Prompts of a quick run, spread over the file."""
 
@@ -139,7 +142,7 @@ def comparison(
     Args:
       settings: `models`, `dtype`, `mesh` and `work`; prompts by `prompts_of`.
       models, prompts: instead of those of the settings.
-      options: as for `andor.compare`: noise, baseline, solver, dtype, own_targets.
+      options: as for `andor.compare`: noise (else `PUBLISHED_NOISE`), baseline, solver, dtype, own_targets.
 
     Raises:
       ValueError: as `andor.compare`; also where another process is at work on another run of the same root.
@@ -150,8 +153,8 @@ def comparison(
     digest = files.key_of(models, prompts, dtype)[:12]
     root = settings.work / "runs" / f"{'-'.join(model_labels(models))[:60]}-{digest}"
     mesh = None if settings.mesh is None else read_mesh(settings.mesh)
-    own = {"mesh": mesh, "shard": "1/1", "command": "python -m experiments"}
-    return andor.compare(models, prompts, out=root, **own, **options)
+    own = {"mesh": mesh, "shard": "1/1", "command": "python -m experiments", "noise": PUBLISHED_NOISE}
+    return andor.compare(models, prompts, out=root, **own | options)
 
 
 def described(run: Run) -> dict:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from andor.core.compact import Compact
 from andor.core.lattice import moebius, or_sums, zeta
 from andor.core.problem import Solution
 from andor.core.values import Values
 from andor.prompts import Prompt
 from andor.runs import files
 from andor.runs.cache import explanation_path, save_values
-from andor.runs.explanation import Explanation
+from andor.runs.explanation import MOST_SHOWN, Explanation
 from andor.runs.recipe import ModelRecord, Recipe, begin, end, model_labels
 from andor.runs.run import Run
 
@@ -38,6 +39,16 @@ def solution_of(values: Values, noise: float = 0.02) -> Solution:
     and_effects, zero = moebius(values.v), np.zeros_like(values.v)
     primal, bound = float(np.abs(and_effects[1:]).sum()), noise * float(abs(values.v[-1] - values.v[0]))
     return Solution(and_effects, zero, zero, zero, bound, primal, 0.0, 1.0, 7, "not converged: raise max_steps.")
+
+
+def few_of(values: Values) -> Compact:
+    """The strongest dividends, fitted to v, and dual values that prove nothing."""
+    strongest = np.argsort(-np.abs(moebius(values.v))[1:])[:MOST_SHOWN] + 1
+    masks = np.arange(values.v.size)[:, None]
+    few = np.zeros_like(values.v)
+    few[strongest] = np.linalg.lstsq((masks & strongest == strongest).astype(float), values.v - values.v[0])[0]
+    few[0] = values.v[0]
+    return Compact.of(values.v, (few, np.zeros_like(few)), np.zeros_like(few))
 
 
 def recipe_of(models=MODELS, prompts=PROMPTS, **changes) -> Recipe:
@@ -70,7 +81,9 @@ def recipe_of(models=MODELS, prompts=PROMPTS, **changes) -> Recipe:
     return Recipe(models=records, prompts=tuple(prompts), **(plain | changes))
 
 
-def explanation_of(recipe: Recipe, model: str, prompt: Prompt, values: Values, solution: Solution) -> Explanation:
+def explanation_of(
+    recipe: Recipe, model: str, prompt: Prompt, values: Values, solution: Solution, compact: Compact | None = None
+) -> Explanation:
     """An explanation that belongs into a run of this recipe."""
     values_key = recipe.key(model, prompt.id)
     origin = {
@@ -80,7 +93,7 @@ def explanation_of(recipe: Recipe, model: str, prompt: Prompt, values: Values, s
         "values_key": values_key,
         "key": recipe.solution_key(values_key, prompt),
     }
-    return Explanation(model, prompt, values, solution, origin)
+    return Explanation(model, prompt, values, solution, compact or few_of(values), origin)
 
 
 def explanations_of(recipe: Recipe) -> dict[tuple[str, str], Explanation]:
@@ -120,9 +133,10 @@ def planted_run(factors, and_effects, or_effects, *, constant=0.0, prompts=None,
         effects[0, 0] = constant
         v = zeta(effects[0]) + or_sums(effects[1])
         solution = Solution(*effects, zero, zero, 0.0, primal, primal, 0.0, 9, "converged")
+        compact = Compact.of(v, (effects[0], effects[1]), zero)
         for prompt in prompts:
             values = Values(v, prompt.words, target, 0.75, 1234, 2.0)
-            explanations[name, prompt.id] = explanation_of(recipe, name, prompt, values, solution)
+            explanations[name, prompt.id] = explanation_of(recipe, name, prompt, values, solution, compact)
     return Run(Path("run"), recipe, tau=0.05, explanations=explanations)
 
 

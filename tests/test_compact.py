@@ -7,7 +7,8 @@ from games import dictionaries, planted
 import andor
 from andor.core import lattice
 from andor.core.certificate import reconstruct
-from andor.solvers.compact import _Search
+from andor.solvers.compact import compact_of
+from andor.solvers.search import MOST_NOISE, Search, estimated_noise
 from experiments.solver_benchmark import relabelled
 
 
@@ -19,14 +20,14 @@ def columns_of(n_players: int) -> np.ndarray:
 
 def test_inner_products_are_those_of_the_dictionaries():
     dense, every = columns_of(4), np.arange(32)
-    search = _Search(planted(4, 0), None)
+    search = Search(planted(4, 0), None)
     np.testing.assert_array_equal(search.products(every, every), dense.T @ dense)
     np.testing.assert_array_equal(search.norms[search.possible], np.diag(dense.T @ dense)[search.possible])
 
 
 def test_growing_adds_what_lowers_the_rest_most():
     v = planted(4, 1, n_and=3, n_or=2)
-    search, dense = _Search(v, None), columns_of(4)
+    search, dense = Search(v, None), columns_of(4)
     chosen = search.grown(np.array([1, 6, 16 + 12]))
 
     def rest(columns):
@@ -65,9 +66,9 @@ def test_what_it_says_of_itself():
     np.testing.assert_allclose(columns_of(6)[:, chosen].T[:, 1:] @ left[1:], 0, atol=1e-9)  # least squares
     assert found.and_effects[0] == v[0] and found.worst_error == np.abs(left).max()
     assert found.r2 == pytest.approx(1 - left @ left / np.var(v) / 64)
-    assert found.least.converged and found.start.converged
-    assert found.least.noise_bound == found.worst_error
-    assert found.excess == found.strength / found.least.dual >= 1
+    least = andor.extract(v, found.worst_error, noise_unit="log-odds")
+    assert found.least_strength == pytest.approx(least.dual, rel=1e-9) and least.converged
+    assert found.excess == found.strength / found.least_strength >= 1
     assert "8 effects" in repr(found)
 
 
@@ -111,8 +112,19 @@ def test_ties_go_to_the_lower_order():
 
 def test_a_solution_to_start_from():
     v = planted(5, 2)
-    start = andor.extract(v, 0.02)
-    assert andor.compact(v, start=start).start is start
+    nothing = andor.extract(np.zeros(32))
+    one, two = andor.compact(v, 6, start=andor.extract(v, 0.02)), andor.compact(v, 6, start=nothing)
+    assert one.r2 >= two.r2 > 0
+
+
+def test_a_batch_is_found_row_by_row():
+    v = np.stack([planted(4, seed) for seed in (0, 1)])
+    starts = andor.extract(v)
+    both = compact_of(v, [starts[0], starts[1]], 5)
+    for row, found in zip(v, both, strict=True):
+        alone = andor.compact(row, 5, start=andor.extract(row))
+        np.testing.assert_array_equal(found.and_effects, alone.and_effects)
+        assert found.excess == pytest.approx(alone.excess, rel=1e-6)
 
 
 @pytest.mark.parametrize("v", [np.zeros(8), np.full(8, 3.0)])
@@ -133,3 +145,19 @@ def test_nothing_to_explain(v):
 def test_bad_input_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         andor.compact(**arguments)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.02, 0.1])
+def test_noise_is_estimated_from_v_alone(sigma):
+    noise = sigma * np.random.default_rng(0).normal(size=256)
+    clean = planted(8, 0, n_and=6, n_or=3)
+    worst = np.abs(noise - noise[0]).max()
+    most = MOST_NOISE * np.std(clean + noise)
+    assert min(0.6 * worst, most) <= estimated_noise(clean + noise) <= min(1.1 * worst + 0.1, most)
+    assert estimated_noise(np.full(8, 3.0)) == 0
+
+
+def test_estimated_noise_is_the_bound_of_every_row():
+    v = np.stack([planted(4, seed) + 0.05 * np.random.default_rng(seed).normal(size=16) for seed in (0, 1)])
+    np.testing.assert_array_equal(andor.extract(v).noise_bound, [estimated_noise(row) for row in v])
+    assert andor.extract(v[0], "auto").noise_bound == estimated_noise(v[0])

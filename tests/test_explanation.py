@@ -14,12 +14,13 @@ from small_runs import assert_same, probability, rewrite
 import andor
 from andor.core import lattice
 from andor.core.certificate import reconstruct
+from andor.core.compact import Compact
 from andor.core.effects import DUST, Effect, distinct
 from andor.core.penalties import L1, Huber
 from andor.core.problem import Solution
 from andor.core.values import Values
 from andor.prompts import Prompt
-from andor.runs.explanation import Explanation, check, described, read_explanation
+from andor.runs.explanation import MOST_SHOWN, Explanation, check, described, read_explanation
 from andor.runs.files import Damaged
 from andor.solvers import FirstOrder, InteriorPoint
 
@@ -31,7 +32,8 @@ def explained(v, prompt=PROMPT, solver=None, penalty=None, target=" good", **cha
     solver, penalty = solver or InteriorPoint(), penalty or L1()
     values = Values(v, prompt.words, target, probability(v), 80, 1.5, **changes)
     origin = {"solver": described(solver), "penalty": described(penalty), "made_by": "cpu x 1", "key": "k"}
-    return Explanation("tiny-llama", prompt, values, andor.extract(v, 0.02, solver, penalty=penalty), origin)
+    solution = andor.extract(v, 0.02, solver, penalty=penalty)
+    return Explanation("tiny-llama", prompt, values, solution, andor.compact(v, MOST_SHOWN, start=solution), origin)
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +120,24 @@ def test_orders_and_fit_are_those_of_the_arrays(one):
     assert one.r2(1) < one.r2(4) < 1
 
 
-def test_few_effects_start_from_the_optimum(one):
-    few = one.compact(3)
-    assert few.count <= 3 and few.start is one.solution and few.r2 >= one.r2(3)
+def test_three_methods_give_effects(one):
+    assert one.effects == one.pair("compact") == (one.compact.and_effects, one.compact.or_effects)
+    assert one.pair() == one.pair("certified") == (one.solution.and_effects, one.solution.or_effects)
+    and_only, none = one.pair("and_only")
+    np.testing.assert_allclose(lattice.zeta(and_only), one.values.v, atol=1e-12)
+    assert not none.any()
+    for method in ("compact", "certified", "and_only"):
+        first, *_ = top = one.top(100, method)
+        assert first.effect == one.pair(method)[first.kind == "OR"][lattice.subset_of(first.players)]
+        assert one.orders(method).positive.sum() == pytest.approx(sum(max(each.effect, 0) for each in top), abs=1e-2)
+    assert one.r2(3) != one.r2(3, "certified") and one.compact.r2 == one.r2(20)
 
 
 def test_what_is_asked_of_values_is_asked_here_too(one):
     assert one.target == " good" and one.range == abs(one.values.v[-1] - one.values.v[0])
-    assert one.effects == (one.solution.and_effects, one.solution.or_effects)
-    and_only, none = one.and_only
-    np.testing.assert_allclose(lattice.zeta(and_only), one.values.v, atol=1e-12)
-    assert not none.any()
+    trust = one.trust
+    assert (trust.r2, trust.worst_error, trust.count) == (one.compact.r2, one.compact.worst_error, one.compact.count)
+    assert trust.spread == one.values.v.std() and trust.range == one.range
 
 
 def test_where_there_are_no_effects():
@@ -140,9 +149,11 @@ def test_where_there_are_no_effects():
 
 def test_pandas(one):
     pytest.importorskip("pandas")
-    frame, effects = one.to_pandas(), one.top(100)
-    assert list(frame.columns) == ["kind", "words", "players", "order", "effect", "share"]
-    assert [Effect(row.kind, row.words, row.players, row.effect, row.share) for row in frame.itertuples()] == [*effects]
+    for frame, effects in ((one.to_pandas(), one.top(100)), (one.to_pandas("certified"), one.top(100, "certified"))):
+        assert list(frame.columns) == ["kind", "words", "players", "order", "effect", "share"]
+        assert [Effect(row.kind, row.words, row.players, row.effect, row.share) for row in frame.itertuples()] == [
+            *effects
+        ]
 
 
 @pytest.mark.parametrize("style", ["words", "matrix"])
@@ -168,7 +179,9 @@ def test_explain_evaluates_and_solves(models, tmp_path):
     model = andor.load(models[0])
     values = andor.evaluate(model, Prompt("the film is not good", ["film", "not"]), target=" bad")
     np.testing.assert_array_equal(explanation.values.v, values.v)
-    np.testing.assert_array_equal(explanation.effects[0], andor.extract(values, 0.1).and_effects)
+    solution = andor.extract(values, 0.1)
+    np.testing.assert_array_equal(explanation.pair()[0], solution.and_effects)
+    np.testing.assert_array_equal(explanation.effects[0], andor.compact(values, 20, start=solution).and_effects)
     assert explanation.target == " bad" and explanation.model == models[0]
     assert (
         json.loads(explanation.origin["solver"])["name"] == "InteriorPoint" and "jax" in explanation.origin["made_by"]
@@ -212,6 +225,7 @@ def test_what_is_read_is_what_was_saved(one, tmp_path, plain):
         assert read.model == one.model and read.prompt == one.prompt
         assert_same(read.values, one.values)
         assert_same(read.solution, one.solution)
+        assert_same(read.compact, one.compact)
         assert {name: each for name, each in read.origin.items() if each} == one.origin
         assert repr(read) == repr(one)
 
@@ -303,6 +317,12 @@ TAMPERED = {
     "noise below 0": (lambda a: {"forward_noise": np.float64(-1)}, "forward_noise is -1.0"),
     "noise without end": (lambda a: {"forward_noise": np.float64(np.inf)}, "forward_noise is inf"),
     "a status in numbers": (lambda a: {"status": 3}, "status is int64"),
+    "another compact effect": (lambda a: {"compact_and": a["compact_and"] * 1.001}, "compact effects"),
+    "a compact effect more": (
+        lambda a: {"compact_or": a["compact_or"] + 0.01 * (np.arange(16) == 7)},
+        "no least squares",
+    ),
+    "no compact effects": (lambda a: {"compact_and": None}, "compact_and"),
     "no dual values": (lambda a: {"dual_values": None}, "dual_values"),
     "no text": (lambda a: {"text": None}, "text"),
     "no players": (lambda a: {"players": None}, "players"),
@@ -370,7 +390,8 @@ def test_an_explanation_says_in_a_line_what_it_is(one):
     assert a_line(shown, 700) and str(one) == shown
     for each in (" good", "tiny-llama", "the film is not good", f"p {one.values.target_probability:.3g}", "4 players"):
         assert each in shown
-    assert str(one.top(1)[0]) in shown and f"R² {one.r2(5):.2f} of these 5" in shown and "gap" in shown
+    assert str(one.top(1)[0]) in shown and f"R² {one.compact.r2:.2f} of these {one.compact.count}" in shown
+    assert f"least strength within {one.solution.gap:.0e}" in shown
     rough = dataclasses.replace(
         one, solution=dataclasses.replace(one.solution, status="not converged: raise max_steps.")
     )
@@ -386,7 +407,8 @@ def test_reprs_are_one_line_whatever_the_words(text, target, repeated):
     v, words = planted(2, 0), (text * repeated, "film")
     values = Values(v, words, target, probability(v), 80, 1.5, 1e-3)
     solution = Solution(v, v, v, v, 0.1, 1.0, 1.0, 0.0, 3, f"not converged: {target}")
-    for each in (long, values, solution, Explanation(target * 9, long, values, solution)):
+    few = Compact.of(v, (lattice.moebius(v), np.zeros(4)), np.zeros(4))
+    for each in (long, values, solution, few, Explanation(target * 9, long, values, solution, few)):
         assert a_line(repr(each), 700), repr(each)
 
 

@@ -230,7 +230,7 @@ def test_bad_settings_are_refused(settings_):
         ([[0.0, 1.0], [0.0]], 0.0, r"extract\(v=...\) must be real numbers, in rows of equal length; got \[\[0.0"),
         (np.zeros(8, complex), 0.0, r"extract\(v=...\) must be real numbers"),
         (np.zeros(8), None, r"extract\(noise=...\) must be real numbers, .* got None"),
-        (np.zeros(8), "measured", r"extract\(noise=...\) must be real numbers, .* got measured"),
+        (np.zeros(8), "measured", "must be a number, 'auto', or 'measured' where Values are given"),
     ],
 )
 def test_what_is_no_array_of_numbers_is_refused(v, noise, message):

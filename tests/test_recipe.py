@@ -97,7 +97,7 @@ def test_what_is_read_is_what_was_asked(tmp_path, name):
 
 def test_a_json_reader_opens_it(tmp_path):
     content = json.loads((begin(tmp_path, recipe_of()) / "recipe.json").read_text(encoding="utf-8"))
-    assert content["format"] == 5 and content["noise"] == 0.02 and content["made"]["command"] == "andor.compare(...)"
+    assert content["format"] == 6 and content["noise"] == 0.02 and content["made"]["command"] == "andor.compare(...)"
     assert (
         content["prompts"][0]["words"] == ["film", "not", "good"] and content["prompts"][1]["text"] == PROMPTS[1].text
     )
@@ -274,7 +274,7 @@ def test_runs_of_another_version_are_left_as_they_are(tmp_path, version):
         lambda: begin(tmp_path, recipe_of()),
         lambda: read(tmp_path),
     ):
-        with pytest.raises(ValueError, match=rf"has format {version}; this version of andor reads 5") as error:
+        with pytest.raises(ValueError, match=rf"has format {version}; this version of andor reads 6") as error:
             use()
         assert not isinstance(error.value, files.Damaged) and tree(tmp_path) == before
 

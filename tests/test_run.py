@@ -1,5 +1,6 @@
 """A finished run, as it is read: what is on disk, or a refusal by name."""
 
+import csv
 import dataclasses
 import errno
 import json
@@ -95,9 +96,7 @@ def test_the_table_is_plain(run):
     lines = (run.path / "prompts.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("prompt,model,n_players,target_probability,rise,gap,") and len(lines) == 5
     numbers = run.summary["prompts"]["not good"]["models"]["Qwen/Qwen2.5-7B"]
-    (row,) = [
-        dict(zip(lines[0].split(","), each.split(","), strict=True)) for each in lines if each.startswith("not good,Qw")
-    ]
+    (row,) = [each for each in csv.DictReader(lines) if (each["prompt"], each["model"]) == ("not good", MODELS[1])]
     assert (
         float(row["rise"]) == numbers["rise"] and float(row["certified_strength"]) == numbers["certified"]["strength"]
     )

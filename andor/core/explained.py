@@ -1,7 +1,7 @@
 """What measures, summaries and figures read of an explanation and of a run: these are made in `andor.runs`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -13,9 +13,9 @@ Pair = tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]
 """(AND effects, OR effects) of one function v."""
 
 Method = Literal["compact", "certified", "and_only"]
-"""Where effects come from: few by least squares, the certified optimum, or Harsanyi dividends alone."""
+"""Where effects come from: the compact explanation, the certified optimum, or Harsanyi dividends alone."""
 
-METHODS: tuple[Method, Method] = ("certified", "and_only")
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @runtime_checkable
@@ -24,6 +24,7 @@ class Explained(Protocol):
 
     values: Values
     solution: Solution
+    compact: Any
 
     @property
     def range(self) -> float:

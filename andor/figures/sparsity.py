@@ -7,11 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from andor.core.explained import METHODS, Compared, Method
+from andor.core.explained import Compared, Method
 from andor.figures import panels, style
 from andor.measures import metrics
 
 _PER_ROW = 3
+
+BOTH: tuple[Method, Method] = ("certified", "and_only")
+"""Methods that are drawn: the compact explanation has few effects because no more were asked for."""
 
 
 def salient_counts(run: Compared, model: str, method: Method) -> np.ndarray:
@@ -46,7 +49,7 @@ def caption(run: Compared) -> str:
     """What the figure shows, and its numbers."""
     parts = []
     for model in run.models:
-        ours, theirs = (salient_counts(run, model, how) for how in METHODS)
+        ours, theirs = (salient_counts(run, model, how) for how in BOTH)
         parts.append(f"{run.labels[model]} {_spread(ours)}, AND only {_spread(theirs)}")
     return (
         f"Sparsity. Strength |I(S)| of all AND and OR effects in descending order, each prompt divided by its "
@@ -58,7 +61,7 @@ def caption(run: Compared) -> str:
 
 
 def _claim(run: Compared) -> str:
-    ours, theirs = ([np.median(salient_counts(run, model, how)) for model in run.models] for how in METHODS)
+    ours, theirs = ([np.median(salient_counts(run, model, how)) for model in run.models] for how in BOTH)
     return (
         f"{style.listed(ours, 'g')} {'effect is' if set(ours) == {1} else 'effects are'} salient in the median prompt; "
         f"with AND effects alone {style.listed(theirs, 'g')}"

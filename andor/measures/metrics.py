@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 
 from andor.core.effects import DUST
 from andor.core.explained import Pair
-from andor.core.lattice import n_players_of, or_sums, orders, zeta
+from andor.core.lattice import kron_power, n_players_of, or_sums, orders, zeta
 
 # Salient: |I| above this share of the largest |I| (arXiv 2401.16318, section 3). IPS uses 0.1.
 SALIENT = 0.05
@@ -163,6 +163,17 @@ def matching(
         mean_error=_ratio(float(error.mean()), scale),
         spread_error=_ratio(float(error.mean()), float(np.ptp(v))),
     )
+
+
+def walsh_r2(v: Float[np.ndarray, "s"], k: int) -> float:
+    """R² of v on all masks from the mean and the k strongest Walsh (Fourier) coefficients; nan where v is constant.
+
+    The rival of k effects: Walsh functions are orthogonal, so that none k of them do better (O'Donnell, Analysis of
+    Boolean Functions, 2014, section 1.3).
+    """
+    _check_k("walsh_r2", k, least=0)
+    powers = (kron_power(((1, 1), (1, -1)), v - v.mean())[1:] / v.size) ** 2
+    return _ratio(float(np.sort(powers)[::-1][:k].sum()), float(powers.sum()))
 
 
 def sparsity_curve(

@@ -27,7 +27,7 @@ def mean_of_defined(numbers: Iterable[float | int]) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def median_of_defined(numbers: Iterable[float]) -> float:
+def median_of_defined(numbers: Iterable[float | int]) -> float:
     """Median of the numbers that are not nan; nan when none is left."""
     defined = [x for x in numbers if not np.isnan(x)]
     return float(np.median(defined)) if defined else float("nan")

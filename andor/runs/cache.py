@@ -102,14 +102,15 @@ def explanation_key(
 
 def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
     """An explanation with this key and for noise as a recipe has it. Raises as `read_explanation`, and Damaged where it
-    is another."""
+    is another. A bound that was estimated is believed, as estimating it again takes longer than reading."""
     explanation = read_explanation(path)
     origin, values = explanation.origin, explanation.values
     try:
         # By what it says itself, since its penalty decides what its certificate proves.
         settings = noise, json.loads(origin["solver"]), json.loads(origin["penalty"])
         found = explanation_key(origin["values_key"], explanation.prompt, *settings)
-        bound = values.measured_noise if noise == "measured" else noise * explanation.range
+        bounds = {"measured": lambda: values.measured_noise, "auto": lambda: explanation.solution.noise_bound}
+        bound = bounds.get(noise, lambda: noise * explanation.range)()
     except ValueError as error:
         raise Damaged(f"{path} is damaged: {error}") from error
     if {found, origin["key"]} != {key}:

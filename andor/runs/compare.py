@@ -64,7 +64,7 @@ def compare(
     prompts: Sequence[Prompt | str] | AnyPath | None = None,
     *,
     out: AnyPath,
-    noise: float | Literal["measured"] = 0.02,
+    noise: float | Literal["auto", "measured"] = "auto",
     baseline: str = "auto",
     score: Score = "product",
     own_targets: bool = False,
@@ -94,7 +94,8 @@ def compare(
         without one are called "prompt-0001", ... by their place. By default the 20 prompts that ship with the package.
       out: the root: a local folder, or a URL of any scheme that fsspec knows ("s3://bucket/run"). What it holds already
         is used: v of the same model, tokens, target and dtype, explanations of the same v, noise bound and solver.
-      noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured", as for `andor.extract`.
+      noise: bound on the noise at the certified optimum: "auto", estimated from each v; "measured"; or a multiple of
+        |v(N) - v(∅)|, as for `andor.extract`.
       baseline, score: what becomes of masked tokens, and how a target of several tokens is scored, as for
         `andor.evaluate`.
       own_targets: for prompts without a target, explain each model's own prediction instead of the first model's.
@@ -159,7 +160,7 @@ def compare(
             models=_model_records(checkpoints, tokenized, dtypes, chats, baseline, score, own_targets),
             prompts=tuple(prompts),
             own_targets=own_targets,
-            noise=noise if noise == "measured" else float(noise),  # 0 and 0.0 are one bound
+            noise=noise if isinstance(noise, str) else float(noise),  # 0 and 0.0 are one bound
             score=score,
             solvers={str(n): json.loads(described(each)) for n, each in solvers.items()},
             penalty=json.loads(described(penalty)),
@@ -346,10 +347,10 @@ def _check(names: tuple[str, ...], noise: float | str, tau: float, score: str) -
         raise ValueError(f'compare(score=...) must be "product" or "sum"; got {score!r}.')
     if not names or len(set(names)) < len(names):
         raise ValueError(f"compare(models=...) must be different models, at least one; got {names}.")
-    if noise != "measured" and not (np.isfinite(noise) and noise >= 0):
+    if noise not in ("auto", "measured") and not (np.isfinite(noise) and noise >= 0):
         raise ValueError(
-            f"compare(noise=...) must be finite and not negative, or 'measured'; got {noise}. The published rule is "
-            "0.02."
+            f"compare(noise=...) must be finite and not negative, or 'auto' or 'measured'; got {noise}. The published "
+            "rule is 0.02."
         )
     folders = [cache.model_folder(name).casefold() for name in names]  # some file systems know no case
     if len(set(folders)) < len(folders):

@@ -9,9 +9,10 @@ from andor.evaluation import Score, evaluate
 from andor.models import LanguageModel, load
 from andor.prompts import Prompt, in_chat, joined
 from andor.runs import provenance
-from andor.runs.explanation import Explanation, described
+from andor.runs.explanation import MOST_SHOWN, Explanation, described
 from andor.runs.stages import Progress, evaluating, silent
 from andor.solvers import default_solver, extract
+from andor.solvers.compact import compact_of
 
 
 def explain(
@@ -22,7 +23,7 @@ def explain(
     players: Sequence | None = None,
     chat: bool = False,
     exact: bool = False,
-    noise: float | Literal["measured"] = 0.02,
+    noise: float | Literal["auto", "measured"] = "auto",
     baseline: str = "auto",
     score: Score = "product",
     solver: Solver | None = None,
@@ -40,7 +41,8 @@ def explain(
         the target.
       chat: whether to wrap the text with the model's chat template.
       exact: whether the target follows exactly as it is written, without a space put before it.
-      noise: bound on the noise, a multiple of |v(N) - v(∅)|, or "measured".
+      noise: bound on the noise at the certified optimum: "auto", "measured", or a multiple of |v(N) - v(∅)|
+        (`andor.extract`).
       baseline: what becomes of masked tokens (`andor.evaluate`).
       score: of a target of several tokens (`andor.evaluate`).
       solver, penalty: how effects are found (`andor.extract`); by default the exact solver and L1.
@@ -73,6 +75,7 @@ def explain(
     values = evaluate(model, prompt, measure_noise=noise == "measured", **options)
     progress("solve", model.name, 0, 1)
     solution = extract(values, noise, solver, penalty=penalty)
+    (few,) = compact_of(values.v[None], [solution], MOST_SHOWN)
     progress("solve", model.name, 1, 1)
     origin = {"solver": described(solver), "penalty": described(penalty), "made_by": provenance.made_by()}
-    return Explanation(model.name, prompt, values, solution, origin)
+    return Explanation(model.name, prompt, values, solution, few, origin)

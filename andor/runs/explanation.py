@@ -1,9 +1,12 @@
-"""`Explanation`: a prompt, its values under one model, and the certified AND and OR effects, in words.
+"""`Explanation`: a prompt, its values under one model, and its AND and OR effects, in words.
 
     e = andor.explain("tiny-llama", "the film is not good .\nsentiment:", target="negative")
     e.top(5); e["not", "good"]; e.orders(); e.to_pandas(); e.plot(); e.save("e.npz")
 
-NumPy only, but for `plot` and `compact`. What is saved opens with `np.load` alone.
+Effects are there three times, by `Method`: "compact", at most `MOST_SHOWN` fitted to v, which words and pictures show
+first; "certified", of least strength within the noise bound, proved; "and_only", Harsanyi dividends.
+
+NumPy only, but for `plot`. What is saved opens with `np.load` alone.
 """
 
 import dataclasses
@@ -20,11 +23,13 @@ import numpy as np
 
 from andor.core import lattice, penalties
 from andor.core.certificate import dual_bound, feasible_dual, objective, reconstruct
+from andor.core.compact import Compact
 from andor.core.effects import Effect, distinct, one_line
 from andor.core.explained import Method, Pair
 from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.measures import metrics
+from andor.measures.trust import Trust, trust
 from andor.prompts import Prompt
 from andor.runs import files
 from andor.runs.files import AnyPath, Damaged, path_of
@@ -33,15 +38,17 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-    from andor.solvers.compact import Compact
-
 ROUNDING = 1e-9
 """Relative error up to which numbers that are computed again are the same."""
 
 SHOWN = 5
 """Effects that the repr of an explanation names."""
 
-_PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values")
+MOST_SHOWN = 20
+"""Effects of the compact explanation at most: as many as a person reads."""
+
+_COMPACT = {"compact_and": "and_effects", "compact_or": "or_effects", "compact_dual_values": "dual_values"}
+_PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values", *_COMPACT)
 _PROMPT = ("exact", "chat", "before", "after", "player_spans")
 _ORIGIN = ("solver", "penalty", "made_by", "values_key", "key")
 _TEXTS = ("model", "id", "text", "prompt_target", "before", "after", "players", "target", "score", "status", *_ORIGIN)
@@ -71,7 +78,8 @@ class Explanation:
       model: name of the model.
       prompt: text and players.
       values: v on all masks, and the target.
-      solution: AND and OR effects with their certificate.
+      solution: AND and OR effects of least strength within the noise bound, with their certificate.
+      compact: at most `MOST_SHOWN` AND and OR effects that give v by least squares, and what they give up.
       origin: text about where it comes from: solver and penalty (name and settings as JSON), made_by (device and
         versions), values_key and key (content keys of v and of the solution); "" where it is not known.
     """
@@ -80,6 +88,7 @@ class Explanation:
     prompt: Prompt
     values: Values
     solution: Solution
+    compact: Compact
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -94,66 +103,69 @@ class Explanation:
 
     @property
     def effects(self) -> Pair:
-        """(AND effects, OR effects) at the certified optimum, nats."""
-        return self.solution.and_effects, self.solution.or_effects
-
-    @property
-    def and_only(self) -> Pair:
-        """(Harsanyi dividends, zeros): the one set of AND effects that adds up to v, noise and all (arXiv
-        2305.01939)."""
-        return lattice.moebius(self.values.v), np.zeros_like(self.values.v)
+        """(AND effects, OR effects) that are shown, nats: the compact explanation's."""
+        return self.compact.pair
 
     def pair(self, method: Method = "certified") -> Pair:
-        """(AND effects, OR effects) by a method: `effects` or `and_only`."""
-        if method == "compact":
-            found = self.compact(20)
-            return found.and_effects, found.or_effects
-        return self.effects if method == "certified" else self.and_only
+        """(AND effects, OR effects) by a method, nats.
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return ()
+        "compact": what is shown. "certified": of least strength within the noise bound. "and_only": Harsanyi dividends
+        and zeros, the one set of AND effects that adds up to v, noise and all (arXiv 2305.01939).
+        """
+        if method == "and_only":
+            return lattice.moebius(self.values.v), np.zeros_like(self.values.v)
+        return self.compact.pair if method == "compact" else (self.solution.and_effects, self.solution.or_effects)
 
     @property
     def range(self) -> float:
         """|v(N) - v(∅)|, nats: the unit in which models and prompts are compared."""
         return metrics.output_range(self.values.v)
 
-    def top(self, k: int = 10) -> tuple[Effect, ...]:
+    @functools.cached_property
+    def trust(self) -> Trust:
+        """What tells whether the effects that are shown can be believed."""
+        ends = [stop for _, stop in self.prompt.players]
+        last = not self.prompt.chat and max(ends) >= len(self.prompt.text.rstrip())
+        return trust(self.values.v, self.effects, self.values.target_probability, last)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against this explanation, a sentence each; empty where nothing does."""
+        return self.trust.warnings
+
+    def top(self, k: int = 10, method: Method = "compact") -> tuple[Effect, ...]:
         """The k strongest effects, strongest first; fewer where fewer are above the solver's dust."""
-        ranked = metrics.ranking(*self.effects).real
+        pair = self.pair(method)
+        ranked, strength = metrics.ranking(*pair).real, _strength(pair)
         found = zip(ranked.is_or[:k], ranked.subset[:k].tolist(), ranked.effect[:k].tolist(), strict=True)
-        return tuple(self._effect("OR" if is_or else "AND", subset, effect) for is_or, subset, effect in found)
+        return tuple(
+            self._effect("OR" if is_or else "AND", subset, effect, strength) for is_or, subset, effect in found
+        )
 
     def __getitem__(self, words: str | int | tuple[str | int, ...]) -> Both:
-        """The AND and the OR effect of some players, by word (repeated ones as in `words`) or by number.
+        """The AND and the OR effect of some players that are shown, by word (repeated ones as in `words`) or by number;
+        0 where none is.
 
         Raises:
           KeyError: a word is no player, or occurs more than once and is not told apart.
         """
         chosen = [self._player(each) for each in (words if isinstance(words, tuple) else (words,))]
-        subset = lattice.subset_of(chosen)
+        subset, strength = lattice.subset_of(chosen), _strength(self.effects)
         both = zip(("AND", "OR"), self.effects, strict=True)
-        return Both(*(self._effect(kind, subset, float(effects[subset])) for kind, effects in both))
+        return Both(*(self._effect(kind, subset, float(effects[subset]), strength) for kind, effects in both))
 
-    def orders(self) -> metrics.OrderStrength:
+    def orders(self, method: Method = "compact") -> metrics.OrderStrength:
         """Strength of the positive and of the negative effects of each order, nats."""
-        return metrics.order_strength(*self.effects)
+        return metrics.order_strength(*self.pair(method))
 
-    def r2(self, k: int) -> float:
+    def r2(self, k: int, method: Method = "compact") -> float:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
-        return metrics.matching(self.values.v, *self.effects, k=k).r2
+        return metrics.matching(self.values.v, *self.pair(method), k=k).r2
 
-    def compact(self, most: int | None = 20) -> "Compact":
-        """v by few effects, at most so many, searched for from the certified optimum (`andor.compact`)."""
-        from andor.solvers.compact import compact  # JAX, which all else here does without
-
-        return compact(self.values, most, start=self.solution)
-
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self, method: Method = "compact") -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
         names = ["kind", "words", "players", "order", "effect", "share"]
-        rows = [[getattr(each, name) for name in names] for each in self.top(2 * self.values.v.size)]
+        rows = [[getattr(each, name) for name in names] for each in self.top(2 * self.values.v.size, method)]
         return pandas_or_advice().DataFrame(rows, columns=names)
 
     def plot(
@@ -161,7 +173,7 @@ class Explanation:
         style: Literal["words", "matrix"] = "words",
         *,
         width: Literal["column", "page"] = "page",
-        top: int = 20,
+        top: int = MOST_SHOWN,
         tau: float = metrics.SALIENT,
         other: "Explanation | None" = None,
     ) -> "Figure":
@@ -197,17 +209,16 @@ class Explanation:
         files.write_arrays(path, self.arrays())
 
     def __repr__(self) -> str:
-        total = 2 * self.values.v.size
-        shown = self.top(SHOWN)
-        effects = "; ".join(map(str, shown)) or "no effects"
-        of_shown = self.r2(min(len(shown), total))
-        fit = "" if math.isnan(of_shown) else f" (R² {of_shown:.2f} of these {len(shown)})"
+        effects = "; ".join(map(str, self.top(SHOWN))) or "no effects"
+        more = f"; {self.compact.count - SHOWN} more" * (self.compact.count > SHOWN)
+        fit = "" if math.isnan(self.compact.r2) else f" (R² {self.compact.r2:.2f} of these {self.compact.count})"
         v, p = self.values.v, self.values.target_probability
         status = "" if self.solution.converged else ", NOT CONVERGED"
+        doubts = f"; {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}" if self.warnings else ""
         text = (
             f"Explanation of {self.target!r} by {self.model} after “{one_line(self.prompt.text, 60)}”: p {p:.3g}, "
-            f"v {v[0]:+.2f} → {v[-1]:+.2f} nats with {len(self.words)} players; {effects}{fit}; "
-            f"gap {self.solution.gap:.0e}{status}"
+            f"v {v[0]:+.2f} → {v[-1]:+.2f} nats with {len(self.words)} players; {effects}{more}{fit}; "
+            f"least strength within {self.solution.gap:.0e}{status}{doubts}"
         )
         return f"<{one_line(text, 600)}>"
 
@@ -228,6 +239,7 @@ class Explanation:
             **prompt,
             **vars(self.values),
             **vars(self.solution),
+            **{name: getattr(self.compact, field) for name, field in _COMPACT.items()},
             **{name: self.origin.get(name, "") for name in _ORIGIN},
         }
 
@@ -237,14 +249,9 @@ class Explanation:
         said = [np.asarray(each) for name, each in self.arrays().items() if name not in ("seconds", "made_by")]
         return hashlib.sha256(b"".join(each.tobytes() for each in said)).hexdigest()
 
-    @functools.cached_property
-    def _strength(self) -> float:
-        """Sum of all |effects|."""
-        return sum(float(np.abs(effects[1:]).sum()) for effects in self.effects)
-
-    def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float) -> Effect:
+    def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float, strength: float) -> Effect:
         players = lattice.members(subset)
-        share = abs(effect) / self._strength if self._strength else math.nan
+        share = abs(effect) / strength if strength else math.nan
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
 
     def _player(self, named: str | int) -> int:
@@ -253,6 +260,11 @@ class Explanation:
         if named in self.words:
             return self.words.index(named)
         raise KeyError(f"{named!r} is no player of this explanation. The players are {', '.join(self.words)}.")
+
+
+def _strength(pair: Pair) -> float:
+    """Sum of all |effects|."""
+    return sum(float(np.abs(effects[1:]).sum()) for effects in pair)
 
 
 def pandas_or_advice() -> ModuleType:
@@ -296,7 +308,9 @@ def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, chat, rest["exact"])
     if values.players != prompt.words:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
-    return Explanation(rest["model"], prompt, values, solution, {name: rest[name] for name in _ORIGIN})
+    *pair, dual_values = plain(arrays, _COMPACT).values()
+    compact = Compact.of(values.v, (pair[0], pair[1]), dual_values)
+    return Explanation(rest["model"], prompt, values, solution, compact, {name: rest[name] for name in _ORIGIN})
 
 
 def of_arrays(kind: type, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -331,14 +345,15 @@ def check(explanation: Explanation) -> None:
 
     Raises:
       ValueError: p is not that of v(N); effects and noise do not add up to v; the noise is beyond its bound; primal,
-        dual or gap are not what effects and dual values give; the status is not that of the gap.
+        dual or gap are not what effects and dual values give; the status is not that of the gap; the compact effects
+        are too many, or no least squares of v.
     """
     values, solution = explanation.values, explanation.solution
     check_probability(values)
     v, bound = values.v, solution.noise_bound
     with np.errstate(over="ignore", invalid="ignore"):
-        rebuilt = reconstruct(*explanation.effects) + solution.noise
-        sizes = np.abs(v).max() + sum(np.abs(effects).sum() for effects in explanation.effects)
+        rebuilt = reconstruct(*explanation.pair()) + solution.noise
+        sizes = np.abs(v).max() + sum(np.abs(effects).sum() for effects in explanation.pair())
         if not np.abs(v - rebuilt).max() <= ROUNDING * sizes:
             raise ValueError("its effects do not add up to the values.")
     if np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
@@ -346,12 +361,13 @@ def check(explanation: Explanation) -> None:
     tolerance = json.loads(explanation.origin.get("solver") or "{}").get("tolerance", 1.0)
     if solution.converged and not solution.gap <= tolerance:
         raise ValueError(f"it says converged with a gap of {solution.gap:.3g}, where {tolerance:.3g} was asked for.")
+    _check_compact(v, explanation.compact)
     penalty = penalty_of(explanation.origin.get("penalty", ""))
     if penalty is None:  # one of the user's own: only its code knows what it proves
         return
     weights = penalty.order_prices(lattice.orders(len(values.players)))
     differences, bounds = (v - v[0])[None], np.atleast_1d(bound)
-    pair = tuple(effects[None] * (np.arange(v.size) > 0) for effects in explanation.effects)
+    pair = tuple(effects[None] * (np.arange(v.size) > 0) for effects in explanation.pair())
     primal = float(objective(*pair, weights, penalty))
     dual_values = feasible_dual(differences, bounds, solution.dual_values[None], weights, penalty)
     dual = float(dual_bound(differences, bounds, dual_values, weights, penalty))
@@ -361,6 +377,21 @@ def check(explanation: Explanation) -> None:
         raise ValueError(
             f"it says primal {solution.primal:.9g}, dual {solution.dual:.9g}; its arrays give {primal:.9g}, {dual:.9g}."
         )
+
+
+def _check_compact(v: np.ndarray, compact: Compact) -> None:
+    """Raise ValueError unless there are few effects, and what they leave of v is orthogonal to each of them."""
+    if compact.count > MOST_SHOWN:
+        raise ValueError(f"its compact explanation has {compact.count} effects, and may have {MOST_SHOWN}.")
+    few_players = lattice.orders(lattice.n_players_of(v)) <= 1
+    if compact.and_effects[0] != v[0] or compact.or_effects[few_players].any():
+        raise ValueError("its compact effects are not in canonical form.")
+    left = v - reconstruct(*compact.pair)
+    for effects, along in zip(
+        compact.pair, (lattice.zeta_transposed(left), lattice.or_sums_transposed(left)), strict=True
+    ):
+        if (np.abs(along[1:][effects[1:] != 0]) > 1e3 * ROUNDING * v.size * (np.ptp(v) or 1.0)).any():
+            raise ValueError("its compact effects are no least squares of the values.")
 
 
 def check_probability(values: Values) -> None:

@@ -2,22 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from andor.evaluation import evaluate, predict_target
 from andor.evaluation.background import background_loss
 from andor.measures.bootstrap import interval
-from andor.measures.metrics import matching, order_strength, salient_count
+from andor.measures.metrics import order_strength, salient_count
 from andor.models import LanguageModel
 from andor.prompts import Prompt, baseline_id, in_chat, read_mask
+from andor.runs.explanation import MOST_SHOWN
 from andor.solvers import extract
+from andor.solvers.compact import compact_of
 
 Interval = tuple[float, float, float]
 """Median over prompts, and its 95% bootstrap interval."""
-
-FEW = 20
-"""Effects of an explanation that a person reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,9 @@ class OfMask:
       n_prompts: prompts that can be masked so.
       refused: prompt id or text -> why it cannot.
       numbers: "loss_full", "loss_half", "loss_masked" (`andor.evaluation.background.BackgroundLoss`), "v_empty" (v of
-        the prompt without any player), "range" (largest less smallest v), "low_orders" (share of strength of orders 1
-        and 2), "r2" (of v on all masks, by the strongest `FEW` effects), "salient" (effects).
+        the prompt without any player), "range" (largest less smallest v), "low_orders" (share of orders 1 and 2 in the
+        strength of the compact explanation), "r2" (of v on all masks, by that explanation), "salient" (effects of the
+        certified optimum).
     """
 
     baseline: str
@@ -52,7 +53,7 @@ def measure_masks(
     prompts: Sequence[Prompt],
     baselines: Sequence[str] = (),
     *,
-    noise: float = 0.02,
+    noise: float | Literal["auto"] = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[OfMask]:
     """Measure masks on the same prompts and targets.
@@ -61,7 +62,7 @@ def measure_masks(
       model: from `andor.load`.
       prompts: without a target, one is predicted on the full prompt, and kept for all masks.
       baselines: as `andor.evaluate` takes them; by default `masks_of` the model.
-      noise: bound on the noise of explanations, a multiple of |v(N) - v(∅)|.
+      noise: bound on the noise at the certified optimum, as for `andor.extract`.
       progress: called as progress(done, total), counted in prompts times masks.
 
     Raises:
@@ -88,18 +89,18 @@ def measure_masks(
     return rows
 
 
-def _numbers(model: LanguageModel, prompt: Prompt, target: str, baseline: str, noise: float) -> dict[str, float]:
+def _numbers(model: LanguageModel, prompt: Prompt, target: str, baseline: str, noise: float | str) -> dict[str, float]:
     values = evaluate(model, prompt, target=target, baseline=baseline)
     loss = background_loss(model, prompt, target, baseline=baseline)
     solution = extract(values, noise)
-    pair = solution.and_effects, solution.or_effects
-    strength = order_strength(*pair)
+    (few,) = compact_of(values.v[None], [solution], MOST_SHOWN)
+    strength = order_strength(*few.pair)
     per_order = strength.positive + strength.negative
     return {
         **{f"loss_{name}": value for name, value in loss._asdict().items()},
         "v_empty": float(values.v[0]),
         "range": float(np.ptp(values.v)),
         "low_orders": float(per_order[:2].sum() / per_order.sum()) if per_order.any() else float("nan"),
-        "r2": matching(values.v, *pair, FEW).r2,
-        "salient": float(salient_count(*pair)),
+        "r2": few.r2,
+        "salient": float(salient_count(solution.and_effects, solution.or_effects)),
     }

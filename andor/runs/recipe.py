@@ -1,7 +1,7 @@
 """`Recipe`: what a run was asked for, as recipe.json records it; and the rule of one unfinished run per root.
 
 What decides a result decides the `id` of a recipe. Runs of one root that differ in it (another noise bound, solver,
-prompt) have folders of their own, named by how they explain: "noise-0.02", "noise-measured", "noise-0.02_Published".
+prompt) have folders of their own, named by how they explain: "noise-auto", "noise-0.02", "noise-0.02_Published".
 
 One run of a root is under way at a time. Its recipe lies in ROOT/unfinished.json, which only one of several processes
 can create. The file goes when the run has its summary, or when the process that created it fails or is interrupted. A
@@ -24,7 +24,7 @@ from andor.prompts import Prompt
 from andor.runs import cache, files
 from andor.runs.files import AnyPath, Damaged
 
-FORMAT = 5
+FORMAT = 6
 """Version of the layout that `andor.runs.cache` and `andor.runs.run` describe."""
 
 MOST_SHOWN = 8
@@ -77,7 +77,7 @@ class Recipe:
       models: in the order given.
       prompts: with ids, in order.
       own_targets: whether each model explains its own prediction where no target is given, not the first model's.
-      noise: bound on |noise|, a multiple of |v(N) - v(∅)| of each model and prompt, or "measured".
+      noise: bound on |noise|: "auto", "measured", or a multiple of |v(N) - v(∅)| of each model and prompt.
       score: how the log-odds of a target's tokens are put together, "product" or "sum".
       solvers: number of players -> name and settings of the solver.
       penalty: name and settings of the penalty.
@@ -156,7 +156,10 @@ def read_recipe(path: AnyPath) -> Recipe:
     """
     content = files.read_json(path)
     if content.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}.")
+        raise ValueError(
+            f"{path} has format {content.get('format')!r}; this version of andor reads {FORMAT}. Give another --out, "
+            f"and --reuse {path.parent.parent} to use the values that are there."
+        )
     try:
         recipe = Recipe(
             models=tuple(_model_record(each) for each in content["models"]),

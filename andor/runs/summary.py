@@ -1,14 +1,16 @@
 """The numbers of a run: per model, per pair of models, per prompt. A pure function of the saved arrays.
 
-Every number that depends on effects is given twice: for the certified optimum, and for the AND-only (Harsanyi) effects
-of the same v, since part of what AND-only effects show is cancellation that the optimum does without.
+Every number that depends on effects is given three times: for the compact explanation, which is shown; for the
+certified optimum; and for the AND-only (Harsanyi) effects of the same v, since part of what these show is cancellation
+that the others do without.
 
 Means are over prompts. A prompt whose v(N) = v(∅) has no unit to divide by: it is left out of every mean that needs
 one, and counted in `without_unit`. A number that is undefined for a prompt (nan) is left out of its mean.
 
 Order profiles are in units of the prompt's strength (sum of |effects|) at the certified optimum, so that every prompt
-weighs the same. In units of |v(N) - v(∅)| the mean would be that of the one prompt whose v(N) happens to be next to
-v(∅). Prompts on which a model of the run has no effect at all are left out of all profiles, and counted.
+weighs the same, and what another explanation is stronger shows. In units of |v(N) - v(∅)| the mean would be that of the
+one prompt whose v(N) happens to be next to v(∅). Prompts on which a model of the run has no effect at all are left out
+of all profiles, and counted.
 """
 
 import itertools
@@ -17,11 +19,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from andor.core.certificate import reconstruct
-from andor.core.explained import METHODS, Compared, Pair
+from andor.core.explained import METHODS, Compared, Explained, Pair
 from andor.core.lattice import n_players_of
 from andor.measures import metrics
 from andor.measures.profile import Profile, prompts_with_effects, run_profile
-from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, top_counts
+from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, median_of_defined, top_counts
 
 
 def summarise(run: Compared) -> dict:
@@ -68,6 +70,7 @@ def table(summary: Mapping) -> list[dict]:
         for model, numbers in record["models"].items():
             row = {"prompt": prompt, "model": model, "n_players": record["n_players"]}
             for name, value in numbers.items():
+                value = " ".join(value) if name == "warnings" else value
                 nested = {f"{name}_{key}": x for key, x in value.items()} if isinstance(value, dict) else {name: value}
                 row |= nested
             rows.append(row)
@@ -78,10 +81,12 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
     """Numbers of one prompt under one model.
 
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
-    the range of v), status, steps, score (of the values), tokens, seconds (of the evaluation), certified and and_only
-    (`_effect_numbers`).
+    the range of v), noise_bound (of the optimum, nats), status, steps, score (of the values), tokens, seconds (of the
+    evaluation), spread (standard deviation of v over the masks), shown (`_shown`), warnings (sentences), and compact,
+    certified and and_only (`_effect_numbers`).
     """
-    values, solution = run[name, prompt_id].values, run[name, prompt_id].solution
+    explanation = run[name, prompt_id]
+    values, solution = explanation.values, explanation.solution
     rebuilt = reconstruct(solution.and_effects, solution.or_effects) + solution.noise
     error, spread = float(np.abs(values.v - rebuilt).max()), float(np.ptp(values.v))
     return {
@@ -89,12 +94,30 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
         "rise": float(values.v[-1] - values.v[0]),
         "gap": float(solution.gap),
         "identity_error": error / spread if spread > 0 else error,
+        "noise_bound": float(solution.noise_bound),
         "status": solution.status,
         "steps": int(solution.steps),
         "score": values.score,
         "tokens": values.tokens_evaluated,
         "seconds": values.seconds,
-        **{kind: _effect_numbers(values.v, run[name, prompt_id].pair(kind), run.tau) for kind in METHODS},
+        "spread": explanation.trust.spread,
+        "shown": _shown(explanation),
+        "warnings": list(explanation.warnings),
+        **{kind: _effect_numbers(values.v, explanation.pair(kind), run.tau) for kind in METHODS},
+    }
+
+
+def _shown(explanation: Explained) -> dict:
+    """What the compact explanation gives and gives up: count, r2, worst_error (nats), error_in_spreads, excess
+    (strength / least strength for as large errors), walsh_r2 (of as many Walsh coefficients)."""
+    compact, spread = explanation.compact, explanation.trust.spread
+    return {
+        "count": compact.count,
+        "r2": compact.r2,
+        "worst_error": compact.worst_error,
+        "error_in_spreads": compact.worst_error / spread if spread > 0 else float("nan"),
+        "excess": compact.excess,
+        "walsh_r2": metrics.walsh_r2(explanation.values.v, compact.count),
     }
 
 
@@ -128,9 +151,10 @@ def _model_numbers(run: Compared, name: str, prompts: dict) -> dict:
     """Numbers of one model over all prompts.
 
     prompts, without_unit, without_effects (numbers of prompts), target_probability, rise (means), worst_gap,
-    worst_identity_error, tokens, seconds (sums), and for certified and and_only: means of `_effect_numbers`; and the
-    order profile (see above): positive, negative (entry o - 1 is order o), relative_strength (their sum, 1 for
-    certified), spindle_share and spindle_misfit.
+    worst_identity_error, tokens, seconds (sums), with_warnings (number of prompts), shown (medians of `_shown`), and
+    for every method means of `_effect_numbers`; and the order profile (see above): positive, negative (entry o - 1 is
+    order o), relative_strength (their sum, 1 for certified), low_orders (share of orders 1 and 2), spindle_share and
+    spindle_misfit.
     """
     numbers = [record["models"][name] for record in prompts.values()]
     summary = {
@@ -143,6 +167,8 @@ def _model_numbers(run: Compared, name: str, prompts: dict) -> dict:
         "worst_identity_error": max(each["identity_error"] for each in numbers),
         "tokens": sum(each["tokens"] for each in numbers),
         "seconds": sum(each["seconds"] for each in numbers),
+        "with_warnings": sum(bool(each["warnings"]) for each in numbers),
+        "shown": _medians([each["shown"] for each in numbers]),
     }
     for kind in METHODS:
         summary[kind] = _means([each[kind] for each in numbers]) | _order_numbers(run_profile(run, name, kind))
@@ -152,12 +178,15 @@ def _model_numbers(run: Compared, name: str, prompts: dict) -> dict:
 def _order_numbers(profile: Profile) -> dict:
     if not profile.players:
         nan = float("nan")
-        return {"positive": [], "negative": [], "relative_strength": nan, "spindle_share": nan, "spindle_misfit": nan}
+        return {"positive": [], "negative": []} | dict.fromkeys(
+            ("relative_strength", "low_orders", "spindle_share", "spindle_misfit"), nan
+        )
     split = profile.split
     return {
         "positive": profile.mean.positive.tolist(),
         "negative": profile.mean.negative.tolist(),
         "relative_strength": profile.total,
+        "low_orders": profile.low_orders,
         "spindle_share": split.spindle_share,
         "spindle_misfit": split.misfit,
     }
@@ -170,6 +199,10 @@ def _worst(prompts: dict, what: str) -> dict:
         for model, numbers in record["models"].items()
     )
     return {"value": value, "model": model, "prompt": prompt}
+
+
+def _medians(records: list[dict]) -> dict:
+    return {key: median_of_defined([record[key] for record in records]) for key in records[0]}
 
 
 def _means(records: list[dict], skip: str | None = None) -> dict:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import andor.models
+from andor.core.compact import Compact
 from andor.core.penalties import Penalty
 from andor.core.problem import Solution, Solver
 from andor.core.values import Values
@@ -21,7 +22,7 @@ from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
 from andor.prompts import Prompt
 from andor.runs import cache, provenance
-from andor.runs.explanation import Explanation, described
+from andor.runs.explanation import MOST_SHOWN, Explanation, described
 from andor.runs.files import AnyPath, Damaged
 from andor.runs.recipe import ModelRecord, Recipe, end
 from andor.runs.run import (
@@ -36,6 +37,7 @@ from andor.runs.run import (
 )
 from andor.runs.stages import Progress, evaluating
 from andor.solvers import extract
+from andor.solvers.compact import compact_of
 
 SOLVER_BATCH = 8
 """Prompts of equal n_players that are solved in one call."""
@@ -302,15 +304,15 @@ class Work:
         for batch in batches(left):
             values, made_by = zip(*(self._values_of(record, prompt) for prompt in batch), strict=True)
             solver = self.solvers[batch[0].n_players]
-            for prompt, of_prompt, origin, solution in zip(
-                batch, values, made_by, self._solve(solver, values), strict=True
-            ):
+            found = self._solve(solver, values)
+            for prompt, of_prompt, origin, (solution, compact) in zip(batch, values, made_by, found, strict=True):
                 values_key = self._values_key(record, prompt)
                 explanation = Explanation(
                     record.name,
                     as_read(prompt, record.chat),
                     of_prompt,
                     solution,
+                    compact,
                     {
                         "solver": described(solver),
                         "penalty": described(self.penalty),
@@ -332,14 +334,16 @@ class Work:
         values, made_by = cache.read_values(self._values_path(record, prompt), self._values_key(record, prompt))
         return dataclasses.replace(values, players=prompt.words), made_by
 
-    def _solve(self, solver: Solver, values: Sequence[Values]) -> list[Solution]:
-        """Solutions of a batch of equal n_players; in halves where the device has no room for all."""
+    def _solve(self, solver: Solver, values: Sequence[Values]) -> list[tuple[Solution, Compact]]:
+        """Optima and compact explanations of a batch of equal n_players; in halves where the device has no room."""
         bounds, unit = self.recipe.noise, "range"
         if bounds == "measured":
             bounds, unit = np.array([each.measured_noise for each in values]), "log-odds"
         try:
             v = np.stack([each.v for each in values])
             solutions = extract(v, bounds, solver, penalty=self.penalty, noise_unit=unit)
+            solutions = [solutions[index] for index in range(len(values))]
+            return list(zip(solutions, compact_of(v, solutions, MOST_SHOWN), strict=True))
         except (RuntimeError, ValueError) as error:  # JAX raises either
             if "RESOURCE_EXHAUSTED" not in str(error) or len(values) == 1:
                 raise
@@ -348,7 +352,6 @@ class Work:
             )
             half = len(values) // 2
             return [*self._solve(solver, values[:half]), *self._solve(solver, values[half:])]
-        return [solutions[index] for index in range(len(values))]
 
     # ------------------------------------------------------------------------------------------------------- summarise
 

@@ -84,8 +84,9 @@ class _Prompting:
 class _Running:
     """Options of commands that run models."""
 
-    noise: float | Literal["measured"] = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|. measured: by evaluating a sample of masks again."""
+    noise: float | Literal["auto", "measured"] = "auto"
+    """Bound on the noise at the certified optimum: auto (what as many effects as pay leave of v), measured (by
+    evaluating a sample of masks again), or a multiple of |v(N) - v(∅)|, of which 0.02 to 0.05 are published."""
     baseline: str = "auto"
     """What becomes of masked tokens: auto (mask, else unk, else pad, else eos token), mean or zero (embeddings), delete
     (they are not there), attention (nobody attends to them), resample:FILE (words of a text instead, mean over 8
@@ -164,7 +165,6 @@ class Extract(_Running, _Prompting):
         prompt = _one_prompt(self)
         run = _compare(self, (self.model,), [prompt], command, strict=True, shard="1/1")
 
-        from andor.measures.reported import TOP_K
         from andor.show import tables
 
         explanation = run[self.model, prompt.id]
@@ -173,14 +173,9 @@ class Extract(_Running, _Prompting):
         console.print(tables.effects(explanation, self.top))
         console.print()
         of = f", {tables.SUM}," if values.score == "sum" else ""
-        certified = run.summary["prompts"][prompt.id]["models"][self.model]["certified"]
-        there = len(explanation.top(TOP_K))
-        which = f"the top {TOP_K} have" if there == TOP_K else f"all {there} effects above rounding have"
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
-            f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}. "
-            f"{certified['salient']} {'effect is' if certified['salient'] == 1 else 'effects are'} salient; "
-            f"{which} R² {certified[f'r2_top_{TOP_K}']:.4f}."
+            f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}."
         )
         if self.noise == "measured":
             console.print(tables.noise_floor(values))
@@ -295,8 +290,8 @@ class Masks(_Prompting, _Listing):
     """An embedded model, a directory in HF format, a GGUF file, or a hub id."""
     masks: Annotated[tuple[str, ...], _optional("MASK ...")] = ()
     """As for --baseline of andor compare. Default: the tokenizer's token, mean, zero, delete, attention, resample."""
-    noise: float = 0.02
-    """Bound on the noise, a multiple of |v(N) - v(∅)|."""
+    noise: float | Literal["auto"] = "auto"
+    """Bound on the noise at the certified optimum: auto, or a multiple of |v(N) - v(∅)|."""
     no_compilation_cache: Flag = False
     """Compile anew, and keep nothing of it. Default: compiled programs are kept in ~/.cache/andor."""
 
@@ -320,7 +315,7 @@ class Masks(_Prompting, _Listing):
                 progress=lambda done, total: progress("measure", "", done, total),
             )
         console = _console()
-        console.print(tables.masks(self.model, rows, self.noise))
+        console.print(tables.masks(self.model, rows))
         for refused in dict.fromkeys(why for row in rows for why in row.refused.values()):
             warnings.warn(f"left out: {refused}", stacklevel=1)
 

@@ -18,8 +18,8 @@ from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
-from andor.runs.explanation import Explanation
-from andor.runs.masks import FEW, OfMask
+from andor.runs.explanation import MOST_SHOWN, Explanation
+from andor.runs.masks import OfMask
 from andor.runs.run import Run
 
 MOST_ORDERS = 10
@@ -153,6 +153,9 @@ def prompts(run: Run) -> RenderableType:
         table.add_column(_text(label), justify="right", overflow="fold", max_width=18)
     if len(run.models) > 1:
         table.add_column("overlap", justify="right")
+    doubted = any(x["with_warnings"] for x in run.summary["models"].values())
+    if doubted:
+        table.add_column("")
     for prompt in run.prompts[:MOST_PROMPTS]:
         numbers = run.summary["prompts"][prompt.id]
         each = [numbers["models"][name] for name in run.models]
@@ -162,11 +165,13 @@ def prompts(run: Run) -> RenderableType:
             _text(_target(run, prompt, numbers)),
             *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
             *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
+            *["!" * any(x["warnings"] for x in each)] * doubted,
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
     masks = ", ".join(f"{each.baseline} in {run.labels[each.name]}" for each in run.recipe.models)
     notes.append(f"Masked words are replaced by {masks}.")
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
+    notes += [f"!: not to be trusted; {run.path / 'prompts.csv'} says why."] * doubted
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
@@ -184,32 +189,49 @@ def _target(run: Run, prompt: Prompt, numbers: Mapping) -> str:
 
 
 def models(run: Run) -> RenderableType:
-    """One column per model; in parentheses the same number for AND effects alone."""
+    """One column per model: the explanation that is shown, then the certified optimum with AND effects alone beside."""
     summaries = [run.summary["models"][name] for name in run.models]
 
     def both(key: str, form: str) -> list[str]:
         return [f"{_number(x['certified'][key], form)} ({_number(x['and_only'][key], form)})" for x in summaries]
 
+    def shown(key: str, form: str) -> list[str]:
+        return [_number(x["shown"][key], form) for x in summaries]
+
     table = _table()
-    table.add_column("mean over prompts")
+    table.add_column("")
     for label in run.labels.values():
         table.add_column(_text(label), justify="right")
     table.add_row("confidence: probability of the target", *(_probability(x["target_probability"]) for x in summaries))
     table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
+    table.add_section()
+    table.add_row(_text("The effects that are shown", "bold"))
+    table.add_row("number of effects, median", *shown("count", ".0f"))
+    table.add_row("R² of v on all masks, median", *shown("r2", ".3f"))
+    table.add_row("  of as many Walsh coefficients", *shown("walsh_r2", ".3f"))
+    table.add_row("worst error / spread of v, median", *shown("error_in_spreads", ".2f"))
+    table.add_row("strength / least strength, median", *shown("excess", ".2f"))
+    table.add_row("strength in orders 1 and 2", *(_number(x["compact"]["low_orders"], ".2f") for x in summaries))
+    table.add_row("prompts with warnings", *(f"{x['with_warnings']} of {x['prompts']}" for x in summaries))
+    table.add_section()
+    table.add_row(_text("Least strength, certified (AND effects alone)", "bold"))
     table.add_row(f"salient effects, above {run.tau:.0%} of the largest", *both("salient", ".1f"))
     table.add_row("strength of all effects, nats", *both("strength", ".2f"))
     table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
-    table.add_row("R² of the top 3% of effects", *both("r2_top_3%", ".4f"))
-    table.add_row("R² of the top 5% of effects", *both("r2_top_5%", ".4f"))
+    table.add_row("strength in orders 1 and 2", *both("low_orders", ".2f"))
     table.add_row("cancellation of + and -, over all orders", *both("cancellation", ".3f"))
     table.add_row("spindle share of the order profile", *both("spindle_share", ".3f"))
     table.add_row("  misfit of the split into decay and spindle", *both("spindle_misfit", ".3f"))
-    table.add_section()
     table.add_row("worst certified gap", *(_number(x["worst_gap"], ".1e") for x in summaries))
+    table.add_section()
     table.add_row("worst identity error / range of v", *(_number(x["worst_identity_error"], ".1e") for x in summaries))
     table.add_row("tokens evaluated", *(f"{x['tokens']:,}" for x in summaries))
     table.add_row("seconds of evaluation", *(_number(x["seconds"], ".1f") for x in summaries))
-    notes = "In parentheses: AND effects alone (Harsanyi dividends of the same v)."
+    bound = {"auto": "what as many effects as pay for themselves leave of v", "measured": "as measured"}
+    notes = (
+        "Means over prompts unless it says median. In parentheses: AND effects alone (Harsanyi dividends of the same "
+        f"v). Noise bound of the optimum: {bound.get(run.recipe.noise, f'{run.recipe.noise} |v(N) - v(∅)|')}."
+    )
     for label, x in zip(run.labels.values(), summaries, strict=True):
         if x["without_unit"]:
             notes += (
@@ -290,14 +312,24 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
             f"{each.share:.0%}",
             *((bar, "") if each.effect < 0 else ("", bar)),
         )
+    compact = explanation.compact
     notes = (
-        "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of the strength of all "
-        "effects, the sum of their sizes."
+        "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of the strength of these "
+        f"effects, the sum of their sizes. R² {_number(compact.r2, '.3f')} of v on all masks by "
+        f"{'these' if len(shown) == compact.count else 'all'} {compact.count} effects, worst error "
+        f"{compact.worst_error:.2g} nats; their strength is {_number(compact.excess, '.2f')} times the least that "
+        "errors as large allow."
     )
-    return _titled(f"Strongest effects on the log-odds of {explanation.target!r}", table, notes)
+    title = f"Strongest effects on the log-odds of {explanation.target!r}"
+    return Group(_titled(title, table, notes), *doubts(explanation))
 
 
-def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
+def doubts(explanation: Explanation) -> list[Text]:
+    """What speaks against an explanation, a line each."""
+    return [_text(f"! {each}", "yellow") for each in explanation.warnings]
+
+
+def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
     """One line per way of masking: medians over prompts, and their intervals below."""
     columns = {
         "loss_masked": ("all", ".2f"),
@@ -305,7 +337,7 @@ def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
         "v_empty": ("v(∅)", "+.1f"),
         "range": ("range", ".1f"),
         "low_orders": ("orders 1, 2", ".2f"),
-        "r2": (f"R² of {FEW}", ".2f"),
+        "r2": (f"R² of {MOST_SHOWN}", ".2f"),
         "salient": ("salient", ".0f"),
     }
     table = _table()
@@ -324,8 +356,8 @@ def masks(model: str, rows: Sequence[OfMask], noise: float) -> RenderableType:
         "Median over prompts, and its 95% bootstrap interval. all, half: loss per background token behind the first "
         f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
         f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
-        f"2: share of the strength of all effects at a noise bound of {noise:g} |v(N) - v(∅)|. R² of {FEW}: of v on "
-        f"all masks by the strongest {FEW} effects."
+        f"2: share in the strength of the compact explanation, which has {MOST_SHOWN} effects at most. R²: of v on all "
+        "masks by these. salient: effects of the certified optimum."
     )
     return _titled(f"Masks of {model}", table, notes)
 
@@ -347,8 +379,8 @@ def certificate(run: Run) -> Text:
     gap, error = worst["gap"], worst["identity_error"]
     where = f" ({gap['prompt']}, {run.labels[gap['model']]})" if len(run.prompts) > 1 else ""
     line = (
-        f"Worst certified gap {_number(gap['value'], '.1e')}{where}: every solution is within that of the least "
-        f"strength possible. Worst identity error {_number(error['value'], '.1e')} of the range of v."
+        f"Least strength: worst certified gap {_number(gap['value'], '.1e')}{where}. Worst identity "
+        f"error {_number(error['value'], '.1e')} of the range of v."
     )
     if worst["not_converged"]:
         line += f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path}."

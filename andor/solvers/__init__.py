@@ -8,7 +8,8 @@
 On a TPU, which has no float64, the exact solvers run on the host's CPU and are the default up to 10 players; beyond, it
 is the first-order solver in float32.
 
-`compact` finds few effects instead of little strength (`andor.solvers.compact`). `strength_interval` and
+`compact` finds few effects instead of little strength (`andor.solvers.compact`); the same search says how much of v is
+noise (`estimated_noise`), which is the bound of the exact solvers unless another is given. `strength_interval` and
 `share_of_orders` bound what nearly optimal explanations have in common (`andor.solvers.certainty`).
 
 `optimal_strength` and `optimal_effects` (`andor.solvers.differentiable`) are the exact solution as JAX functions with
@@ -29,4 +30,5 @@ from andor.solvers.first_order import FirstOrder as FirstOrder
 from andor.solvers.interior_point import InteriorPoint as InteriorPoint
 from andor.solvers.joint import JointInteriorPoint as JointInteriorPoint
 from andor.solvers.published import Published as Published
+from andor.solvers.search import estimated_noise as estimated_noise
 from andor.solvers.stability import stability as stability

@@ -29,6 +29,7 @@ from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import InteriorPoint
 from andor.solvers.joint import JointInteriorPoint
 from andor.solvers.placement import has_fast_float64
+from andor.solvers.search import estimated_noise
 
 NoiseUnit = Literal["range", "spread", "log-odds"]
 NOISE_UNITS: tuple[NoiseUnit, ...] = get_args(NoiseUnit)
@@ -60,7 +61,7 @@ def default_solver(
 
 def extract(
     v: Float[Array, "*p s"] | Values,
-    noise: float | Float[Array, "p"] | Literal["measured"] = 0.02,
+    noise: float | Float[Array, "p"] | Literal["auto", "measured"] = "auto",
     solver: Solver | None = None,
     *,
     penalty: Penalty | None = None,
@@ -72,8 +73,9 @@ def extract(
     Args:
       v: log-odds of every masked prompt, `[2**n_players]` or `[p, 2**n_players]` for p prompts or models over the same
         number of players; index as in `andor.lattice`. Or the `Values` of `andor.evaluate`.
-      noise: how much of each v[T] may be left as noise, in `noise_unit`. One number, or one per problem of the batch.
-        Or "measured": what evaluating again showed, `Values.measured_noise`.
+      noise: how much of each v[T] may be left as noise. "auto": what is left of v when as many effects are fitted as
+        pay for themselves (`andor.solvers.estimated_noise`). "measured": what evaluating again showed
+        (`Values.measured_noise`). Or a multiple of `noise_unit`, one number or one per problem of the batch.
       solver: a solver of `andor.solvers`; by default an exact one, and the first-order solver where there is none for
         the penalty or there are too many players for it.
       penalty: a penalty of `andor.penalties`; by default `L1()`, the sum of |effects|.
@@ -90,11 +92,11 @@ def extract(
       ValueError: for input of the wrong shape, not finite, negative, or too large for the memory there is, or a
         solver that does not know the penalty; before any work.
     """
-    if isinstance(noise, str):
-        if noise != "measured" or not isinstance(v, Values):
+    if isinstance(noise, str) and noise == "measured":
+        if not isinstance(v, Values):
             raise ValueError(
-                f"extract(noise={noise!r}) must be a number, or 'measured' where v is the Values of andor.evaluate; "
-                f"got v of type {type(v).__name__}."
+                f"extract(noise='measured') takes the Values of andor.evaluate; got v of type {type(v).__name__}. Give "
+                "a bound, or noise='auto'."
             )
         noise, noise_unit = v.measured_noise, "log-odds"
     v = v.v if isinstance(v, Values) else v
@@ -208,6 +210,13 @@ def checked(
     # More is not to be had: the range, twice the largest value, has to be finite too.
     if np.max(np.abs(v)) > np.finfo(np.float64).max / 4:
         raise ValueError(f"{caller}(v=...) must have a finite range; got values up to {np.max(np.abs(v)):.3g}.")
+    if isinstance(noise, str):
+        if noise != "auto":
+            raise ValueError(
+                f"{caller}(noise={noise!r}) must be a number, 'auto', or 'measured' where Values are given."
+            )
+        found = [estimated_noise(row) for row in np.atleast_2d(v)]
+        noise, noise_unit = found if v.ndim == 2 else found[0], "log-odds"
     noise = _floats(caller, "noise", noise)
     if noise.shape not in ((), v.shape[:-1]):
         raise ValueError(

@@ -1,0 +1,91 @@
+"""When an explanation is not one: what is shown does not give v, or v does not say what its reader takes it to say.
+
+Each limit is a convention that a reader can check against the numbers beside it, not a test of significance.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from andor.core.certificate import reconstruct
+from andor.core.explained import Pair
+from andor.measures.metrics import output_range
+
+LEAST_R2 = 0.8
+MOST_STRENGTH = 10.0
+LEAST_PROBABILITY = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """What tells whether effects can be believed.
+
+    Attributes:
+      count: number of effects.
+      r2: of v on all masks by these effects; nan where v is constant.
+      worst_error: largest |v - effects| over all masks, nats.
+      strength: sum of |effects|, nats.
+      range: |v(N) - v(∅)|, nats.
+      spread: standard deviation of v over all masks, nats.
+      target_probability: of the target on the full prompt.
+      last_masked: whether the text ends in a player: then a masked prompt asks another question.
+    """
+
+    count: int
+    r2: float
+    worst_error: float
+    strength: float
+    range: float
+    spread: float
+    target_probability: float
+    last_masked: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against these effects, a sentence each; empty where nothing does."""
+        found = []
+        if not self.spread > 0:
+            found.append("v is the same on every mask: there is nothing to explain.")
+        elif self.r2 < LEAST_R2:
+            found.append(
+                f"These {self.count} effects give v badly: R² {self.r2:.2f} on all masks, worst error "
+                f"{self.worst_error:.2g} nats. They are no explanation of this prompt."
+            )
+        if self.last_masked:
+            found.append(
+                "The last word is a player. Masks that take it away ask for another word than the target, and "
+                "effects with it are about that."
+            )
+        if 0 < self.spread and self.range < self.spread:
+            found.append(
+                f"All words together move v by {self.range:.2g} nats, less than v varies over the masks "
+                f"({self.spread:.2g}): effects cancel, and shares of |v(N) - v(∅)| mislead."
+            )
+        elif self.range > 0 and self.strength > MOST_STRENGTH * self.range:
+            found.append(
+                f"The effects cancel: their sizes add up to {self.strength / self.range:.0f} times what all words "
+                "together do."
+            )
+        if self.target_probability < LEAST_PROBABILITY:
+            found.append(
+                f"The model hardly expects this target: p {self.target_probability:.1g}. The effects say what makes it "
+                "more or less unlikely."
+            )
+        return tuple(found)
+
+
+def trust(v: Float[np.ndarray, "s"], pair: Pair, target_probability: float, last_masked: bool) -> Trust:
+    """The numbers of a pair of AND and OR effects of one v."""
+    error = v - reconstruct(*pair)
+    total = float(np.sum((v - v.mean()) ** 2))
+    return Trust(
+        count=sum(int(np.count_nonzero(effects[1:])) for effects in pair),
+        r2=1 - float(np.sum(error**2)) / total if total > 0 else float("nan"),
+        worst_error=float(np.abs(error).max()),
+        strength=sum(float(np.abs(effects[1:]).sum()) for effects in pair),
+        range=output_range(v),
+        spread=float(v.std()),
+        target_probability=target_probability,
+        last_masked=last_masked,
+    )
