@@ -91,7 +91,7 @@ def _draw_groups(figure, groups: dict) -> None:
     orders = axes["orders"]
     certified = groups["certified"]
     for offset, name, filled in ((-0.21, "shared", True), (0.21, "distinctive", False)):
-        strength, filling = certified[name]["strength"], style.fill(style.model_colour(0), filled)
+        strength, filling = certified[name]["strength"], _fill(style.model_colour(0), filled)
         panels.order_bars(orders, strength, 0.4, offset, error=style.MUTED, label=name, lw=0.6, **filling)
     panels.order_axes(orders, len(strength[0]))
     orders.set_xlabel("order |S|")

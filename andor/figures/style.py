@@ -86,6 +86,7 @@ def style() -> dict:
         "text.usetex": False,
         "text.parse_math": False,
         "axes.formatter.use_mathtext": False,
+        "text.hinting": "no_hinting",  # as wide in pixels as in vectors
         "savefig.dpi": 300,
         "savefig.bbox": None,
         "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
