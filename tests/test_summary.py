@@ -32,7 +32,7 @@ def test_summary_of_planted_effects():
     assert one["tokens"] == 1234 and one["seconds"] == 2.0 and one["without_unit"] == 0
     (pair,) = summary["pairs"]
     assert pair["models"] == ["one", "twice"]
-    assert pair["overlap"] == pytest.approx(1.0) and pair["s_and_10"] == 1.0 and pair["s_or_50"] == 1.0
+    assert pair["overlap"] == pytest.approx(1.0) and np.isnan(pair["s_and_10"]) and pair["shown_overlap"] == 1.0
     assert summary["worst"]["identity_error"]["value"] < 1e-12 and summary["worst"]["not_converged"] == 0
 
 

@@ -71,11 +71,16 @@ class Matching:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Shares of the k strongest effects that two models have in common, AND and OR apart. nan: neither has any."""
+    """Shares of the k strongest effects that two models have in common, AND and OR apart. nan: neither has any.
+
+    and_effects and or_effects are the numbers of effects, at most k, of the model that has more.
+    """
 
     k: int
     s_and: float
     s_or: float
+    and_effects: int
+    or_effects: int
 
 
 @dataclass(frozen=True)
@@ -223,8 +228,11 @@ def transfer(first: Pair, second: Pair, k: int = 50) -> Transfer:
     for pair in (first, second):
         top = ranking(*pair).real
         tops.append([top.subset[top.is_or == kind][:k] for kind in (False, True)])
-    shares = [_ratio(np.intersect1d(a, b).size, max(a.size, b.size)) for a, b in zip(*tops, strict=True)]
-    return Transfer(k=k, s_and=shares[0], s_or=shares[1])
+    counts = [max(a.size, b.size) for a, b in zip(*tops, strict=True)]
+    shares = [
+        _ratio(np.intersect1d(*both).size, count) for both, count in zip(zip(*tops, strict=True), counts, strict=True)
+    ]
+    return Transfer(k, *shares, *counts)
 
 
 def weighted_overlap(first: Pair, second: Pair, ranges: tuple[float, float]) -> float:

@@ -31,8 +31,8 @@ class OfMask:
       refused: prompt id or text -> why it cannot.
       numbers: "loss_full", "loss_half", "loss_masked" (`andor.evaluation.background.BackgroundLoss`), "v_empty" (v of
         the prompt without any player), "range" (largest less smallest v), "low_orders" (share of orders 1 and 2 in the
-        strength of the compact explanation), "r2" (of v on all masks, by that explanation), "salient" (effects of the
-        certified optimum).
+        strength of the compact explanation), "r2" (of v on all masks, by that explanation), "gain" (r2 less that of the
+        first mask on the same prompts), "salient" (effects of the certified optimum).
     """
 
     baseline: str
@@ -72,12 +72,14 @@ def measure_masks(
     names = [read_mask(each, model.tokenizer).name for each in baselines]
     prompts = [in_chat(prompt, model.tokenizer) for prompt in prompts]
     targets = [predict_target(model, each) if each.target is None else each.continuation for each in prompts]
-    rows, done = [], 0
+    rows, done, first = [], 0, {}
     for baseline, name in zip(baselines, names, strict=True):
         found, refused = [], {}
-        for prompt, target in zip(prompts, targets, strict=True):
+        for place, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
             try:
                 found.append(_numbers(model, prompt, target, baseline, noise))
+                gain = found[-1]["r2"] - first.setdefault(place, found[-1]["r2"] if not rows else np.nan)
+                found[-1]["gain"] = gain
             except ValueError as error:
                 refused[prompt.id or prompt.text] = str(error)
             progress(done := done + 1, len(baselines) * len(prompts))

@@ -24,6 +24,7 @@ from andor.core.lattice import n_players_of
 from andor.measures import metrics
 from andor.measures.profile import Profile, prompts_with_effects, run_profile
 from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, median_of_defined, top_counts
+from andor.runs.agreement import agreement
 
 
 def summarise(run: Compared) -> dict:
@@ -31,7 +32,7 @@ def summarise(run: Compared) -> dict:
 
     Returns:
       models      model name -> numbers of `_model_numbers`
-      pairs       one object per pair of models: models (two names), overlap, and s_and, s_or for each k of TRANSFER_K
+      pairs       one object per pair of models: models (two names), and means of `_pair_numbers`
       prompts     prompt id -> target, n_players, models (name -> numbers of `_prompt_numbers`), pairs (as above)
       worst       gap and identity_error over all prompts and models, with the model and prompt where they occur;
                   not_converged: number of solutions that missed their tolerance
@@ -135,15 +136,22 @@ def _effect_numbers(v: np.ndarray, pair: Pair, tau: float) -> dict:
 
 
 def _pair_numbers(run: Compared, pair: Sequence[str], prompt_id: str) -> dict:
-    """overlap, and s_and and s_or at each k, of two models on one prompt."""
+    """Two models on one prompt: of the compact explanations shown_overlap, correlation, noise_overlap and
+    shuffled_overlap (`andor.runs.agreement.Agreement`); of the optima overlap, and s_and and s_or at each k, nan where
+    neither model has k effects of the kind."""
+    agrees = agreement(*(run[name, prompt_id] for name in pair), seed=int.from_bytes(prompt_id.encode()[:8]))
     first, second = (run[name, prompt_id].pair() for name in pair)
     ranges = tuple(run[name, prompt_id].range for name in pair)
     transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]
     return {
         "models": list(pair),
+        "shown_overlap": agrees.overlap,
+        "correlation": agrees.correlation,
+        "noise_overlap": agrees.noise,
+        "shuffled_overlap": agrees.shuffled,
         "overlap": metrics.weighted_overlap(first, second, ranges),
-        **{f"s_and_{each.k}": each.s_and for each in transfers},
-        **{f"s_or_{each.k}": each.s_or for each in transfers},
+        **{f"s_and_{each.k}": each.s_and if each.and_effects >= each.k else np.nan for each in transfers},
+        **{f"s_or_{each.k}": each.s_or if each.or_effects >= each.k else np.nan for each in transfers},
     }
 
 

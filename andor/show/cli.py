@@ -120,6 +120,9 @@ class Compare(_Running, _Prompting, _Listing, _Models):
     """Another root whose values may be used, after a sample of masks was evaluated again and agrees."""
     strict: Flag = False
     """End at the first prompt that fails. Default: leave it out, and say so."""
+    control: Annotated[str | None, _optional("MASK")] = None
+    """Another mask, as for --baseline: says whether two models agree more than each with itself under that mask. The
+    prompts are evaluated with it too, into the same root."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
@@ -130,7 +133,11 @@ class Compare(_Running, _Prompting, _Listing, _Models):
                 raise ValueError("--distributed needs --out: one root that all processes see.")
             _join(self.distributed)
         more = {name: getattr(self, name) for name in ("own_targets", "tau", "strict", "shard", "reuse")}
-        run = _compare(self, self.models, prompts, command, left_out=left_out, solver=_solver(self.solver), **more)
+        more |= {"left_out": left_out, "solver": _solver(self.solver)}
+        run, control = _compare(self, self.models, prompts, command, **more), None
+        if self.control is not None:
+            same_root = dataclasses.replace(self, baseline=self.control, out=str(run.path.parent))
+            control = _compare(same_root, self.models, run.recipe.prompts, command, **more)
 
         from andor.devices import processes
         from andor.runs.cache import explanation_path
@@ -142,7 +149,7 @@ class Compare(_Running, _Prompting, _Listing, _Models):
             print(f"This shard is done; {left} of {len(run)} explanations are left to others. Run: {run.path}")
         elif processes.is_first():
             console = _console()
-            console.print(tables.comparison(run))
+            console.print(tables.comparison(run, control))
             console.print(tables.certificate(run))
             _finish(console, run, start)
 

@@ -18,6 +18,7 @@ from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.prompts import PlayerRow, Prompt
+from andor.runs.agreement import verdict
 from andor.runs.explanation import MOST_SHOWN, Explanation
 from andor.runs.masks import OfMask
 from andor.runs.run import Run
@@ -137,10 +138,10 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def comparison(run: Run) -> RenderableType:
-    """The closing tables of `andor compare`: prompts, models, orders, pairs."""
+def comparison(run: Run, control: Run | None = None) -> RenderableType:
+    """The closing tables of `andor compare`: prompts, models, orders, pairs; `control` is a run under another mask."""
     tables = [prompts(run), models(run), orders(run)]
-    return Group(*_spaced(tables + [pairs(run)] * (len(run.models) > 1)))
+    return Group(*_spaced(tables + [pairs(run, control)] * (len(run.models) > 1)))
 
 
 def prompts(run: Run) -> RenderableType:
@@ -269,23 +270,30 @@ def orders(run: Run) -> RenderableType:
     )
 
 
-def pairs(run: Run) -> RenderableType:
-    """One line per pair of models."""
+def pairs(run: Run, control: Run | None = None) -> RenderableType:
+    """One line per pair of models, and whether the first two agree more than each with itself."""
     table = _table()
     table.add_column("pair")
-    table.add_column("overlap", justify="right")
-    for k in TRANSFER_K:
-        table.add_column(f"AND top {k}", justify="right")
-        table.add_column(f"OR top {k}", justify="right")
+    for title in ("overlap", "corr. of v", "noise", "shuffled", "of optima"):
+        table.add_column(title, justify="right")
+    k = TRANSFER_K[-1]
+    table.add_column(f"top {k} AND, OR", justify="right")
     for record in run.summary["pairs"]:
-        shares = (_number(record[f"s_{kind}_{k}"], ".0%") for k in TRANSFER_K for kind in ("and", "or"))
+        numbers = ("shown_overlap", "correlation", "noise_overlap", "shuffled_overlap", "overlap")
+        shares = ", ".join(_number(record[f"s_{kind}_{k}"], ".0%") for kind in ("and", "or"))
         names = " | ".join(run.labels[name] for name in record["models"])
-        table.add_row(_text(names), _number(record["overlap"], ".3f"), *shares)
+        table.add_row(_text(names), *(_number(record[each], ".2f") for each in numbers), shares)
     notes = (
-        "overlap: weighted, 1 = the same effects at the same relative strength, 0 = none in common.\n"
-        "top k: share of the k strongest that both models have."
+        "overlap: of the effects that are shown, weighted; 1 = the same at the same relative strength, 0 = none in "
+        "common. corr. of v: over all masks. noise: overlap of a model with itself where noise on v leaves that "
+        "correlation. shuffled: overlap by chance, effects shuffled within their orders. of optima: overlap of the "
+        f"certified optima. top {k}: share of their {k} strongest that both have; –: neither has {k} on any prompt."
     )
-    return _titled("Pairs of models", table, notes)
+    sentences = [verdict(run, run.summary)]
+    if control is not None:
+        sentences.append(verdict(run, run.summary, control))
+    parts = [_titled("Pairs of models: means over prompts", table, notes)]
+    return Group(*parts, *(_text(each, "bold") for each in sentences if each))
 
 
 def effects(explanation: Explanation, top: int) -> RenderableType:
@@ -338,6 +346,7 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         "range": ("range", ".1f"),
         "low_orders": ("orders 1, 2", ".2f"),
         "r2": (f"R² of {MOST_SHOWN}", ".2f"),
+        "gain": ("less the first", "+.2f"),
         "salient": ("salient", ".0f"),
     }
     table = _table()
@@ -357,7 +366,8 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
         f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
         f"2: share in the strength of the compact explanation, which has {MOST_SHOWN} effects at most. R²: of v on all "
-        "masks by these. salient: effects of the certified optimum."
+        "masks by these; less the first: of the first mask, on the same prompts. salient: effects of the certified "
+        "optimum."
     )
     return _titled(f"Masks of {model}", table, notes)
 

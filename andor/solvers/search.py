@@ -76,11 +76,8 @@ def estimated_noise(v: Float[Array, "s"]) -> float:
     (`experiments.estimator_benchmark`). A model's v is no sum of few effects and noise; there the limit decides, and so
     it does with few players, whose masks are too few to tell noise from effects.
     """
-    search = Search(v, None)
-    if not search.total > 0:
-        return 0.0
-    effects = search.fitted(search.pruned(search.grown(np.empty(0, np.int64))).columns)
-    return float(min(np.max(np.abs(v - reconstruct(*effects))), MOST_NOISE * np.std(v)))
+    left = v - reconstruct(*Search(v, None).quick())
+    return float(min(np.max(np.abs(left)), MOST_NOISE * np.std(v)))
 
 
 def strongest_columns(solution: Solution) -> Int[Array, "k"]:
@@ -144,6 +141,11 @@ class Search:
             return other
         found, again = self.run(one), self.run(other)
         return (again if again.better(found) else found).columns
+
+    def quick(self) -> tuple[Float[Array, "s"], Float[Array, "s"]]:
+        """(AND effects, OR effects) of growing from none and pruning once."""
+        none = np.empty(0, np.int64)
+        return self.fitted(self.pruned(self.grown(none)).columns if self.total > 0 else none)
 
     def run(self, columns: Int[Array, "k"]) -> _Candidate:
         """Prune, grow and flip until nothing lowers the criterion."""

@@ -1,0 +1,135 @@
+"""How far two models agree on a prompt, beside what an agreement of this size is worth.
+
+An overlap of effects alone says more about v than about the models: a model against itself with a little noise on v has
+an overlap far below 1, and some overlap comes by chance. Beside it stand therefore the correlation of the two v, the
+overlap of one model with itself where noise makes v correlate as much, the overlap with effects shuffled within their
+orders, and where there is one the overlap of one model with itself under another mask.
+
+Effects are those of the compact explanation, in units of the spread of v over the masks, which vanishes only where v is
+constant.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from andor.core import lattice
+from andor.core.explained import Compared, Explained, Pair
+from andor.measures.bootstrap import interval
+from andor.measures.metrics import weighted_overlap
+
+SHUFFLES = 20
+"""Times that effects are shuffled within their orders."""
+
+MOST = 20
+"""Effects of the two explanations that noise alone tells apart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Agreement of two explanations of one prompt; nan where undefined.
+
+    Attributes:
+      overlap: weighted overlap of their effects, from 0 to 1 (`andor.metrics.weighted_overlap`).
+      correlation: of the two v over all masks.
+      noise: overlap of one with itself where noise on v leaves the same correlation; mean of both.
+      shuffled: overlap where the effects of the second are shuffled within kind and order; mean of `SHUFFLES`.
+    """
+
+    overlap: float
+    correlation: float
+    noise: float
+    shuffled: float
+
+
+def agreement(first: Explained, second: Explained, seed: int = 0) -> Agreement:
+    """Agreement of two explanations with the same number of players. Same seed, same noise and shuffles."""
+    v = first.values.v, second.values.v
+    pairs = first.compact.pair, second.compact.pair
+    if not all(each.std() > 0 for each in v):
+        return Agreement(*[float("nan")] * 4)
+    rng = np.random.default_rng(seed)
+    correlation = float(np.corrcoef(*v)[0, 1])
+    return Agreement(
+        overlap=overlap(v, pairs),
+        correlation=correlation,
+        noise=float(np.mean([_with_noise(each, correlation, rng) for each in v])),
+        shuffled=float(np.mean([overlap(v, (pairs[0], _shuffled(pairs[1], rng))) for _ in range(SHUFFLES)])),
+    )
+
+
+def overlap(v: Sequence[Float[np.ndarray, "s"]], pairs: Sequence[Pair]) -> float:
+    """Weighted overlap of two pairs of effects, each in units of the spread of its v."""
+    return weighted_overlap(*pairs, tuple(float(each.std()) for each in v))
+
+
+def under_other_mask(run: Compared, control: Compared) -> dict[str, list[float]]:
+    """Model -> overlap with itself under the mask of another run, of each prompt that both runs have; nan: left out."""
+    there = {prompt.id for prompt in control.prompts}
+    return {
+        model: [_with_itself(run, control, model, each.id) if each.id in there else np.nan for each in run.prompts]
+        for model in run.models
+    }
+
+
+def _with_itself(run: Compared, control: Compared, model: str, prompt_id: str) -> float:
+    both = run[model, prompt_id], control[model, prompt_id]
+    same = both[0].values.players == both[1].values.players and both[0].values.target == both[1].values.target
+    return overlap([each.values.v for each in both], [each.compact.pair for each in both]) if same else np.nan
+
+
+def verdict(run: Compared, summary: Mapping, control: Compared | None = None) -> str:
+    """One sentence on the first two models: whether they agree more than each of them does with itself under the mask
+    of another run, `control`; without one, under noise. "" where there is one model, or nothing is defined.
+
+    Args:
+      run, summary: a finished run and its numbers (`andor.runs.summary`).
+      control: the same models and prompts under another mask.
+    """
+    names = run.models[:2]
+    if len(names) < 2:
+        return ""
+    found = [summary["prompts"][each.id]["pairs"][0] for each in run.prompts]
+    if control is None:
+        references = np.array([each["noise_overlap"] for each in found], np.float64)
+        what = "noise that makes v differ as much"
+    else:
+        of_models = under_other_mask(run, control)
+        references = np.mean([of_models[name] for name in names], axis=0)
+        what = "the other mask"
+    overlaps = np.array([each["shown_overlap"] for each in found], np.float64)
+    more, low, high = interval(overlaps - references)
+    if np.isnan(more):
+        return ""
+    labels = " and ".join(run.labels[name] for name in names)
+    how = "more than" if low > 0 else "less than" if high < 0 else "about as much as"
+    return (
+        f"{labels} agree {how} each with itself under {what}: overlap of effects {np.nanmean(overlaps):.2f} against "
+        f"{np.nanmean(references):.2f} (difference {more:+.2f}, 95% {low:+.2f} to {high:+.2f})."
+    )
+
+
+def _with_noise(v: Float[np.ndarray, "s"], correlation: float, rng: np.random.Generator) -> float:
+    """Overlap of what `Search` finds in v with what it finds in v plus noise of a size that gives this correlation."""
+    if not 0 < correlation < 1:
+        return 1.0 if correlation == 1 else float("nan")
+    from andor.solvers.search import Search  # JAX comes with its package, and reading a run does without
+
+    noisy = v + v.std() * np.sqrt(1 / correlation**2 - 1) * rng.normal(size=v.size)
+    return overlap((v, noisy), [Search(each, MOST).quick() for each in (v, noisy)])
+
+
+def _shuffled(pair: Pair, rng: np.random.Generator) -> Pair:
+    """Effects in other places of the same kind and order."""
+    orders = lattice.orders(lattice.n_players_of(pair[0]))
+    return tuple(_within(effects, orders, rng) for effects in pair)
+
+
+def _within(effects: np.ndarray, orders: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    shuffled = effects.copy()
+    for order in range(1, orders.max() + 1):
+        places = np.flatnonzero(orders == order)
+        shuffled[places] = effects[rng.permutation(places)]
+    return shuffled
