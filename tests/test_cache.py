@@ -138,11 +138,11 @@ def test_explanations_are_for_the_noise_of_their_recipe(tmp_path):
 
 
 def test_explanations_for_measured_noise_have_it_measured(tmp_path):
-    path, key = kept(tmp_path, recipe_of(noise="measured"), forward_noise=1e-3)
+    path, key = kept(tmp_path, recipe_of(noise="measured"), forward_bound=1e-3)
     explanation = cache.read_explained(path, key, "measured")
     assert explanation.solution.noise_bound == pytest.approx(explanation.values.measured_noise, rel=1e-12)
     for spoilt, message in ((1e-4, "is for noise up to"), (np.nan, "was not measured")):
-        rewrite(path, forward_noise=np.float64(spoilt))
+        rewrite(path, forward_bound=np.float64(spoilt))
         with pytest.raises(files.Damaged, match=message) as error:
             cache.read_explained(path, key, "measured")
         assert str(path) in str(error.value)

@@ -7,7 +7,7 @@ from games import dictionaries, planted
 
 import andor
 from andor.core import lattice
-from andor.solvers import share_of_orders, strength_interval
+from andor.solvers import effect_interval, path, share_of_orders, strength_interval
 
 
 def extremes(v: np.ndarray, bound: float, counted: np.ndarray, most: float) -> tuple[float, float]:
@@ -88,3 +88,35 @@ def test_bad_input_is_refused(arguments, message):
     given = dict(counted=np.ones((2, 8), bool)) | arguments
     with pytest.raises(ValueError, match=message):
         strength_interval(v, andor.extract(v), **given)
+
+
+def test_intervals_of_single_effects_hold_the_optimum_and_its_rivals():
+    v = planted(5, 2, n_and=5, n_or=3)
+    solution = andor.extract(v, 0.05)
+    other = andor.extract(
+        v, solution.noise_bound, noise_unit="log-odds", weights=np.random.default_rng(0).uniform(1, 1.0005, (2, 32))
+    )
+    strongest = np.argsort(-np.abs(solution.and_effects[1:]))[:3] + 1
+    for subset in strongest.tolist():
+        low, high = effect_interval(v, solution, subset, False)
+        for each in (solution, other):  # a thousandth stronger at most
+            assert low - 1e-6 <= abs(each.and_effects[subset]) <= high + 1e-6
+        assert 0 <= low < high
+
+
+def test_a_tie_may_be_none():
+    v = lattice.zeta(np.isin(np.arange(16), (1, 2)).astype(float))  # {0} + {1}, or AND{01} + OR{01}
+    solution = andor.extract(v, 0.0)
+    assert effect_interval(v, solution, 3, True)[0] == 0 < effect_interval(v, solution, 3, True)[1]
+
+
+def test_the_path_is_the_optimum_at_every_bound():
+    v = planted(4, 0)
+    solutions = path(v, (0.05, 0.2))
+    for bound, found in zip((0.05, 0.2), solutions, strict=True):
+        alone = andor.extract(v, bound, noise_unit="spread")
+        assert found.primal == pytest.approx(alone.primal, rel=1e-6) and found.converged
+        assert found.noise_bound == pytest.approx(bound * v.std())
+    assert solutions[0].primal > solutions[1].primal
+    with pytest.raises(ValueError, match="at least one bound"):
+        path(v, ())

@@ -715,10 +715,10 @@ def test_values_that_are_wrong_are_not_used(models, run, root, tmp_path, wrong):
 def test_noise_that_another_root_says_is_measured_again(models, run, root, tmp_path):
     """A wide bound would explain everything away, and no mask of v would tell."""
     path = root / values_of(run, models[0], "own").relative_to(run.path.parent)
-    rewrite(path, forward_noise=np.float64(run[models[0], "own"].range))
+    rewrite(path, forward_bound=np.float64(run[models[0], "own"].range))
     options = {"out": tmp_path / "new", "noise": "measured", "reuse": root}
     found = compare(models[:1], PROMPTS[:2], **options)
-    assert found.counts["reused"] == 2 and 0 <= found[models[0], "own"].values.forward_noise < 1e-3
+    assert found.counts["reused"] == 2 and 0 <= found[models[0], "own"].values.forward_bound < 1e-3
 
 
 def test_other_words_of_the_same_tokens_are_told_in_their_own(models, tmp_path):

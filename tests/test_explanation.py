@@ -38,7 +38,7 @@ def explained(v, prompt=PROMPT, solver=None, penalty=None, target=" good", **cha
 
 @pytest.fixture(scope="module")
 def one():
-    return explained(planted(4, seed=3), forward_noise=1e-5)
+    return explained(planted(4, seed=3), forward_noise=1e-5, forward_bound=2e-5)
 
 
 @pytest.fixture
@@ -133,6 +133,17 @@ def test_three_methods_give_effects(one):
     assert one.r2(3) != one.r2(3, "certified") and one.compact.r2 == one.r2(20)
 
 
+def test_what_is_certain_is_about_the_optimum(one):
+    ((effect, low, high),) = one.certain(1)
+    assert effect == one.top(1, "certified")[0] and low <= abs(effect.effect) <= high
+    share, least, most = one.share_of_orders(1)
+    assert 0 <= least <= share <= most <= 1
+    huber = dataclasses.replace(one, origin={**one.origin, "penalty": described(Huber(0.3))})
+    for ask in (huber.certain, huber.share_of_orders):
+        with pytest.raises(ValueError, match="L1 penalty alone"):
+            ask()
+
+
 def test_what_is_asked_of_values_is_asked_here_too(one):
     assert one.target == " good" and one.range == abs(one.values.v[-1] - one.values.v[0])
     trust = one.trust
@@ -218,7 +229,10 @@ def test_what_is_read_is_what_was_saved(one, tmp_path, plain):
     if plain:  # no id, no chat, no target of its own, noise not measured, nothing known of where it comes from
         prompt = dataclasses.replace(PROMPT, id=None, chat=False, target=None)
         one = dataclasses.replace(
-            one, prompt=prompt, values=dataclasses.replace(one.values, forward_noise=np.nan), origin={}
+            one,
+            prompt=prompt,
+            values=dataclasses.replace(one.values, forward_noise=np.nan, forward_bound=np.nan),
+            origin={},
         )
     one.save(str(tmp_path / "e.npz"))
     for read in (andor.read(tmp_path / "e.npz"), andor.read(str(tmp_path / "e.npz"))):

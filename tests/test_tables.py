@@ -108,7 +108,7 @@ def test_targets_that_each_model_chose_are_told():
 
 
 def test_the_noise_floor_tells_what_it_means_for_effects():
-    values = dataclasses.replace(summarised(("one",))["one", "one"].values, forward_noise=1e-5)
+    values = dataclasses.replace(summarised(("one",))["one", "one"].values, forward_noise=1e-5, forward_bound=3e-5)
     text = " ".join(printed(tables.noise_floor(values)).split())
     assert "Forward noise of v: 1.0e-05 nats on 8 masks evaluated again" in text
     assert f"bound {values.measured_noise:.1e} on all" in text and "to within 1.4e-05, 2.0e-05, 2.8e-05." in text

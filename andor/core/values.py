@@ -24,6 +24,7 @@ class Values:
       seconds: wall time, compilation included.
       forward_noise: size of the noise of v, in nats, NaN where it was not measured
         (`andor.evaluation.noise_floor.NoiseFloor.size`).
+      forward_bound: bound on it on all masks, likewise (`NoiseFloor.bound`).
     """
 
     v: Float64[np.ndarray, "s"]
@@ -33,21 +34,22 @@ class Values:
     tokens_evaluated: int
     seconds: float
     forward_noise: float = math.nan
+    forward_bound: float = math.nan
     score: str = "product"
 
     @property
     def measured_noise(self) -> float:
-        """Bound on the noise of all masks, in nats: of k normal numbers of size s the largest is s sqrt(2 log 2k).
+        """`forward_bound`.
 
         Raises:
           ValueError: the noise was not measured.
         """
-        if math.isnan(self.forward_noise):
+        if math.isnan(self.forward_bound):
             raise ValueError(
                 "the forward noise of these values was not measured. Use andor.evaluate(..., measure_noise=True), or "
                 "give a bound."
             )
-        return self.forward_noise * math.sqrt(2 * math.log(2 * len(self.v)))
+        return self.forward_bound
 
     def __repr__(self) -> str:
         target, words = one_line(repr(self.target), 40), one_line(", ".join(self.players), 120)

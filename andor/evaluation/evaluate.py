@@ -218,7 +218,7 @@ class _Run:
     @standard_rules()
     def finish(self, done: UnderWay, start: float) -> Values:
         """Read the values of a prompt, whose time counts from `start`."""
-        model, prompt, forward_noise = self.model, done.taken.prompt, math.nan
+        model, prompt, noise, bound = self.model, done.taken.prompt, math.nan, math.nan
         v = done.evaluation.values(self.score)
         full = done.evaluation.values()[-1] if self.score != "product" else v[-1]
         seconds = time.perf_counter() - start
@@ -230,9 +230,8 @@ class _Run:
             )
         if self.measure_noise:
             again = done.tokenized, v, model.mesh, done.baseline
-            forward_noise = noise_floor.measure(
-                model.decoder, *again, score=self.score, tokens_per_batch=done.limit
-            ).size
+            floor = noise_floor.measure(model.decoder, *again, score=self.score, tokens_per_batch=done.limit)
+            noise, bound = floor.size, floor.bound
         return Values(
             v=v,
             players=prompt.words,
@@ -240,7 +239,8 @@ class _Run:
             target_probability=float(1 / (1 + np.exp(-full))),
             tokens_evaluated=done.evaluation.tokens,
             seconds=seconds,
-            forward_noise=forward_noise,
+            forward_noise=noise,
+            forward_bound=bound,
             score=self.score,
         )
 

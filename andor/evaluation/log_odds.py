@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from andor.models.decoder import wide
+
 Score = Literal["product", "sum"]
 """How the tokens of a target are put together; see `log_odds`."""
 
@@ -17,7 +19,7 @@ VOCABULARY_PIECE = 8192
 def target_and_others(
     head: Float[Array, "v d"], hidden: Float[Array, "*rows d"], targets: Int[Array, "*rows"], shards: int = 1
 ) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
-    """(logit of each row's target token, logsumexp of the logits of all other tokens), float32.
+    """(logit of each row's target token, logsumexp of the logits of all other tokens), float32; float64 of float64.
 
     Args:
       head: weights of the output head.
@@ -25,6 +27,7 @@ def target_and_others(
       targets: token ids.
       shards: devices among which the vocabulary is divided evenly. A piece is taken from each, so that no weights move.
     """
+    dtype = wide(hidden.dtype)
     size = head.shape[0] // shards
     piece = min(max(VOCABULARY_PIECE // shards, 1), size)
     head = head.reshape(shards, size, -1)
@@ -37,7 +40,7 @@ def target_and_others(
         weights = jax.lax.dynamic_slice_in_dim(head, first, piece, axis=1)
         # The barrier keeps XLA from merging what follows into the product, which makes it half as fast on a CPU.
         logits = jax.lax.optimization_barrier(
-            jnp.einsum("...d,pvd->...pv", hidden, weights, preferred_element_type=jnp.float32)
+            jnp.einsum("...d,pvd->...pv", hidden, weights, preferred_element_type=dtype)
         )
         column = (first + jnp.arange(piece))[None]
         token = (of_shard + column).reshape((1,) * targets.ndim + (shards, piece))
@@ -54,7 +57,7 @@ def target_and_others(
         here = jnp.any(fresh & is_own, axis=(-2, -1))
         return (jnp.where(here, own, target), jnp.logaddexp(others, largest + jnp.log(rest))), None
 
-    start = jnp.zeros(targets.shape, jnp.float32), jnp.full(targets.shape, -jnp.inf, jnp.float32)
+    start = jnp.zeros(targets.shape, dtype), jnp.full(targets.shape, -jnp.inf, dtype)
     (target, others), _ = jax.lax.scan(reduce, start, jnp.arange(0, size, piece))
     return target, others
 

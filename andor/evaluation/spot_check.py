@@ -46,10 +46,8 @@ def spot_check(
     sample = over_draws(tokenized, lambda draw: NaiveEvaluation(model.decoder, draw, *how))
     with jax.default_matmul_precision(schedule.MATMUL_PRECISION):
         difference = float(np.max(np.abs(run_now(sample, values.score) - values.v[subsets])))
-        noise = math.nan
+        noise = {"forward_noise": math.nan, "forward_bound": math.nan}
         if measure_noise:
-            measured = noise_floor.measure(
-                model.decoder, tokenized, values.v, model.mesh, embedding, score=values.score
-            )
-            noise = measured.size
-    return dataclasses.replace(values, players=prompt.words, forward_noise=noise), difference
+            floor = noise_floor.measure(model.decoder, tokenized, values.v, model.mesh, embedding, score=values.score)
+            noise = {"forward_noise": floor.size, "forward_bound": floor.bound}
+    return dataclasses.replace(values, players=prompt.words, **noise), difference

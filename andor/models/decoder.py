@@ -5,7 +5,8 @@ attention and MLP, scaled embeddings, layers that look back a window only.
 
 Modules stand bottom-up and carry the names of the HF checkpoint (`model.layers.0.self_attn.q_proj.weight`), and every
 weight keeps HF's orientation `[out, in]` with its axes split, not transposed: loading does no arithmetic. Axis letters
-are those of `andor/__init__.py`. RoPE angles, norm statistics, softmax and logits are float32 whatever the weights are.
+are those of `andor/__init__.py`. RoPE angles are float32, and norm statistics, softmax and logits no less (`wide`),
+whatever the weights are.
 
 Whatever goes through the layers does so by `Decoder.walk`. A layer knows its angles and which keys its queries look at;
 whoever walks knows where keys and values are kept, and how a layer is compiled. Modules are pytrees: `jax.jit` takes
@@ -164,10 +165,15 @@ def rotation(config: DecoderConfig, positions: Int[Array, "b t"]) -> tuple[Rotat
     return tuple(of(rope) for rope in config.ropes)
 
 
+def wide(dtype) -> jnp.dtype:
+    """What is computed in where this dtype would be too coarse: float32, or float64 of float64."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
 def apply_rope(x: Float[Array, "b t *heads h"], angles: Rotation):
-    """Rotate each half-split pair (x_i, x_{i + h/2}), in float32. Shape, dtype of `x`."""
+    """Rotate each half-split pair (x_i, x_{i + h/2}), in `wide`. Shape, dtype of `x`."""
     cos, sin = (each.reshape(*each.shape[:2], *(1,) * (x.ndim - 3), each.shape[2]) for each in angles)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    first, second = jnp.split(x.astype(wide(x.dtype)), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
 
@@ -195,7 +201,7 @@ class Projection(Weight):
 
 
 class RMSNorm(nnx.Module):
-    """Zhang & Sennrich 2019 (arXiv 1910.07467), over the last axes of the input. Statistics are float32."""
+    """Zhang & Sennrich 2019 (arXiv 1910.07467), over the last axes of the input. Statistics are `wide`."""
 
     def __init__(self, config: DecoderConfig, shape: tuple[int, ...], *, dtype):
         self.eps, self.product = config.rms_norm_eps, config.norm_weight
@@ -205,12 +211,12 @@ class RMSNorm(nnx.Module):
         weight = self.weight[...]
         axes = tuple(range(-weight.ndim, 0))
         weight = weight.reshape((1,) * (x.ndim - weight.ndim) + weight.shape)
-        x32 = x.astype(jnp.float32)
-        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=axes, keepdims=True) + self.eps)
+        wider = x.astype(wide(x.dtype))
+        wider = wider * jax.lax.rsqrt(jnp.mean(jnp.square(wider), axis=axes, keepdims=True) + self.eps)
         if self.product == "rounded":
-            return weight * x32.astype(x.dtype)
-        weight = weight.astype(jnp.float32)
-        return (x32 * (1 + weight if self.product == "one_plus" else weight)).astype(x.dtype)
+            return weight * wider.astype(x.dtype)
+        weight = weight.astype(wider.dtype)
+        return (wider * (1 + weight if self.product == "one_plus" else weight)).astype(x.dtype)
 
 
 Sees = Callable[[Int[Array, "*rows t"], Int[Array, "*rows u"]], Bool[Array, "*rows t u"]]
@@ -234,8 +240,8 @@ def within(window: int, queries: Int[Array, "*rows t"], keys: Int[Array, "*other
 def mixing_weights(
     scores: Float[Array, "..."], visible: Bool[Array, "..."], scale: float, dtype
 ) -> Float[Array, "..."]:
-    """Softmax over the last axis of the scaled scores of the keys that are visible, in float32, then of this dtype."""
-    scores = jnp.where(visible, scores * scale, jnp.finfo(jnp.float32).min)
+    """Softmax over the last axis of the scaled scores of the keys that are visible, then of this dtype."""
+    scores = jnp.where(visible, scores * scale, jnp.finfo(scores.dtype).min)
     return jax.nn.softmax(scores, axis=-1).astype(dtype)
 
 
@@ -243,7 +249,7 @@ def attend_within(q, k, v, sees: Sees, scale: float, *, segments: Int[Array, "#b
     """Attention among those tokens of a row that are of one segment; keeps nothing."""
     order = jnp.arange(q.shape[1])[None]
     visible = sees(order, order) & (segments[:, :, None] == segments[:, None, :])
-    scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("btkgh,bukh->bkgtu", q, k, preferred_element_type=wide(q.dtype))
     weights = mixing_weights(scores, visible[:, None, None], scale, q.dtype)
     return jnp.einsum("bkgtu,bukh->btkgh", weights, v), None
 
@@ -409,8 +415,8 @@ class Decoder(nnx.Module):
         return self.model.norm(self.walk(embeddings, angles, lambda _, layer, *x: layer(*x, attend)[0]))
 
     def logits(self, hidden: Float[Array, "*rows d"]) -> Float[Array, "*rows v"]:
-        """Next-token logits, float32."""
-        return jnp.einsum("...d,vd->...v", hidden, self.head, preferred_element_type=jnp.float32)
+        """Next-token logits, `wide`."""
+        return jnp.einsum("...d,vd->...v", hidden, self.head, preferred_element_type=wide(hidden.dtype))
 
     def __call__(self, tokens: Int[Array, "b t"], positions=None, segments=None) -> Float[Array, "b t v"]:
         """Logits at every position; see `hidden` for the arguments."""

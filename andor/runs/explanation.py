@@ -59,7 +59,16 @@ _KINDS = {
 }
 """Arrays of a saved explanation that are not float64: text, yes or no, and whole numbers."""
 
-_LATER = {"exact": np.array(False), "before": np.array(""), "after": np.array(""), "score": np.array("product")}
+_PERHAPS = ("forward_noise", "forward_bound")
+"""Numbers that are nan where they were not measured."""
+
+_LATER = {
+    "exact": np.array(False),
+    "before": np.array(""),
+    "after": np.array(""),
+    "score": np.array("product"),
+    "forward_bound": np.array(math.nan),
+}
 """What files lack that were written before there was this to say."""
 
 
@@ -162,6 +171,37 @@ class Explanation:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
         return metrics.matching(self.values.v, *self.pair(method), k=k).r2
 
+    def certain(self, k: int = MOST_SHOWN) -> tuple[tuple[Effect, float, float], ...]:
+        """The k strongest effects of the certified optimum, each with bounds (low, high) on its size in nats over all
+        explanations within a thousandth of the least strength; an effect whose low is 0 may be none. Two solves each.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        from andor.solvers import effect_interval  # JAX, which reading does without
+
+        self._check_l1()
+        found = [
+            (each, *effect_interval(self.values, self.solution, lattice.subset_of(each.players), each.kind == "OR"))
+            for each in self.top(k, "certified")
+        ]
+        return tuple(found)
+
+    def share_of_orders(self, highest: int = 2) -> tuple[float, float, float]:
+        """Share of the orders up to `highest` in the strength of the certified optimum, and bounds (low, high) on it
+        over all explanations within a thousandth of the least strength. Two solves.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        from andor.solvers import share_of_orders  # as above
+
+        self._check_l1()
+        strength = self.orders("certified")
+        per_order = strength.positive + strength.negative
+        share = float(per_order[:highest].sum() / per_order.sum()) if per_order.any() else math.nan
+        return share, *share_of_orders(self.values, self.solution, highest)
+
     def to_pandas(self, method: Method = "compact") -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
         names = ["kind", "words", "players", "order", "effect", "share"]
@@ -254,6 +294,10 @@ class Explanation:
         share = abs(effect) / strength if strength else math.nan
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
 
+    def _check_l1(self) -> None:
+        if not isinstance(penalty_of(self.origin.get("penalty", "")), penalties.L1):
+            raise ValueError("intervals are known for the L1 penalty alone; this explanation was made with another.")
+
     def _player(self, named: str | int) -> int:
         if isinstance(named, int | np.integer) and not isinstance(named, bool) and 0 <= named < len(self.words):
             return int(named)
@@ -332,9 +376,9 @@ def plain(arrays: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, o
             raise TypeError(f"{name} is {array.dtype}.")
         if array.shape != shapes.get(name, ()):
             raise ValueError(f"{name} has shape {array.shape}; it must be {shapes.get(name, ())}.")
-        if kind == "<f8" and name != "forward_noise" and not np.isfinite(array).all():
+        if kind == "<f8" and name not in _PERHAPS and not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite.")
-        if name == "forward_noise" and not (np.isnan(array) or 0 <= array < np.inf):
+        if name in _PERHAPS and not (np.isnan(array) or 0 <= array < np.inf):
             raise ValueError(f"{name} is {array}; it must be nan where it was not measured, else finite and not < 0.")
         found[name] = tuple(array.tolist()) if name == "players" else array if array.ndim else array.item()
     return found

@@ -180,7 +180,7 @@ class Work:
 
     def _serve(self, values: Values, record: ModelRecord, prompt: Prompt) -> bool:
         """Whether values are what this run needs: with their noise, and of the target that all models explain."""
-        measured = self.recipe.noise != "measured" or not np.isnan(values.forward_noise)
+        measured = self.recipe.noise != "measured" or not np.isnan(values.forward_bound)
         return measured and self._target(record, prompt) in (None, values.target)
 
     def _keep_values(self, record: ModelRecord, prompt: Prompt, values: Values, made_by: str) -> None:

@@ -164,6 +164,9 @@ class Extract(_Running, _Prompting):
     """The text."""
     top: int = 20
     """Effects to show."""
+    intervals: Flag = False
+    """Say for the strongest effects of the certified optimum how large they are in all that is nearly optimal. Takes
+    two more solves for each."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
@@ -184,6 +187,9 @@ class Extract(_Running, _Prompting):
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
             f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}."
         )
+        if self.intervals:
+            console.print(tables.certain(explanation, self.top))
+            console.print()
         if self.noise == "measured":
             console.print(tables.noise_floor(values))
         console.print(tables.certificate(run))

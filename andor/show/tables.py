@@ -25,6 +25,9 @@ from andor.runs.run import Run
 
 MOST_ORDERS = 10
 MOST_PROMPTS = 40
+FIRST, IN_WORDS = 3, 4
+"""Prompts whose effects are told in words, and how many."""
+
 SUM = "the sum of the log-odds of the target's tokens"
 BAR = 8
 """Cells of the longest bar in the table of effects, to either side."""
@@ -139,8 +142,8 @@ def _seconds(seconds: float) -> str:
 
 
 def comparison(run: Run, control: Run | None = None) -> RenderableType:
-    """The closing tables of `andor compare`: prompts, models, orders, pairs; `control` is a run under another mask."""
-    tables = [prompts(run), models(run), orders(run)]
+    """The closing tables of `andor compare`. `control`: a run under another mask."""
+    tables = [prompts(run), in_words(run), models(run), orders(run)]
     return Group(*_spaced(tables + [pairs(run, control)] * (len(run.models) > 1)))
 
 
@@ -187,6 +190,34 @@ def _target(run: Run, prompt: Prompt, numbers: Mapping) -> str:
     if numbers["target"] is None:
         return "each model's own"
     return repr(numbers["target"]) + ("" if prompt.target is not None else " *")
+
+
+def in_words(run: Run) -> RenderableType:
+    """The strongest effects of every model on the first prompts."""
+    table = _table()
+    table.add_column("prompt", no_wrap=True, max_width=20)
+    table.add_column("model", overflow="fold", max_width=18)
+    table.add_column("strongest effects, nats", overflow="fold")
+    table.add_column("R²", justify="right")
+    first = run.prompts[:FIRST]
+    for prompt in first:
+        for place, (name, label) in enumerate(run.labels.items()):
+            explanation = run[name, prompt.id]
+            found = [
+                f"{each.effect:+.2f} "
+                + effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 30)
+                for each in explanation.top(IN_WORDS)
+            ]
+            table.add_row(
+                _text(prompt.id if place == 0 else ""),
+                _text(label),
+                _text("; ".join(found) or "no effects"),
+                _number(explanation.compact.r2, ".2f"),
+            )
+    notes = "∧: all of these words (AND), ∨: any of them (OR). R²: of v on all masks by all effects that are shown."
+    if len(first) < len(run.prompts):
+        notes += f" The first {len(first)} of {len(run.prompts)} prompts."
+    return _titled("Strongest effects in words", table, notes)
 
 
 def models(run: Run) -> RenderableType:
@@ -330,6 +361,25 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
     )
     title = f"Strongest effects on the log-odds of {explanation.target!r}"
     return Group(_titled(title, table, notes), *doubts(explanation))
+
+
+def certain(explanation: Explanation, k: int) -> RenderableType:
+    """The strongest effects of the certified optimum, and what all explanations that are nearly as weak agree on."""
+    table = _table()
+    table.add_column("kind")
+    table.add_column("words")
+    for title in ("effect", "at least", "at most"):
+        table.add_column(title, justify="right")
+    for each, low, high in explanation.certain(k):
+        name = effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 40)
+        table.add_row(each.kind, _text(name), f"{each.effect:+.3f}", f"{low:.3f}", f"{high:.3f}")
+    share, *bounds = (_number(each, ".2f") for each in explanation.share_of_orders())
+    notes = (
+        "at least, at most: bounds on the size of the effect over all explanations within the noise bound "
+        f"({explanation.solution.noise_bound:.2g} nats) whose strength is within a thousandth of the least; 0: it may "
+        f"be none. Share of orders 1 and 2 in the strength: {share}, likewise {bounds[0]} to {bounds[1]}."
+    )
+    return _titled("Least strength, certified: what is certain", table, notes)
 
 
 def doubts(explanation: Explanation) -> list[Text]:

@@ -9,13 +9,15 @@ On a TPU, which has no float64, the exact solvers run on the host's CPU and are 
 is the first-order solver in float32.
 
 `compact` finds few effects instead of little strength (`andor.solvers.compact`); the same search says how much of v is
-noise (`estimated_noise`), which is the bound of the exact solvers unless another is given. `strength_interval` and
-`share_of_orders` bound what nearly optimal explanations have in common (`andor.solvers.certainty`).
+noise (`estimated_noise`), which is the bound of the exact solvers unless another is given. `strength_interval`,
+`effect_interval` and `share_of_orders` bound what nearly optimal explanations have in common
+(`andor.solvers.certainty`). `path` is the optimum at several noise bounds.
 
 `optimal_strength` and `optimal_effects` (`andor.solvers.differentiable`) are the exact solution as JAX functions with
 derivatives.
 """
 
+from andor.solvers.certainty import effect_interval as effect_interval
 from andor.solvers.certainty import share_of_orders as share_of_orders
 from andor.solvers.certainty import strength_interval as strength_interval
 from andor.solvers.compact import Compact as Compact
@@ -29,6 +31,7 @@ from andor.solvers.extract import shared_and_own as shared_and_own
 from andor.solvers.first_order import FirstOrder as FirstOrder
 from andor.solvers.interior_point import InteriorPoint as InteriorPoint
 from andor.solvers.joint import JointInteriorPoint as JointInteriorPoint
+from andor.solvers.path import path as path
 from andor.solvers.published import Published as Published
 from andor.solvers.search import estimated_noise as estimated_noise
 from andor.solvers.stability import stability as stability

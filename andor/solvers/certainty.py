@@ -9,7 +9,7 @@ in question has
     chosen strength >= (L - (1 + slack) least) / step
 
 and with the price lowered to 1 - step, likewise at most ((1 + slack) least - L) / step. Any step proves something; the
-sharpest depends on v.
+sharpest depends on v; of one effect, which is small against the rest, a larger one than of whole orders.
 """
 
 import numpy as np
@@ -61,6 +61,18 @@ def strength_interval(
     )
     low, high = (dearer.dual - most) / step, (most - cheaper.dual) / step
     return max(0.0, float(low)), min(most, float(high))
+
+
+def effect_interval(
+    v: Float[Array, "s"] | Values, solution: Solution, subset: int, is_or: bool, *, step: float = 0.5, **settings
+) -> tuple[float, float]:
+    """(low, high) bounds on |effect| of one subset over all explanations that are nearly the weakest.
+
+    Settings and errors as for `strength_interval`. An effect whose low is 0 may be none.
+    """
+    counted = np.zeros((2, *solution.and_effects.shape), bool)
+    counted[int(is_or), subset] = True
+    return strength_interval(v, solution, counted, step=step, **settings)
 
 
 def share_of_orders(
