@@ -6,18 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from andor.figures.layout import (
-    ELLIPSIS,
-    NEWLINE,
-    Marked,
-    broken_into_lines,
-    elided,
-    lanes,
-    lay_out,
-    pieces,
-    shortened,
-    visual_order,
-)
+from andor.figures.layout import Marked, lanes, lay_out
+from andor.figures.pieces import ELLIPSIS, NEWLINE, broken_into_lines, elided, pieces, shortened, visual_order
 
 SENTENCE = "Marie was born in Lyon, but she has lived in Germany for years. Her first language is"
 HEBREW = "הסרט (החדש) לא היה טוב בכלל, אבל GPT-4 אהב אותו מאוד:"

@@ -22,7 +22,7 @@ from andor.figures.canvas import (
     measure,
     sign_keys,
 )
-from andor.figures.layout import shortened
+from andor.figures.pieces import shortened
 from andor.figures.shown import Picture
 
 _ROW = 11.0
