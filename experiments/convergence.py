@@ -21,7 +21,9 @@ import numpy as np
 
 import andor
 from andor.core import lattice
-from andor.figures.convergence import in_words
+from andor.core.effects import effect_name
+from andor.figures import style
+from andor.figures.convergence import Effect, compared
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import Pair
@@ -211,8 +213,29 @@ def _words(run: Run, overlaps: dict[str, float]) -> dict:
         "text": " ".join(prompt.text.split()),
         "target": run[run.models[0], shown].target,
         "overlap": overlaps[shown],
-        "effects": in_words(run, shown, WORDS, 26),
+        "effects": _in_words(run, shown, WORDS, 26),
     }
+
+
+def _in_words(run: Run, prompt_id: str, count: int, longest: int) -> list[dict]:
+    """The strongest of `compared` for the figure, with names of so many characters at most.
+
+    Shared ones come first, then those of the first model, then those of the second.
+    """
+
+    def group(effect: Effect) -> int:
+        return 0 if effect.shared else 1 if abs(effect.values[0]) >= abs(effect.values[1]) else 2
+
+    words = [style.visible(word) for word in run[run.models[0], prompt_id].values.players]
+    return [
+        {
+            "name": effect_name(words, each.subset, each.is_or, longest),
+            "is_or": each.is_or,
+            "shared": each.shared,
+            "values": each.values,
+        }
+        for each in sorted(compared(run, prompt_id)[:count], key=group)
+    ]
 
 
 def rows(result: dict) -> list[Row]:

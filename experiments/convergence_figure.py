@@ -1,12 +1,17 @@
 """The figure of `experiments.convergence`, from its saved result."""
 
+from collections.abc import Mapping, Sequence
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from andor.figures import panels, style
 from experiments.methods import LABELS, look
 
+_AND, _OR = "#0072B2", "#D55E00"
+_SHARED_ROWS = "#EEEEEE"
 _PUBLISHED_K, _PUBLISHED = 50, {"apart": 0.32, "jointly": 0.50}
 _LINES = {
     "two models, certified optimum": ("apart", "-"),
@@ -38,8 +43,8 @@ def draw(result: dict) -> Figure:
 def _draw_words(figure, words: dict, models: list[str]) -> None:
     style.heading(figure, f"{words['id']}: effects on “{words['target'].strip()}” / |v(N) − v(∅)|")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    panels.effect_bars(axes, words["effects"], models, lw=0.6, fontsize=6.5)
-    figure.legend(handles=style.shared_and_distinctive(), loc="outside lower center", ncols=2)
+    _effect_bars(axes, words["effects"], models, lw=0.6, fontsize=6.5)
+    figure.legend(handles=_shared_and_distinctive(), loc="outside lower center", ncols=2)
 
 
 def _draw_overlaps(ax, cases: dict) -> None:
@@ -58,7 +63,7 @@ def _draw_overlaps(ax, cases: dict) -> None:
 
 def _draw_transfer(figure, cases: dict, counts: list[int]) -> None:
     axes = figure.subplots(1, 2, sharey=True)
-    for ax, kind, colour in zip(axes, ("s_and", "s_or"), (style.AND, style.OR), strict=True):
+    for ax, kind, colour in zip(axes, ("s_and", "s_or"), (_AND, _OR), strict=True):
         for name, (_, dashes) in _LINES.items():
             of_case = style.NOISE if dashes in (":", "-.") else colour
             panels.band(ax, counts, cases[name][kind], shade=0.2, color=of_case, ls=dashes, lw=1.1)
@@ -86,7 +91,7 @@ def _draw_groups(figure, groups: dict) -> None:
     orders = axes["orders"]
     certified = groups["certified"]
     for offset, name, filled in ((-0.21, "shared", True), (0.21, "distinctive", False)):
-        strength, filling = certified[name]["strength"], style.fill(style.model_colour(0), filled)
+        strength, filling = certified[name]["strength"], _fill(style.model_colour(0), filled)
         panels.order_bars(orders, strength, 0.4, offset, error=style.MUTED, label=name, lw=0.6, **filling)
     panels.order_axes(orders, len(strength[0]))
     orders.set_xlabel("order |S|")
@@ -107,3 +112,43 @@ def _draw_groups(figure, groups: dict) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.grid(axis="x")
     axes["matched"].set_xlabel("distinctive − shared\n◇ by chance")
+
+
+def _effect_bars(axes, effects: Sequence[Mapping], models: Sequence[str], *, lw: float, **text):
+    """Effects of two models in words, a panel per model and a bar per effect; shared ones first, on grey.
+
+    Args:
+      axes: two matplotlib axes.
+      effects: each with name, is_or, shared and values (of the two models).
+      models: their labels.
+      lw: width of outlines.
+      text: of the names.
+    """
+    shared = sum(effect["shared"] for effect in effects)
+    for side, (ax, model) in enumerate(zip(axes, models, strict=True)):
+        ax.axhspan(-0.5, shared - 0.5, color=_SHARED_ROWS, lw=0, zorder=0)
+        for row, effect in enumerate(effects):
+            filled = _fill(_OR if effect["is_or"] else _AND, effect["shared"])
+            ax.barh(row, effect["values"][side], 0.7, lw=lw, **filled)
+        ax.axvline(0, color="black", lw=0.6)
+        ax.set_title(model, color=style.model_colour(side), fontweight="bold")
+        ax.tick_params(axis="y", length=0, labelleft=side == 0)
+        ax.spines["left"].set_visible(False)
+        ax.grid(axis="x")
+    axes[0].set_yticks(range(len(effects)), [effect["name"] for effect in effects], **text)
+    axes[0].set_ylim(len(effects) - 0.5, -0.5)
+
+
+def _fill(colour: str, shared: bool) -> dict:
+    """How the bar of an effect is filled: whole if two models share it, hatched if it is distinctive of one."""
+    whole = {"facecolor": colour, "edgecolor": colour}
+    return whole if shared else whole | {"facecolor": "white", "hatch": "//////"}
+
+
+def _shared_and_distinctive() -> list[Patch]:
+    """Legend of `_fill` for AND and OR effects."""
+    return [
+        Patch(**_fill(colour, shared), label=f"{kind}, {'shared' if shared else 'distinctive'}")
+        for shared in (True, False)
+        for kind, colour in (("AND", _AND), ("OR", _OR))
+    ]

@@ -3,10 +3,10 @@
 What:      planted games of three families, each with noise that the estimators are not told: *rules* (10 AND and 6 OR
            of order 1 to 4, 0.5 to 1.5 nats, noise 0.05), *decaying* and *flat* (15 AND and 10 OR of normal size, noise
            0.01; `andor.core.games.sparse`). Found are the optimum with both published bounds (2 and 5% of |v(N) -
-           v(∅)|), with the bound estimated from v (the default), and with the largest error there is, which nobody knows in
-           practice; and the compact explanation (`andor.compact`). Strict precision and recall count salient effects of
-           the same kind, players and sign; recall up to ties as in `experiments.rule_recovery`. Distance: sum of
-           |found - planted| over that of |planted|. Cost: time over that of one exact solve with the 2% bound.
+           v(∅)|), with the bound estimated from v (the default), and with the largest error there is, which nobody
+           knows in practice; and the compact explanation (`andor.compact`). Strict precision and recall count salient
+           effects of the same kind, players and sign; recall up to ties as in `experiments.rule_recovery`. Distance:
+           sum of |found - planted| over that of |planted|. Cost: time over that of one exact solve with the 2% bound.
            *Spindle share*: mixtures of a decay and a spindle with OR effects (`andor.core.games.mixture`, noise 0.2% of
            the range), error of the share of the mean profile of 30 prompts.
            *Values*: of saved values of models (`Explanation.save`, or any .npz with v) R² on all masks of the compact

@@ -157,7 +157,7 @@ def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys)
     assert f"{strongest.effect:+.3f}" in first and strongest.kind in first and strongest.name in first
     assert printed.index("Players") < printed.index("Strongest"), "what is masked is shown first"
     assert "[dull]" in printed and "<mask>" in printed
-    assert (out / "noise-0.02" / "figures" / "effects.png").exists()
+    assert (andor.read(out).path / "figures" / "prompt-words.png").exists()
     assert "Target ' good' (given)" in printed and "every solution is within that of the least strength" in printed
 
 
@@ -208,14 +208,20 @@ def test_words_that_share_a_token_are_told(models, tmp_path, capsys, undrawn):
 def test_figures_draws_again(models, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
-    folder = out / "noise-0.02" / "figures"
+    run = andor.read(out).path
+    folder = run / "figures"
     drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {"effects.png", "matching.pdf", "captions.md"} <= set(drawn)
-    for place in (out, out / "noise-0.02"):
+    assert {"prompt-words.svg", "prompt-matrix.png", "matching.pdf", "captions.md"} <= set(drawn)
+    for place in (out, run):
         shutil.rmtree(folder)
         assert main(["figures", str(place)]) == 0
         assert str(folder) in capsys.readouterr().out
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn, "the same run, the same files"
+    shutil.rmtree(folder)
+    assert main(["figures", str(out), "--prompt", "prompt", "--style", "words", "--width", "column"]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [f"prompt-words.{x}" for x in ("pdf", "png", "svg")]
+    assert main(["figures", str(out), "--style", "words"]) == 2
+    assert "--models, --style and --tau belong to --prompt" in capsys.readouterr().err
 
 
 def test_more_players_than_memory_allows_get_one_line(models, tmp_path, monkeypatch, capfd):

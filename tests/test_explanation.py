@@ -167,15 +167,16 @@ def test_pandas(one):
         ]
 
 
-def test_the_plot_has_the_strongest_effects(one):
+@pytest.mark.parametrize("style", ["words", "matrix"])
+def test_the_plot_has_the_strongest_effects(one, style):
     import matplotlib.pyplot as plt
+    from matplotlib.text import Text
 
-    figure = one.plot(top=3)
-    (axes,) = figure.axes
-    widths = sorted((abs(bar.get_width()) for bar in axes.patches), reverse=True)
-    np.testing.assert_allclose(widths, [abs(each.effect) for each in one.top(3)])
-    texts = " ".join(label.get_text() for label in axes.get_yticklabels())
-    assert all(word in texts for word in one.top(1)[0].words)
+    figure = one.plot(style, width="column", top=3, tau=0.0)
+    texts = [each.get_text() for each in figure.findobj(Text)]
+    assert sum(each[:1] in ("+", "\N{MINUS SIGN}") and each[1:2].isdigit() for each in texts) == 3
+    assert {*(one.words if style == "matrix" else one.prompt.words)} <= {*texts}
+    assert any("above: " in each.get_text() for each in one.plot(style, other=one).findobj(Text)) == (style == "words")
     assert not plt.get_fignums(), "a figure of its own, which no notebook shows twice"
 
 

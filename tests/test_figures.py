@@ -13,7 +13,7 @@ from small_runs import explanation_of, probability, recipe_of, save_run
 from andor.core import lattice
 from andor.core.problem import Solution
 from andor.core.values import Values
-from andor.figures import FIGURES, convergence, effects, matching, orders, sparsity
+from andor.figures import FIGURES, convergence, matching, orders, sparsity
 from andor.figures.style import missing_glyphs_in_one_line, style
 from andor.prompts import Prompt
 from andor.runs.run import Run, read
@@ -93,24 +93,26 @@ def draw_small(run, module) -> Figure:
 
 def test_draw_writes_every_figure_and_its_caption(run, drawn):
     names = [file.name for file in drawn]
-    assert names == [*(f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")), "captions.md"]
+    figures = ["prompt-1-words", "prompt-1-matrix", *FIGURES]
+    assert names == [*(f"{name}.{kind}" for name in figures for kind in ("png", "pdf", "svg")), "captions.md"]
     for file in drawn[:-1]:
         assert file.parent == run.path / "figures"
-        assert file.read_bytes().startswith(b"\x89PNG" if file.suffix == ".png" else b"%PDF")
-    captions = drawn[-1].read_text(encoding="utf-8")
-    assert all(f"**{name}.**" in captions for name in FIGURES)
+        assert file.read_bytes().startswith({".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[file.suffix])
+    captions = drawn[-1].read_text(encoding="utf-8").replace("\\", "")
+    assert all(f"**{name}.**" in captions for name in figures)
 
 
 def test_png_resolution_is_over_200_dots_per_inch(run, drawn):
     width = int.from_bytes(drawn[0].read_bytes()[16:20], "big")
-    assert width / matching.plot(run).get_figwidth() >= 200
+    assert width / 7 >= 200
 
 
 def test_the_same_run_gives_the_same_files(run, drawn, tmp_path):
     with rc_context(style()):
         again = save(matching.plot(run), tmp_path / "new" / "name.with.dots")
     assert [file.name for file in again] == ["name.with.dots.png", "name.with.dots.pdf"]
-    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in drawn[:2]]
+    before = [file for file in drawn if file.stem == "matching"]
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in before[:2]]
 
 
 def test_drawing_needs_no_jax_and_touches_no_global_state(run):
@@ -128,14 +130,28 @@ def test_drawing_needs_no_jax_and_touches_no_global_state(run):
 def test_a_single_model_has_no_convergence_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "FIGURES", {"convergence": convergence, "sparsity": sparsity})
     files = draw(make_run(tmp_path / "run", models=("tiny-llama",), n_prompts=1))
-    # One model on one prompt, as `andor extract` makes it, has its effects drawn.
-    assert [file.name for file in files] == [
-        "effects.png",
-        "effects.pdf",
+    assert [file.name for file in files if file.suffix != ".svg" and file.suffix != ".pdf"] == [
+        "prompt-1-words.png",
+        "prompt-1-matrix.png",
         "sparsity.png",
-        "sparsity.pdf",
         "captions.md",
     ]
+
+
+def test_pictures_of_a_prompt(tmp_path):
+    run = make_run(tmp_path / "run", models=("a/llama", "b/llama", "c"), n_prompts=2)
+    files = drawing.draw_prompt(run, "prompt-2", ["c", "a/llama"], ["words"], width="column", top=3)
+    assert [file.name for file in files] == [f"prompt-2-words.{kind}" for kind in drawing.KINDS]
+    figure = run.plot("words", prompt="prompt-2", models=["c", "a/llama"], width="column", top=3)
+    assert figure.get_figwidth() == 3.4 and "above: c" in texts(figure) and "below: " in texts(figure)
+    with pytest.raises(ValueError, match=r"'prompt-3' is no prompt of this run. Its prompts are prompt-1, prompt-2"):
+        drawing.draw_prompt(run, "prompt-3")
+    with pytest.raises(ValueError, match="'d' is no model of this run"):
+        drawing.draw_prompt(run, "prompt-1", ["d"])
+    with pytest.raises(ValueError, match="a picture is of one model or two; got 3"):
+        drawing.draw_prompt(run, "prompt-1", run.models)
+    with pytest.raises(ValueError, match="is of all prompts and models; got top"):
+        run.plot("orders", top=3)
 
 
 @pytest.mark.parametrize(
@@ -178,10 +194,9 @@ def test_control_characters_are_drawn_visibly(tmp_path):
     for module in FIGURES.values():
         drawn = texts(draw_small(run, module))
         assert not {"\x1b", "\x7f", "\x00"} & set(drawn)
-    drawn = texts(convergence.plot(run))
-    assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
-    figure = effects.plot(("a\x1b",), np.array([0.0, 1.0]), np.zeros(2), target=" x\x07")
-    assert "a\\x1b" in texts(figure) and "“x\\x07”" in texts(figure)
+    for name in ("words", "matrix"):
+        drawn = texts(run.plot(name))
+        assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
 
 
 def nothing(rng, n_players):
@@ -234,20 +249,3 @@ def test_shared_means_salient_in_both_models_with_one_sign():
     assert [found[s].shared for s in (not_good, dull, opposite)] == [True, False, False]
     # v(N) - v(∅) is 3.51 and 0.51: each model's effects are divided by its own.
     np.testing.assert_allclose(found[not_good].values, (2 / 3.51, 1 / 0.51))
-
-
-def test_effects_chart_draws_the_strongest_first(run):
-    and_effects, or_effects = np.zeros((2, 8))
-    and_effects[[0, 0b011, 0b100]] = 9.0, -2.0, 0.05
-    or_effects[0b110] = 1.0
-    figure = effects.plot(("not", "good", "dull"), and_effects, or_effects, target=" bad", model="m")
-    (ax,) = figure.axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["not ∧ good", "good ∨ dull", "dull"]
-    assert [bar.get_width() for bar in ax.patches] == [-2.0, 1.0, 0.05]
-    assert "“bad”" in ax.get_xlabel()
-    assert "m: 2 salient effects carry 98% of the strength" in texts(figure)
-
-
-def test_effects_chart_of_a_constant_says_so():
-    and_effects, or_effects = np.zeros((2, 8))
-    assert "no effects" in texts(effects.plot(("a", "b", "c"), and_effects, or_effects))

@@ -125,7 +125,7 @@ def test_pandas(run):
 def test_a_figure_by_its_name(run):
     assert run.plot("sparsity").axes
     with pytest.raises(
-        ValueError, match=r"run.plot\('effect'\) must be one of matching, sparsity, convergence, orders"
+        ValueError, match=r"run.plot\('effect'\) must be one of words, matrix, matching, sparsity, convergence, orders"
     ):
         run.plot("effect")
 

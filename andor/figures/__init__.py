@@ -1,16 +1,23 @@
 """Figures of explanations, one file per claim. Drawing reads arrays and computes nothing a model is needed for: no JAX.
 
+Of a prompt, under one model or two (`andor.figures.prompt`):
+
+    words         its words in a row, with the strongest effects over and under them
+    matrix        the same effects as rows, its players as columns
+
+Of a run:
+
     matching      v on all masked prompts, sorted, with the logic model of the top effects over it
     sparsity      strength of effects in descending order
-    convergence   shared and distinctive effects of two models on the same prompts, in words
+    convergence   how much of the effects of two models is shared, on every prompt
     orders        positive and negative strength per order, and cancellation
-    effects       the strongest effects of one prompt (not of a run; see `andor.figures.effects.plot`)
 
-Each module's `plot(run)` returns a matplotlib `Figure`, and `caption(run)` the text below it with its numbers computed.
-`andor.show.draw` writes them to files.
+Each module's `plot(run, width)` returns a matplotlib `Figure`, and `caption(run)` the text below it with its numbers
+computed. `andor.show.draw` writes them to files.
 """
 
 import io
+from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -20,12 +27,15 @@ from andor.figures import convergence, matching, orders, sparsity, style
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
 
 
-def rendered(figure: Figure) -> dict[str, bytes]:
-    """A figure as {"png": ..., "pdf": ...}: 300 dpi, and vectors. Same figure, same bytes."""
+_OPTIONS = {"png": {}, "pdf": {"metadata": {"CreationDate": None}}, "svg": {"metadata": {"Date": None}}}
+
+
+def rendered(figure: Figure, kinds: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
+    """A figure as {"png": ..., "pdf": ...}, or "svg": 300 dpi, and vectors. Same figure, same bytes."""
     content = {}
     with rc_context(style.style()):
-        for kind, options in (("png", {}), ("pdf", {"metadata": {"CreationDate": None}})):
+        for kind in kinds:
             stream = io.BytesIO()
-            figure.savefig(stream, format=kind, **options)
+            figure.savefig(stream, format=kind, **_OPTIONS[kind])
             content[kind] = stream.getvalue()
     return content

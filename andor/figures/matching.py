@@ -1,14 +1,14 @@
 """Claim: a few AND-OR effects give the model's output on all 2**n_players masked prompts.
 
-Above, v on all masks of one prompt, sorted, with the logic model of the top effects over it; below, how well the top
-effects match v over all prompts (arXiv 2305.01939, universal matching; 2401.16318, figure 6).
+Above, v on all masks of one prompt, sorted, with the logic model of the top effects over it; below, what they leave
+unexplained over all prompts (arXiv 2305.01939, universal matching; 2401.16318, figure 6).
 """
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from andor.core.explained import Compared
 from andor.figures import panels, style
@@ -16,6 +16,8 @@ from andor.measures import metrics
 from andor.measures.reported import SHARES, TOP_K, closest_to_median, median_of_defined, top_counts
 
 _PER_ROW = 3  # panels of sorted values side by side
+_LEAST = 1e-6  # of 1 - R² that is drawn: what is left of less is rounding
+_FEWEST = 5  # prompts that have quartiles worth a box
 
 
 def matches(run: Compared) -> dict[str, dict[str, list[metrics.Matching]]]:
@@ -38,15 +40,17 @@ def representative(found: dict[str, dict[str, list[metrics.Matching]]]) -> str:
     return closest_to_median({p: float(np.mean([found[m][p][-1].r2 for m in found])) for p in prompts})
 
 
-def plot(run: Compared) -> Figure:
-    """Sorted values with the logic model over them, and the match over all prompts."""
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
+    """Sorted values with the logic model over them, and what it leaves unexplained over all prompts."""
     found = matches(run)
     shown = representative(found)
-    rows = -(-len(run.models) // _PER_ROW)
-    columns = min(len(run.models), _PER_ROW)
-    figure = style.new_figure(style.TWO_COLUMNS, 0.6 + 2.1 * rows + 2.3)
+    narrow = style.narrow(width)
+    columns = 1 if narrow else min(len(run.models), _PER_ROW)
+    rows = -(-len(run.models) // columns)
+    heights = 0.2 + (1.75 if narrow else 2.1) * rows, 4.0 if narrow else 2.3
+    figure = style.new_figure(width, 0.6 + sum(heights))
     style.title(figure, _claim(found))
-    above, below = figure.subfigures(2, 1, height_ratios=[0.2 + 2.1 * rows, 2.3])
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
 
     text = next(p.text for p in run.prompts if p.id == shown)
     style.heading(above, f"{shown}: {_quoted(text)}")
@@ -56,21 +60,24 @@ def plot(run: Compared) -> Figure:
     for ax in axes[len(run.models) :]:
         ax.set_visible(False)
 
-    explained, error = below.subplots(1, 2)
-    _plot_spread(explained, run, {m: [[x.r2 for x in p] for p in found[m].values()] for m in found})
+    unexplained, error = below.subplots(2, 1) if narrow else below.subplots(1, 2)
+    left = {m: [[max(1 - x.r2, _LEAST) for x in p] for p in found[m].values()] for m in found}
+    _plot_spread(unexplained, run, left)
     _plot_spread(error, run, {m: [[x.spread_error for x in p] for p in found[m].values()] for m in found})
-    explained.set_title(f"Match over {_prompts(run)}: R²")
-    explained.set_ylabel("R² over all masks")
-    error.set_title(f"Match over {_prompts(run)}: mean |error|")
+    unexplained.set_title(f"Left unexplained, {_prompts(run)}")
+    unexplained.set_ylabel("1 − R² over all masks")
+    unexplained.set_yscale("log")
+    unexplained.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.6f}".rstrip("0").rstrip(".")))
+    unexplained.yaxis.set_minor_locator(NullLocator())
+    error.set_title(f"Mean |error|, {_prompts(run)}")
     error.set_ylabel("share of max v − min v")
     error.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g}%"))
-    _limit(explained, [x.r2 for model in found.values() for p in model.values() for x in p])
     error.set_ylim(0, 1.06 * error.get_ylim()[1])
     handles = [
         Patch(color=style.model_colour(place), alpha=0.6, label=run.labels[model])
         for place, model in enumerate(run.models)
     ]
-    below.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    below.legend(handles=handles, loc="outside lower center", ncols=min(2 if narrow else 4, len(handles)))
     return figure
 
 
@@ -90,18 +97,21 @@ def caption(run: Compared) -> str:
             f"{run.labels[model]} {shares}, top {TOP_K}: {style.number(medians[-1], 3)} "
             f"(worst prompt {style.number(worst, 3)}; median mean |error| {error}% of max v − min v)"
         )
+    boxes = "dots: prompts, bars: medians"
+    if len(run.prompts) >= _FEWEST:
+        boxes += ", boxes: quartiles"
     return (
         f"Universal matching. Above: log-odds v of {target!r} on all {2**prompt.n_players:,} masked versions of "
         f"{_quoted(prompt.text)}, sorted (black), the bound on the noise around it (grey), and the logic model "
         f"of the {TOP_K} strongest AND-OR effects (colour). The prompt is the one of median R² at the top {TOP_K}, "
-        f"R² averaged over the models. Below: match of the strongest 1, 3, 5 and 10% of all effects and of the top "
-        f"{TOP_K} over {_prompts(run)}; boxes: quartiles and median, dots: prompts. Median R²: {'; '.join(parts)}."
+        f"R² averaged over the models. Below: what the strongest 1, 3, 5 and 10% of all effects and the top {TOP_K} "
+        f"leave unexplained over {_prompts(run)}; {boxes}. Median R²: {'; '.join(parts)}."
     )
 
 
 def _claim(found) -> str:
-    medians = style.listed([_medians(prompts)[-1] for prompts in found.values()], ".3f")
-    return f"The top {TOP_K} effects match v on all masked prompts with a median R² of {medians}"
+    left = style.listed([100 * (1 - _medians(prompts)[-1]) for prompts in found.values()], ".2f")
+    return f"The top {TOP_K} effects leave {left}% of the variance of v unexplained in the median prompt"
 
 
 def _plot_values(ax, run: Compared, model: str, prompt_id: str, colour: str, r2: float) -> None:
@@ -125,39 +135,38 @@ def _plot_values(ax, run: Compared, model: str, prompt_id: str, colour: str, r2:
 
 
 def _plot_spread(ax, run: Compared, numbers: dict[str, list[list[float]]]) -> None:
-    """Boxes and dots: one group per number of effects, one box per model, one dot per prompt."""
+    """One group per number of effects, one dot per prompt, and one box per model where prompts are enough."""
     groups = len(SHARES) + 1
     width = 0.8 / len(numbers)
     for place, by_prompt in enumerate(numbers.values()):
         colour = style.model_colour(place)
         for group, column in enumerate(np.array(by_prompt).T):
             column = column[~np.isnan(column)]
+            size = 2.4 if column.size < _FEWEST else 1.8
             if not column.size:
                 continue
             centre = group + (place - (len(numbers) - 1) / 2) * width
             low, lower, median, upper, high = np.quantile(column, [0, 0.25, 0.5, 0.75, 1])
-            # By hand: Axes.boxplot makes matplotlib choose a backend for the whole process.
-            ax.vlines(centre, low, high, color=colour, lw=0.7)
-            ax.bar(centre, upper - lower, 0.8 * width, bottom=lower, color=colour, alpha=0.35, lw=0)
+            if column.size >= _FEWEST:
+                # By hand: Axes.boxplot makes matplotlib choose a backend for the whole process.
+                ax.vlines(centre, low, high, color=colour, lw=0.7)
+                ax.bar(centre, upper - lower, 0.8 * width, bottom=lower, color=colour, alpha=0.35, lw=0)
             ax.hlines(median, centre - 0.4 * width, centre + 0.4 * width, color="black", lw=1.0)
-            ax.plot(centre + 0.55 * width * style.aside(column.size), column, "o", ms=1.8, mew=0, color=colour)
+            ax.plot(
+                centre + 0.55 * width * style.aside(column.size),
+                column,
+                "o",
+                ms=size,
+                mew=0,
+                color=colour,
+            )
     counts = {top_counts(p.n_players) for p in run.prompts}
     notes = [f"{min(k)}" if min(k) == max(k) else f"{min(k)}–{max(k)}" for k in zip(*counts, strict=True)]
     names = [f"{share:.0%}\n({note})" for share, note in zip(SHARES, notes, strict=False)]
     ax.set_xticks(range(groups), [*names, f"top\n{TOP_K}"])
     ax.set_xlim(-0.6, groups - 0.4)
-    ax.set_xlabel("strongest effects used, share of all (number)")
+    ax.set_xlabel("strongest effects used: share of all (number)")
     ax.grid(axis="y")
-
-
-def _limit(ax, numbers: list[float]) -> None:
-    """R² from just under the lowest to 1, but not below 0, where effects explain less than a constant would."""
-    lowest = np.nanmin([*numbers, 1.0])
-    bottom = max(0.0, lowest - 0.04 * (1 - lowest))
-    ax.set_ylim(bottom, 1 + 0.02 * (1 - bottom) if bottom < 1 else 1.01)
-    below = sum(x < 0 for x in numbers)
-    if below:
-        ax.text(0.99, 0.04, f"{below} below 0 not drawn", transform=ax.transAxes, ha="right", color=style.MUTED)
 
 
 def _medians(prompts: dict[str, list[metrics.Matching]]) -> list[float]:

@@ -23,9 +23,10 @@ METHODS: dict[str, Method] = {"certified optimum": "certified", "AND only (Harsa
 _WIDTH = 0.84  # of the bars of all models at one order
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """Above, strength per order, positive up and negative down; below, cancellation. Left and right, the methods."""
-    figure = style.new_figure(style.TWO_COLUMNS, 3.9)
+    narrow = style.narrow(width)
+    figure = style.new_figure(width, 3.9)
     style.title(figure, _claim(run))
     axes = figure.subplots(2, 2, sharex=True, height_ratios=[2.6, 1])
     if not prompts_with_effects(run):
@@ -44,12 +45,16 @@ def plot(run: Compared) -> Figure:
     for place, each in enumerate(optimum):
         _plot_bars(axes[0, 1], each, place, len(optimum), facecolor="none", edgecolor=style.AND_ONLY, lw=0.6)
     times = style.listed([each.total for each in and_only], ".1f")
-    axes[0, 1].set_title(f"{axes[0, 1].get_title('left')}: {times} times the strength")
+    more = f",\n{times} × as strong" if narrow else f": {times} times the strength"
+    title = axes[0, 1].set_title(axes[0, 1].get_title("left") + more)
+    title.set_fontsize(7 if narrow else title.get_fontsize())
     axes[0, 0].set_ylabel("strength / total at the optimum\n← negative     positive →")
     axes[1, 0].set_ylabel("cancellation")
     handles = [Patch(color=style.model_colour(i), label=run.labels[m]) for i, m in enumerate(run.models)]
     outline = Patch(facecolor="none", edgecolor=style.AND_ONLY, lw=0.8, label="the optimum at the scale of AND only")
-    figure.legend(handles=[*handles, outline], loc="outside lower center", ncols=min(4, len(handles) + 1))
+    figure.legend(
+        handles=[*handles, outline], loc="outside lower center", ncols=min(1 if narrow else 4, len(handles) + 1)
+    )
     return figure
 
 
@@ -86,13 +91,11 @@ def caption(run: Compared) -> str:
 def _claim(run: Compared) -> str:
     if not prompts_with_effects(run):
         return "No order carries strength"
-    shares = [
-        "{}: {:.0f}% ({:.0f}%)".format(
-            run.labels[model], *(100 * run_profile(run, model, method).low_orders for method in METHODS.values())
-        )
-        for model in run.models
-    ]
-    return "Strength in orders 1 and 2 (AND effects alone): " + ", ".join(shares)
+    optimum, and_only = (
+        style.listed([100 * run_profile(run, model, method).low_orders for model in run.models], ".0f")
+        for method in METHODS.values()
+    )
+    return f"Orders 1 and 2 carry {optimum}% of the strength; {and_only}% of that of AND effects alone"
 
 
 def _plot_bars(ax, each: Profile, place: int, models: int, error: str | None = None, **look) -> None:
@@ -115,4 +118,4 @@ def _finish(above, below, orders: int) -> None:
     below.set_ylim(0, 1)
     below.set_yticks([0, 0.5, 1])
     below.grid(axis="y")
-    below.set_xlabel("order |S|, number of words")
+    below.set_xlabel("order |S|, words")

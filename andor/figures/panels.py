@@ -3,7 +3,7 @@
 An estimate with its interval is (estimate, low, high); an array of them has these three as its last axis.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -12,8 +12,6 @@ from andor.figures import style
 
 FLOOR = 1e-4
 """Lowest strength drawn, a share of the strongest effect."""
-
-_SHARED_ROWS = "#EEEEEE"
 
 
 def count(x, _) -> str:
@@ -130,31 +128,3 @@ def row_axes(ax, names: Sequence[str], **text) -> None:
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-
-
-def effect_bars(axes, effects: Sequence[Mapping], models: Sequence[str], *, lw: float, least: float = 0.0, **text):
-    """Effects of two models in words, a panel per model and a bar per effect; shared ones first, on grey.
-
-    Args:
-      axes: two matplotlib axes.
-      effects: each with name, is_or, shared and values (of the two models).
-      models: their labels.
-      lw: width of outlines.
-      least: bars shorter than this share of the longest are left out, as they would be thinner than their outline.
-      text: of the names.
-    """
-    shared = sum(effect["shared"] for effect in effects)
-    reach = max((abs(value) for effect in effects for value in effect["values"]), default=0.0)
-    for side, (ax, model) in enumerate(zip(axes, models, strict=True)):
-        ax.axhspan(-0.5, shared - 0.5, color=_SHARED_ROWS, lw=0, zorder=0)
-        for row, effect in enumerate(effects):
-            if abs(effect["values"][side]) >= least * reach:
-                filled = style.fill(style.OR if effect["is_or"] else style.AND, effect["shared"])
-                ax.barh(row, effect["values"][side], 0.7, lw=lw, **filled)
-        ax.axvline(0, color="black", lw=0.6)
-        ax.set_title(model, color=style.model_colour(side), fontweight="bold")
-        ax.tick_params(axis="y", length=0, labelleft=side == 0)
-        ax.spines["left"].set_visible(False)
-        ax.grid(axis="x")
-    axes[0].set_yticks(range(len(effects)), [effect["name"] for effect in effects], **text)
-    axes[0].set_ylim(len(effects) - 0.5, -0.5)

@@ -22,10 +22,12 @@ def salient_counts(run: Compared, model: str, method: Method) -> np.ndarray:
     return np.array([metrics.salient_count(*run[model, p.id].pair(method), run.tau) for p in run.prompts])
 
 
-def plot(run: Compared) -> Figure:
+def plot(run: Compared, width: float = style.TWO_COLUMNS) -> Figure:
     """Strength against rank, both logarithmic, one panel per model."""
-    rows, columns = -(-len(run.models) // _PER_ROW), min(len(run.models), _PER_ROW)
-    figure = style.new_figure(style.TWO_COLUMNS, 0.7 + 2.5 * rows)
+    narrow = style.narrow(width)
+    columns = 1 if narrow else min(len(run.models), _PER_ROW)
+    rows = -(-len(run.models) // columns)
+    figure = style.new_figure(width, 0.9 + (2.0 if narrow else 2.5) * rows)
     style.title(figure, _claim(run))
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True).ravel()
     for place, (ax, model) in enumerate(zip(axes, run.models, strict=False)):
@@ -36,10 +38,10 @@ def plot(run: Compared) -> Figure:
         ax.set_visible(False)
     handles = [
         *(Line2D([], [], color=style.model_colour(i), label=run.labels[m]) for i, m in enumerate(run.models)),
-        Line2D([], [], color=style.AND_ONLY, ls="--", label="same model, AND only (Harsanyi)"),
+        Line2D([], [], color=style.AND_ONLY, ls="--", label="same, AND only (Harsanyi)"),
         Line2D([], [], color=style.NOISE, lw=0.5, label="one prompt"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(2 if narrow else 4, len(handles)))
     return figure
 
 

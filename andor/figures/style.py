@@ -1,7 +1,8 @@
 """How every figure looks: one dict for `matplotlib.rc_context`, the colours, the widths. Nothing is set at import.
 
 Colours are those of Okabe and Ito, which stay apart under all common forms of colour blindness. One thing has one
-colour in every figure: AND, OR, noise, each method where methods are compared, and each model by its place in the run.
+colour in every figure: what makes a target likelier and less likely, noise, each method where methods are compared, and
+each model by its place in the run.
 """
 
 import contextlib
@@ -13,7 +14,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 ONE_COLUMN = 3.4
 """Width of a figure that fits one column of a two-column paper, in inches."""
@@ -21,8 +21,11 @@ ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
 """Width of a figure across both columns, in inches."""
 
-AND = "#0072B2"
-OR = "#D55E00"
+WIDTHS = {"column": ONE_COLUMN, "page": TWO_COLUMNS}
+"""Width by name, in inches."""
+
+LIKELIER = "#0072B2"
+UNLIKELIER = "#D55E00"
 NOISE = "#999999"
 CERTIFIED = "#332288"
 AND_ONLY = "#000000"
@@ -30,6 +33,7 @@ MODELS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#DDCC77")
 
 GRID = "#DDDDDD"
 MUTED = "#555555"  # text that explains; 7:1 on white
+WARNING = "#8A2C00"  # text that warns; 8:1 on white
 
 # DejaVu Sans comes with matplotlib and has ∧ ∨ ∅ τ; the others are asked for words it has no glyphs for.
 _FALLBACKS = (
@@ -82,9 +86,11 @@ def style() -> dict:
         "text.usetex": False,
         "text.parse_math": False,
         "axes.formatter.use_mathtext": False,
+        "text.hinting": "no_hinting",  # as wide in pixels as in vectors
         "savefig.dpi": 300,
         "savefig.bbox": None,
         "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+        "svg.hashsalt": "andor",  # same figure, same names in the file
     }
 
 
@@ -111,6 +117,13 @@ def missing_glyphs_in_one_line() -> Iterator[None]:
         )
 
 
+def inches(width: str) -> float:
+    """A width by its name. Raises ValueError for another name."""
+    if width not in WIDTHS:
+        raise ValueError(f"width={width!r} must be one of {', '.join(WIDTHS)}.")
+    return WIDTHS[width]
+
+
 def model_colour(place: int) -> str:
     """Colour of the model at this place of the run; from the seventh model on, colours repeat."""
     return MODELS[place % len(MODELS)]
@@ -134,34 +147,34 @@ def empty(ax, why: str) -> None:
 
 
 def heading(figure, text: str) -> None:
-    """A line above some panels of a figure, in muted regular type, cut to the width of the figure."""
-    figure.suptitle(shortened(text), x=0.01, ha="left", color=MUTED, fontsize=7.5, fontweight="normal")
+    """A line above some panels of a figure, in muted regular type, in the width of the figure."""
+    figure.suptitle(shortened(text, _width(figure)), x=0.01, ha="left", color=MUTED, fontsize=7.5, fontweight="normal")
 
 
-def shortened(text: str) -> str:
-    """One line of text that fits the width of two columns at 7.5 point."""
-    return textwrap.shorten(visible(text), 118, placeholder=" …")
+def shortened(text: str, width: float = TWO_COLUMNS) -> str:
+    """One line of text that fits this width (inches) at 7.5 point: where it is too long, its middle is left out."""
+    text, longest = " ".join(visible(text).split()), int(16.8 * width)
+    if len(text) <= longest:
+        return text
+    head, tail = text[: (longest - 3) // 2], text[len(text) - (longest - 3) // 2 :]
+    # At spaces, unless there are none.
+    return f"{head.rpartition(' ')[0] or head} … {tail.partition(' ')[2] or tail}"
+
+
+def _width(figure) -> float:
+    """Width of a figure or a part of one, in inches."""
+    return figure.bbox.width / figure.dpi
+
+
+def narrow(width: float) -> bool:
+    """Whether a figure of this width (inches) has room for one panel only, side by side."""
+    return width < 0.75 * TWO_COLUMNS
 
 
 def visible(text: str) -> str:
     """Text in which control characters are spelled out (\\x1b): no font has glyphs for them, and few for pictures of
     them (␛). White space stays."""
     return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def fill(colour: str, shared: bool) -> dict:
-    """How the bar of an effect is filled: whole if two models share it, hatched if it is distinctive of one."""
-    whole = {"facecolor": colour, "edgecolor": colour}
-    return whole if shared else whole | {"facecolor": "white", "hatch": "//////"}
-
-
-def shared_and_distinctive() -> list[Patch]:
-    """Legend of `fill` for AND and OR effects."""
-    return [
-        Patch(**fill(colour, shared), label=f"{kind}, {'shared' if shared else 'distinctive'}")
-        for shared in (True, False)
-        for kind, colour in (("AND", AND), ("OR", OR))
-    ]
 
 
 def listed(numbers: Sequence[float], form: str) -> str:

@@ -55,8 +55,7 @@ def of_run(run: Reported) -> str:
         return _block(head, (), "", "")
     names = ["prompt", "text", "target", *(f"p {each}" for each in labels), *agreement]
     table = _table(names, rows, numeric=range(3, len(names)))
-    first = run[run.models[0], run.prompts[0].id]
-    picture = _picture(first.plot(), f"effects of the words of: {first.prompt.text}")
+    picture = _picture(run.plot("words"), f"effects of the words of: {run.prompts[0].text}")
     return _block(head, notes, picture, table)
 
 

@@ -49,6 +49,9 @@ class Reported(Compared, Protocol):
     summary: Mapping
     skipped: Sequence
 
+    def plot(self, name: str) -> Any:
+        """A figure."""
+
     def target_from(self, prompt: Any) -> str:
         """Who chose the target of a prompt."""
 

@@ -208,11 +208,33 @@ class Explanation:
         rows = [[getattr(each, name) for name in names] for each in self.top(2 * self.values.v.size, method)]
         return pandas_or_advice().DataFrame(rows, columns=names)
 
-    def plot(self, top: int = MOST_SHOWN) -> "Figure":
-        """The strongest effects as bars, in words. A matplotlib figure."""
-        from andor.figures import effects  # matplotlib takes longer to import than all else here
+    def plot(
+        self,
+        style: Literal["words", "matrix"] = "words",
+        *,
+        width: Literal["column", "page"] = "page",
+        top: int = MOST_SHOWN,
+        tau: float = metrics.SALIENT,
+        other: "Explanation | None" = None,
+    ) -> "Figure":
+        """The strongest effects of the compact explanation, in words. A matplotlib figure.
 
-        return effects.plot(self.values.players, *self.effects, target=self.target, model=self.model, top=top)
+        Args:
+          style: "words" draws the prompt with its effects over and under its words; "matrix" a row per effect and a
+            column per word, for long prompts, high orders and narrow columns.
+          width: of the figure: a column of 3.4 inches, or a page of 7.
+          top: effects at most.
+          tau: effects below tau times the strongest are left out.
+          other: another model's explanation of the same prompt and players, drawn beside this one.
+
+        Raises:
+          ValueError: another style or width, top below 1, tau outside [0, 1), or an `other` of another prompt.
+        """
+        from andor.figures import prompt  # matplotlib takes longer to import than all else here
+
+        explanations = [self] if other is None else [self, other]
+        labels = [each.model for each in explanations]
+        return prompt.plot(explanations, labels, style, width, top=top, tau=tau)
 
     def save(self, path: AnyPath) -> None:
         """Write everything into one .npz file, which `andor.read` and `np.load` open.

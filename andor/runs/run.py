@@ -10,7 +10,7 @@
       skipped/<prompt id>.json     a prompt that is left out, and why
       prompts.csv                  one row per prompt and model: the numbers of the summary, as a table
       summary.json                 the numbers (`andor.runs.summary`), of which explanations, and tau; written last
-      figures/                     *.png, *.pdf (`andor.show.draw`)
+      figures/                     *.png, *.pdf, *.svg (`andor.show.draw`)
       report.html                  all of it as a page (`andor.page`)
 
 <folder> is the model's: "tiny-llama", "Qwen--Qwen2.5-7B". Arrays are indexed by subset, bit i = player i, empty set
@@ -23,7 +23,7 @@ import io
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from andor.prompts import Prompt
 from andor.runs import files
@@ -158,13 +158,28 @@ class Run(Mapping):
         """One row per prompt and model: the numbers of prompts.csv."""
         return pandas_or_advice().DataFrame(table(self.summary))
 
-    def plot(self, name: str) -> "Figure":
-        """A figure of the run: "matching", "sparsity", "convergence" or "orders"."""
-        from andor.figures import FIGURES  # matplotlib takes longer to import than all else here
+    def plot(self, name: str, *, width: Literal["column", "page"] = "page", **options) -> "Figure":
+        """A figure of the run, or of one of its prompts.
 
-        if name not in FIGURES:
-            raise ValueError(f"run.plot({name!r}) must be one of {', '.join(FIGURES)}.")
-        return FIGURES[name].plot(self)
+        Args:
+          name: "matching", "sparsity", "convergence" or "orders"; or "words" or "matrix" of a prompt.
+          width: 3.4 or 7 inches.
+          options: of "words" and "matrix": prompt (its id; by default the first), models (one or two; by default the
+            first two), top and tau as for `Explanation.plot`.
+
+        Raises:
+          ValueError: another name or width, options of a figure that has none, or no such prompt or model.
+        """
+        from andor.figures import FIGURES, style  # matplotlib takes longer to import than all else here
+        from andor.figures.prompt import STYLES, picture_of
+
+        if name not in FIGURES and name not in STYLES:
+            raise ValueError(f"run.plot({name!r}) must be one of {', '.join([*STYLES, *FIGURES])}.")
+        if name in STYLES:
+            return STYLES[name].draw(picture_of(self, **options), style.inches(width))
+        if options:
+            raise ValueError(f"run.plot({name!r}) is of all prompts and models; got {', '.join(options)}.")
+        return FIGURES[name].plot(self, style.inches(width))
 
     def report(self, path: AnyPath | None = None, *, values: Sequence[str] = ()) -> AnyPath:
         """Write the page of the run: one HTML file without network, on which words are masked by click.

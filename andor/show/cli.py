@@ -163,7 +163,7 @@ class Extract(_Running, _Prompting):
     """An embedded model, a directory in HF format, a GGUF file, or a hub id."""
     prompt: Annotated[str, tyro.conf.arg(metavar="TEXT")]
     """The text."""
-    top: int = 12
+    top: int = 20
     """Effects to show."""
     intervals: Flag = False
     """Say for the strongest effects of the certified optimum how large they are in all that is nearly optimal. Takes
@@ -199,22 +199,41 @@ class Extract(_Running, _Prompting):
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Draw the figures of a finished run again, from its saved arrays alone."""
+    """Draw the figures of a finished run again, or the pictures of one of its prompts, from its saved arrays alone."""
 
     directory: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The folder of a run, or the root that holds it."""
+    prompt: Annotated[str | None, _optional("ID")] = None
+    """Only the pictures of this prompt. Default: all figures, and the pictures of the first prompt."""
+    models: Annotated[tuple[str, ...], _optional("MODEL ...")] = ()
+    """With --prompt: one or two models of the run. Default: its first two."""
+    style: Annotated[Literal["words", "matrix"] | None, _optional("words | matrix")] = None
+    """With --prompt: its words with the effects over and under them, or a matrix of dots. Default: both."""
+    top: int = 20
+    """Effects of each model in a picture, at most."""
+    tau: Annotated[float | None, _optional("TAU")] = None
+    """With --prompt: leave out effects below tau times the strongest. Default: the tau of the run."""
+    width: Literal["page", "column"] = "page"
+    """7 inches, or 3.4 for one of two columns."""
     debug: Flag = False
     """Show the traceback of an error."""
 
     def run(self, command: str) -> None:
         del command
         start = time.perf_counter()
+        if self.prompt is None and (self.models or self.style is not None or self.tau is not None):
+            raise ValueError("--models, --style and --tau belong to --prompt; got no --prompt.")
         from andor.runs.run import read
-        from andor.show.draw import draw
+        from andor.show.draw import draw, draw_prompt
 
         run = read(self.directory)
         with bars() as progress:
-            drawn = draw(run, progress=progress)
+            if self.prompt is None:
+                drawn = draw(run, self.top, width=self.width, progress=progress)
+            else:
+                styles = ("words", "matrix") if self.style is None else (self.style,)
+                more = {"width": self.width, "top": self.top, "tau": self.tau, "progress": progress}
+                drawn = draw_prompt(run, self.prompt, self.models, styles, **more)
         _print_files(_console(), run.path, drawn, start)
 
 
@@ -603,7 +622,7 @@ def _write_page(run, progress, out: str | None = None, values: Sequence[str] = (
 def _print_files(console, run, files: Sequence, start: float, page=None) -> None:
     console.print()
     names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
-    console.print(f"Figures: {names} (.png, .pdf) in {run / 'figures'}", soft_wrap=True)
+    console.print(f"Figures: {names} (.png, .pdf, .svg) in {run / 'figures'}", soft_wrap=True)
     if page is not None:
         console.print(f"Page:    {page} (open it in a browser)", soft_wrap=True)
     console.print(f"Run:     {run}", soft_wrap=True)

@@ -1,55 +1,95 @@
-"""Writes the figures of a run into RUN/figures: .png and .pdf of each, and the captions in captions.md."""
+"""Writes the figures of a run into RUN/figures: .png, .pdf and .svg of each, and the captions in captions.md."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor.figures import FIGURES, effects, rendered, style
+from andor.figures import FIGURES, prompt, rendered, shown, style
 from andor.runs import files
 from andor.runs.files import AnyPath, path_of
 from andor.runs.run import Run, read
 from andor.runs.stages import Progress, silent
 
+KINDS = ("png", "pdf", "svg")
 
-def draw(run: AnyPath | Run, top: int = 12, *, progress: Progress = silent) -> list[AnyPath]:
-    """Draw every figure of a run. Same run, same files.
 
-    A run of one model has no convergence figure; one of one model and one prompt has a figure of its effects.
+def draw(
+    run: AnyPath | Run, top: int = shown.TOP, *, width: str = "page", progress: Progress = silent
+) -> list[AnyPath]:
+    """Draw every figure of a run, and the pictures of its first prompt. Same run, same files.
+
+    A run of one model has no convergence figure. The pictures are of the first two models.
 
     Args:
       run: a folder, or a run already read.
-      top: effects in the figure of effects.
+      top: effects of each model in the pictures, at most.
+      width: "page" or "column": 7 or 3.4 inches.
       progress: as for `andor.compare`.
 
     Returns:
-      The files written: first .png and .pdf of each figure, then captions.md.
+      The files written: first .png, .pdf and .svg of each figure, then captions.md.
 
     Raises:
-      FileNotFoundError, ValueError: as `andor.read`.
+      FileNotFoundError, ValueError: as `andor.read`, or for another width.
       OSError: a file could not be written.
     """
     run = run if isinstance(run, Run) else read(run)
-    folder = run.path / "figures"
-    drawn = figures_of(run)
-    with style.missing_glyphs_in_one_line(), rc_context(style.style()):
-        written = []
-        for number, name in enumerate(drawn):
-            progress("draw", "", number, len(drawn))
-            figure = _effects_of(run, top) if name == "effects" else FIGURES[name].plot(run)
-            written += save(figure, folder / name)
-    progress("draw", "", len(drawn), len(drawn))
-    text = (
-        "\n\n".join(f"**{name}.** {_escaped(FIGURES[name].caption(run))}" for name in drawn if name in FIGURES) + "\n"
-    )
-    files.write_bytes(folder / "captions.md", text.encode())
-    return [*written, folder / "captions.md"]
+    inches = style.inches(width)
+    picture = prompt.picture_of(run, top=top)
+    pictures = {_name_of(run.prompts[0].id, how): module for how, module in prompt.STYLES.items()}
+    plots = {name: lambda module=module: module.draw(picture, inches) for name, module in pictures.items()}
+    plots |= {name: lambda name=name: FIGURES[name].plot(run, inches) for name in figures_of(run)}
+    written = _write(run, plots, progress)
+    captions = {name: module.caption(picture) for name, module in pictures.items()}
+    captions |= {name: FIGURES[name].caption(run) for name in figures_of(run)}
+    text = "\n\n".join(f"**{_escaped(name)}.** {_escaped(caption)}" for name, caption in captions.items()) + "\n"
+    files.write_bytes(run.path / "figures" / "captions.md", text.encode())
+    return [*written, run.path / "figures" / "captions.md"]
+
+
+def draw_prompt(
+    run: Run,
+    prompt_id: str,
+    models: Sequence[str] = (),
+    styles: Sequence[str] = tuple(prompt.STYLES),
+    *,
+    width: str = "page",
+    top: int = shown.TOP,
+    tau: float | None = None,
+    progress: Progress = silent,
+) -> list[AnyPath]:
+    """Draw the pictures of one prompt of a run.
+
+    Args:
+      run: the run.
+      prompt_id: of the prompt.
+      models: names or labels of one or two of its models; by default the first two.
+      styles: "words", "matrix" or both.
+      width: "page" or "column": 7 or 3.4 inches.
+      top: effects of each model, at most.
+      tau: effects below tau times the strongest are left out; by default the run's.
+      progress: as for `andor.compare`.
+
+    Returns:
+      The files written: .png, .pdf and .svg of each picture.
+
+    Raises:
+      ValueError: no such prompt, model, style or width, or a top or tau out of range.
+      OSError: a file could not be written.
+    """
+    inches = style.inches(width)
+    modules = {_name_of(prompt_id, how): prompt.styled(how) for how in styles}
+    picture = prompt.picture_of(run, prompt_id, models, top=top, tau=tau)
+    plots = {name: lambda module=module: module.draw(picture, inches) for name, module in modules.items()}
+    return _write(run, plots, progress)
 
 
 def up_to_date(run: Run, page: AnyPath) -> list[AnyPath] | None:
     """The files of all figures of a run where neither they nor its page are older than its summary; else None."""
-    kinds = (".png", ".pdf")
-    wanted = [run.path / "figures" / f"{name}{kind}" for name in figures_of(run) for kind in kinds]
+    names = [*(_name_of(run.prompts[0].id, how) for how in prompt.STYLES), *figures_of(run)]
+    wanted = [run.path / "figures" / f"{name}.{kind}" for name in names for kind in KINDS]
     wanted.append(run.path / "figures" / "captions.md")
     try:
         newest = (run.path / "summary.json").stat().st_mtime
@@ -59,15 +99,30 @@ def up_to_date(run: Run, page: AnyPath) -> list[AnyPath] | None:
 
 
 def figures_of(run: Run) -> list[str]:
-    """Names of the figures that a run has."""
-    alone = len(run.models) == len(run.prompts) == 1
-    return ["effects"] * alone + [name for name in FIGURES if name != "convergence" or len(run.models) > 1]
+    """Names of the figures that a run has, besides the pictures of its first prompt."""
+    return [name for name in FIGURES if name != "convergence" or len(run.models) > 1]
 
 
-def save(figure: Figure, path: AnyPath) -> list[AnyPath]:
-    """Write a figure as `path`.png and `path`.pdf. Raises OSError as `files.write_bytes`."""
+def _name_of(prompt_id: str, how: str) -> str:
+    """File name of a picture of a prompt, without its kind."""
+    return f"{prompt_id}-{how}"
+
+
+def _write(run: Run, plots: Mapping[str, Callable[[], Figure]], progress: Progress) -> list[AnyPath]:
+    """Draw figures and write them in every kind."""
+    written = []
+    with style.missing_glyphs_in_one_line(), rc_context(style.style()):
+        for number, (name, plot) in enumerate(plots.items()):
+            progress("draw", "", number, len(plots))
+            written += save(plot(), run.path / "figures" / name, KINDS)
+    progress("draw", "", len(plots), len(plots))
+    return written
+
+
+def save(figure: Figure, path: AnyPath, kinds: Sequence[str] = ("png", "pdf")) -> list[AnyPath]:
+    """Write a figure as `path`.png, `path`.pdf, ... Raises OSError as `files.write_bytes`."""
     path, written = path_of(path), []
-    for kind, content in rendered(figure).items():
+    for kind, content in rendered(figure, kinds).items():
         written.append(path.with_name(f"{path.name}.{kind}"))
         files.write_bytes(written[-1], content)
     return written
@@ -76,12 +131,3 @@ def save(figure: Figure, path: AnyPath) -> list[AnyPath]:
 def _escaped(caption: str) -> str:
     """A caption as Markdown: words of prompts and names of models are words in it, never markup, HTML or formulas."""
     return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", style.visible(" ".join(caption.split())))
-
-
-def _effects_of(run: Run, top: int) -> Figure:
-    """The effects of the only prompt of the only model."""
-    ((model, _),) = run
-    explanation = next(iter(run.values()))
-    label, tau = run.labels[model], run.tau
-    words, target = explanation.values.players, explanation.target
-    return effects.plot(words, *explanation.effects, target=target, model=label, tau=tau, top=top)

@@ -8,18 +8,23 @@ What this gives up is told by a certificate: of the least strength of any explan
 unexplained than this one does (`andor.core.compact.Compact.excess`).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
 from andor.core.problem import Array, Solution, Solver
 from andor.core.values import Values
-from andor.solvers.extract import NoiseUnit, checked, extract
+from andor.solvers.extract import NoiseUnit, checked, default_solver, extract
 from andor.solvers.search import Search, strongest_columns
+
+_LEAST = 1e-2
+"""Relative gap at which the least strength is known well enough: it stands below a ratio of two decimals."""
 
 
 def compact(
@@ -65,10 +70,11 @@ def compact_of(
     v: Float[Array, "p s"], starts: Sequence[Solution], most: int | None, solver: Solver | None = None
 ) -> list[Compact]:
     """`compact` of a batch over the same number of players, each from a solution; least strengths are one solve."""
+    solver = solver or default_solver(lattice.n_players_of(v))
     found = []
     for row, start in zip(v, starts, strict=True):
         search = Search(row, most)
         found.append(search.fitted(search.best_of(strongest_columns(start), np.empty(0, np.int64))))
     errors = np.array([np.abs(row - reconstruct(*pair)).max() for row, pair in zip(v, found, strict=True)])
-    least = extract(v, errors, solver, noise_unit="log-odds")
+    least = extract(v, errors, dataclasses.replace(solver, tolerance=_LEAST), noise_unit="log-odds")
     return [Compact.of(*each) for each in zip(v, found, least.dual_values, strict=True)]
