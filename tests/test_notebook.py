@@ -42,6 +42,7 @@ def test_a_notebook_shows_picture_and_table(run):
         assert f">{report.percent(run['tiny-llama', prompt.id].values.target_probability)}<" in of_run
     for each in run["tiny-llama", "plain"].top(10):
         assert each.name in of_explanation and f"{each.effect:+.2f}" in of_explanation
+    assert f"“{run['tiny-llama', 'plain'].target.strip()}”" in of_explanation
     for warning in run["tiny-llama", "plain"].warnings:
         assert warning.replace("'", "&#x27;") in of_explanation
 

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from andor.page import vector
-from andor.page.report import Reported, percent, visible
+from andor.page.report import Reported, fit_text, percent, visible
 
 EFFECTS = 10
 """Effects in the table of an explanation."""
@@ -26,9 +26,10 @@ def of_explanation(explanation: Any) -> str:
         for each in e.top(EFFECTS)
     ]
     v, r2 = e.values.v, e.compact.r2
-    fit = "" if math.isnan(r2) else f" R² {r2:.2f} of all that is shown."
+    fit = "" if math.isnan(r2) else f" R² {fit_text(r2)} of all {e.compact.count} effects."
+    target = e.target.strip() or repr(e.target)
     head = (
-        f"What moves “{e.target.strip() or e.target!r}” in {e.model}: p {percent(e.values.target_probability)}, v "
+        f"What moves “{target}” in {e.model}: p {percent(e.values.target_probability)}, v "
         f"{v[0]:+.2f} (all masked) → {v[-1]:+.2f} nats.{fit}"
     )
     picture = _picture(e.plot(), f"effects of the words of: {e.prompt.text}")

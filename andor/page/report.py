@@ -216,7 +216,9 @@ def _row(run: Reported, prompt: Any) -> dict:
     cells = [(each.values.target_probability, percent) for each in explained]
     if numbers["pairs"]:
         cells.append((numbers["pairs"][0]["shown_overlap"], "{:.2f}".format))
-    cells.append((min((each.compact.r2 for each in explained), key=lambda x: math.inf if math.isnan(x) else x), _r2))
+    cells.append(
+        (min((each.compact.r2 for each in explained), key=lambda x: math.inf if math.isnan(x) else x), fit_text)
+    )
     defined = [(x, form) if x is not None and not math.isnan(x) else (None, form) for x, form in cells]
     return {
         "id": prompt.id,
@@ -296,7 +298,7 @@ def _headlines(run: Reported) -> list[dict]:
         first = headline(terms.CONFIDENCE, found)
     return [
         first,
-        headline(terms.FIT, {name: _r2(x) for name, x in fit.items()}),
+        headline(terms.FIT, {name: fit_text(x) for name, x in fit.items()}),
         headline(terms.TOGETHER, {name: _number(x, ".0%") for name, x in together.items()}),
     ]
 
@@ -446,7 +448,7 @@ def _number(value: float | int | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form).replace("-", "−")
 
 
-def _r2(value: float | None) -> str:
+def fit_text(value: float | None) -> str:
     """R² with two digits, never rounded up to 1."""
     return (
         _number(value, ".2f")
