@@ -214,7 +214,7 @@ FLAGS = [
     case("no such flag", "--no-such-flag", *COMPARE, "--no-such-flag"),
     case("no prompt to extract", "prompt TEXT", "extract", "model"),
     case("noise below 0", "noise=...) must be finite and not negative", *COMPARE, "--noise", "-1"),
-    case("noise nan", "must be finite and not negative, or 'measured'; got nan", *COMPARE, "--noise", "nan"),
+    case("noise nan", "must be finite and not negative, or 'auto' or 'measured'; got nan", *COMPARE, "--noise", "nan"),
     case("noise infinite", "got inf", *COMPARE, "--noise", "inf"),
     case("noise in words", "--noise", *COMPARE, "--noise", "much"),
     case("score in words", "--score", *COMPARE, "--score", "mean"),
@@ -605,7 +605,7 @@ RUNS = [
     ),
     case(
         "a run of another version",
-        "has format 4; this version of andor reads 5",
+        "has format 4; this version of andor reads 6. Give another --out, and --reuse run to use",
         *DRAW,
         make=damaged("recipe.json", signed(lambda content: content.update(format=4))),
     ),

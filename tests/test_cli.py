@@ -158,7 +158,7 @@ def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys)
     assert printed.index("Players") < printed.index("Strongest"), "what is masked is shown first"
     assert "[dull]" in printed and "<mask>" in printed
     assert (andor.read(out).path / "figures" / "prompt-words.png").exists()
-    assert "Target ' good' (given)" in printed and "every solution is within that of the least strength" in printed
+    assert "Target ' good' (given)" in printed and "Least strength: worst certified gap" in printed
 
 
 def test_a_chat_needs_a_template(models, tmp_path, capsys, undrawn):
@@ -379,7 +379,7 @@ def test_a_signal_while_figures_are_drawn_says_that_all_is_computed(models, tmp_
     done = program(code, "extract", models[0], *ONE, "--out", "run", cwd=tmp_path)
     *_, last = done.stderr.splitlines()
     assert done.returncode == 128 + signal.SIGTERM
-    assert last == "andor: terminated. All is computed, and no figures are drawn. Run: run/noise-0.02"
+    assert last == "andor: terminated. All is computed, and no figures are drawn. Run: run/noise-auto"
     assert andor.read(tmp_path / "run").prompts and "Strongest effects" in done.stdout
 
 
@@ -474,13 +474,13 @@ def full(*_):
 def test_figures_that_cannot_be_written_get_one_line(models, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     assert main(["extract", models[0], "--prompt", "a good film", "--out", str(out)]) == 0
-    shutil.rmtree(out / "noise-0.02" / "figures")
+    shutil.rmtree(out / "noise-auto" / "figures")
     monkeypatch.setattr(files.os, "replace", full)
     capsys.readouterr()
     assert main(["figures", str(out)]) == 2
     *progress, error = capsys.readouterr().err.splitlines()
     assert all(line.startswith("draw ") for line in progress)
-    assert f"{out / 'noise-0.02' / 'figures'}" in error and "could not be written: No space left on device." in error
+    assert f"{out / 'noise-auto' / 'figures'}" in error and "could not be written: No space left on device." in error
     assert "Errno" not in error
 
 
@@ -488,7 +488,7 @@ def test_a_disk_that_fills_up_says_what_is_finished(models, tmp_path, monkeypatc
     replace = files.os.replace
 
     def filling(source, target):
-        if "noise-0.02" in str(target) and str(target).endswith(".npz"):
+        if "noise-auto" in str(target) and str(target).endswith(".npz"):
             full()
         replace(source, target)
 
@@ -519,12 +519,12 @@ def test_bad_lines_are_left_out_unless_strict(models, tmp_path, capsys, undrawn)
 def test_another_solver_takes_the_values_that_are_there(models, tmp_path, monkeypatch, capsys, undrawn):
     command = ["compare", "--models", models[0], *ONE, "--out", str(tmp_path / "run")]
     assert main(command) == 0
-    before = (tmp_path / "run" / "noise-0.02" / "summary.json").read_bytes()
+    before = (tmp_path / "run" / "noise-auto" / "summary.json").read_bytes()
     monkeypatch.setattr(work, "outcomes", None)  # is not called
     assert main([*command, "--solver", "first-order", "--tau", "0.1"]) == 0
-    run = andor.read(tmp_path / "run" / "noise-0.02_FirstOrder")
+    run = andor.read(tmp_path / "run" / "noise-auto_FirstOrder")
     assert run.recipe.solvers["2"]["name"] == "FirstOrder" and run.tau == 0.1
-    assert (tmp_path / "run" / "noise-0.02" / "summary.json").read_bytes() == before
+    assert (tmp_path / "run" / "noise-auto" / "summary.json").read_bytes() == before
     assert main(["figures", str(tmp_path / "run")]) == 2
     assert "holds 2 runs" in capsys.readouterr().err
 

@@ -364,7 +364,7 @@ def test_weights_that_are_others_are_evaluated_anew(models, root, tmp_path):
     shutil.copy(f"{models[1]}/config.json", name)
     shutil.copy(f"{models[1]}/model.safetensors", name)
     second = compare(name, PROMPTS[:1], out=root)
-    assert second.path.name == "noise-0.02_2" and second.counts["evaluated"] == 1
+    assert second.path.name == "noise-auto_2" and second.counts["evaluated"] == 1
     assert second[name, "prompt-0001"].digest != first[name, "prompt-0001"].digest
     assert andor.read(first.path)[name, "prompt-0001"].digest == first[name, "prompt-0001"].digest
 

@@ -224,7 +224,7 @@ def test_the_command_line_works_on_a_shard(models, tmp_path, monkeypatch, capsys
     (tmp_path / "prompts.jsonl").write_text('{"text": "a good film", "id": "a"}\n{"text": "a dull film", "id": "b"}\n')
     command += ["--out", str(tmp_path / "root")]
     assert main([*command, "--shard", "1/2"]) == 0
-    run = tmp_path / "root" / "noise-0.02"
+    run = tmp_path / "root" / "noise-auto"
     said = f"This shard is done; 2 of 4 explanations are left to others. Run: {run}\n"
     assert capsys.readouterr().out.endswith(said) and not (run / "figures").exists()
     for name, value in slurm(8, 4, 8, 2).items():  # the second of an array

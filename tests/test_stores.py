@@ -115,7 +115,7 @@ def names(url):
 
 def test_a_run_in_a_store_is_that_of_a_folder(models, root, local):
     run = andor.compare(models, PROMPTS, out=root)
-    assert str(run.path) == f"{root}/noise-0.02" and run.counts["evaluated"] == run.counts["solved"] == 4
+    assert str(run.path) == f"{root}/noise-auto" and run.counts["evaluated"] == run.counts["solved"] == 4
     assert_equal(run, local)
     here = {str(path.relative_to(local.path.parent)) for path in local.path.parent.rglob("*") if path.is_file()}
     assert names(root) == here
@@ -200,14 +200,14 @@ def test_figures_and_tables_of_a_run_in_a_store(models, root, capsys):
     arguments = ["compare", "--models", *models, "--prompt", "a good film", "--players", "good", "film"]
     assert main([*arguments, "--out", root]) == 0
     said = capsys.readouterr().out
-    assert f"(.png, .pdf) in {root}/noise-0.02/figures" in said and f"Run:     {root}/noise-0.02" in said
+    assert f"(.png, .pdf, .svg) in {root}/noise-auto/figures" in said and f"Run:     {root}/noise-auto" in said
     figures = {each for each in names(root) if "/figures/" in each}
-    assert {f"noise-0.02/figures/{each}" for each in ("orders.png", "convergence.pdf", "captions.md")} < figures
-    folder = files.path_of(f"{root}/noise-0.02/figures")
+    assert {f"noise-auto/figures/{each}" for each in ("orders.png", "convergence.pdf", "captions.md")} < figures
+    folder = files.path_of(f"{root}/noise-auto/figures")
     before = (folder / "orders.png").read_bytes()
     (folder / "orders.png").unlink()
     assert main(["figures", root]) == 0
-    assert f"Run:     {root}/noise-0.02" in capsys.readouterr().out and (folder / "orders.png").read_bytes() == before
+    assert f"Run:     {root}/noise-auto" in capsys.readouterr().out and (folder / "orders.png").read_bytes() == before
     assert main([*arguments, "--out", root]) == 0
     assert "evaluated 0, reused 2 of 2" in capsys.readouterr().out
 

@@ -37,6 +37,11 @@ class Compact:
     @classmethod
     def of(cls, v: Float[Array, "s"], pair: Pair, dual_values: Float[Array, "s"]) -> "Compact":
         """Effects in canonical form (`andor.core.problem`) with what v says of them; dual values are made feasible."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of a damaged file, whose reader will say so
+            return cls._of(v, pair, dual_values)
+
+    @classmethod
+    def _of(cls, v: Float[Array, "s"], pair: Pair, dual_values: Float[Array, "s"]) -> "Compact":
         left = v - reconstruct(*pair)
         worst, total = float(np.max(np.abs(left))), float(np.sum((v - v.mean()) ** 2))
         differences, bound, weights = (v - v[0])[None], np.array([worst]), np.ones(v.size)
