@@ -22,8 +22,12 @@ from typing import TypeVar
 from andor.core.values import Values
 from andor.prompts import Prompt
 from andor.runs import files
-from andor.runs.explanation import ROUNDING, Explanation, check_probability, of_arrays, read_explanation
+from andor.runs.explanation import MOST_SHOWN, ROUNDING, Explanation, check_probability, of_arrays, read_explanation
 from andor.runs.files import AnyPath, Damaged
+
+EXPLANATION = 1
+"""Version of the estimated noise bound and of the search for compact effects. Raise it with a change of what they find:
+every prompt is then explained anew."""
 
 KEY_DIGITS = 12
 """Of a content key in a file's name. The whole key is in the file."""
@@ -97,7 +101,7 @@ def explanation_key(
 ) -> str:
     """Content key of an explanation: of what decides its effects, and of the words that they are told in."""
     words = [prompt.text, prompt.players, prompt.target, prompt.exact, bool(prompt.chat)]
-    return files.key_of(values_key, noise, solver, penalty, words)
+    return files.key_of(EXPLANATION, MOST_SHOWN, values_key, noise, solver, penalty, words)
 
 
 def read_explained(path: AnyPath, key: str, noise: float | str) -> Explanation:
