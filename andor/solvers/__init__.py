@@ -1,12 +1,12 @@
 """Solvers of the AND-OR problem, one algorithm per file. Pass one to `andor.extract(v, solver=...)`.
 
-    InteriorPoint       exact for L1 penalties, certified to 1e-6 and better; the default up to 13 players
+    InteriorPoint       exact for L1 penalties, certified to 1e-6 and better; the default up to 10 players (GPU: 13)
+    WorkingSet          the same answer from the masks and effects that matter; the default up to 18 players
     JointInteriorPoint  exact for the joint penalty of several models; the default while m 2**n_players is no more
     FirstOrder          any optax optimiser, any penalty; the default beyond
     Published           the solver of the papers, to redraw their figures
 
-On a TPU, which has no float64, the exact solvers run on the host's CPU and are the default up to 10 players; beyond, it
-is the first-order solver in float32.
+On a TPU, which has no float64, the exact solvers run on the host's CPU, and the first-order solver in float32.
 
 `compact` finds few effects instead of little strength (`andor.solvers.compact`). `strength_interval` and
 `share_of_orders` bound what nearly optimal explanations have in common (`andor.solvers.certainty`).
@@ -30,3 +30,4 @@ from andor.solvers.interior_point import InteriorPoint as InteriorPoint
 from andor.solvers.joint import JointInteriorPoint as JointInteriorPoint
 from andor.solvers.published import Published as Published
 from andor.solvers.stability import stability as stability
+from andor.solvers.working_set import WorkingSet as WorkingSet
