@@ -207,7 +207,7 @@ def conjugate_gradients(
         u, residual, search, old, count = state
         z = factorised(residual)
         new = xp.vdot(residual, z)
-        search = z + xp.where(count > 0, new / old, 0.0) * search
+        search = z + new / old * search
         image = normal(search)
         length = new / xp.vdot(search, image)
         return u + length * search, residual - length * image, search, new, count + 1

@@ -77,9 +77,17 @@ _MOST_ITERATIONS = 100
 _RESIDUAL = 0.1
 _ROUNDING = 1e-14
 
-# Largest working set, for all masks and effects there are, and for the memory: the matrix, its factor and its parts.
-_LARGEST_SHARE = 0.5
-_LARGEST = 8000
+# Unknowns of the largest working set: a share of the masks, beyond which a dense step is cheaper, and what memory and
+# patience hold. Tight masks alone must be no more than a share of it.
+_LARGEST_SHARE = 0.75
+_LARGEST = 10_000
+_TIGHT_SHARE = 0.6
+
+
+# Steps in which what the effects miss of v has to halve, while its length at unit scale is more than this: where iterations
+# on the largest working set that pays do not even come near a direction, too many masks are tight.
+_PATIENCE = 5
+_FEASIBLE = 1e-3
 
 
 class _TooManyTight(Exception):
@@ -167,7 +175,7 @@ class WorkingSet(Exact):
 
 def _largest(n_players: int) -> int:
     """Unknowns of the largest working set."""
-    return min(_LARGEST, int(_LARGEST_SHARE * 3 * 2**n_players))
+    return min(_LARGEST, max(_FIRST, int(_LARGEST_SHARE * 2**n_players)))
 
 
 def _iteration_seconds(size: int, unknowns: int) -> float:
@@ -192,6 +200,7 @@ class _Newton:
         self.step = 0
         self.progress = progress
         self.last: _Preconditioner | None = None
+        self.least_missing, self.at_step = np.inf, 0
 
     def __call__(self, barrier: Barrier, missing: Float[Array, "s"]) -> Callable:
         if self.last is not None:
@@ -199,14 +208,19 @@ class _Newton:
             spent = self.last.applied * _iteration_seconds(barrier.d_noise.size, unknowns)
             more = int(_GROWTH * self.limit)
             if spent > _GAIN * _factor_seconds(unknowns + more - self.limit):
-                self.limit = min(more, self.largest // 2)
+                self.limit = more
         d_effects = np.stack([barrier.d_and, barrier.d_or])
         masks, effects = self.chosen(d_effects, barrier.d_noise)
         self.step += 1
         if self.progress is not None:
             self.progress(self.step, len(masks), len(effects))
+        missed = float(np.linalg.norm(missing))
+        if missed < self.least_missing / 2:
+            self.least_missing, self.at_step = missed, self.step
+        elif missed > _FEASIBLE and self.step - self.at_step >= _PATIENCE:
+            raise _TooManyTight
         self.last = preconditioner = _Preconditioner(d_effects, barrier.d_noise, masks, effects)
-        exact = min(_RESIDUAL * float(np.linalg.norm(missing)), float(barrier.product))
+        exact = min(_RESIDUAL * missed, float(barrier.product))
 
         def normal(y):
             t_and, t_or, _ = MASKS.correlations(y)
@@ -224,16 +238,18 @@ class _Newton:
         """Masks, and places in [AND effects, OR effects], of the working set. Raises _TooManyTight."""
         tight = d_noise < _TIGHT * np.median(d_noise[1:])
         tight[0] = False
-        if 2 * np.count_nonzero(tight) > self.largest:
+        count = np.count_nonzero(tight)
+        if count > _TIGHT_SHARE * self.largest:
             raise _TooManyTight
+        limit = min(self.limit, (self.largest - count) // 2)
         softness = _inverse(d_noise)
         of_effects = d_effects * np.stack(MASKS.correlations(np.where(tight, 0.0, softness))[:2])
-        effects = _top(of_effects.ravel(), _LIVE, self.limit)
+        effects = _top(of_effects.ravel(), _LIVE, limit)
         others = d_effects.copy()
         others.ravel()[effects] = 0.0
         coupled = softness * MASKS.total(*others, np.zeros_like(d_noise))
         coupled[tight] = 0.0
-        masks = np.sort(np.concatenate([np.flatnonzero(tight), _top(coupled, _COUPLED, self.limit)]))
+        masks = np.sort(np.concatenate([np.flatnonzero(tight), _top(coupled, _COUPLED, limit)]))
         return masks, effects
 
 
