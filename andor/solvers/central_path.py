@@ -1,7 +1,7 @@
 """What the exact solvers share: Mehrotra's predictor-corrector method, without the problem.
 
 S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim. 2 (1992). A problem supplies
-its Newton directions; this module follows them along the central path. All of it works on JAX arrays, under `jit`, and
+its Newton directions; this module follows them along the central path. The path works on JAX arrays, under `jit`, and
 on NumPy arrays, given `loop_on_host`.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -179,42 +180,26 @@ def _length(x, dx):
     return xp.min(xp.where(shrinking, x / xp.where(shrinking, -dx, 1.0), xp.inf))
 
 
-def conjugate_gradients(
-    normal: Callable,
-    factorised: Callable,
-    rhs: Float[Array, "*m s"],
-    residual: Number | None = None,
-    most: int = _MAX_REFINEMENTS,
-    while_loop: Callable = jax.lax.while_loop,
-) -> Float[Array, "*m s"]:
+def conjugate_gradients(normal: Callable, factorised: Callable, rhs: Float[Array, "*m s"]) -> Float[Array, "*m s"]:
     """Solve normal(u) = rhs, with a factorisation of `normal` as preconditioner.
 
     One iteration is the plain solve, and as a rule enough. Late in a degenerate problem the entries of the matrix span
     20 orders of magnitude, the factorisation knows only the largest, and what it leaves over takes some more.
-
-    Args:
-      normal: the matrix, as a function.
-      factorised: its approximate inverse, as a function.
-      rhs: the right-hand side.
-      residual: length of the residual that counts as solved; by default, nothing but rounding.
-      most: iterations at most.
-      while_loop: as for `follow`.
     """
-    xp = rhs.__array_namespace__()
-    floor = _RESIDUAL * xp.sqrt(xp.vdot(rhs, rhs)) if residual is None else residual
+    floor = _RESIDUAL * jnp.sqrt(jnp.vdot(rhs, rhs))
 
     def iterate(state):
         u, residual, search, old, count = state
         z = factorised(residual)
-        new = xp.vdot(residual, z)
-        search = z + new / old * search
+        new = jnp.vdot(residual, z)
+        search = z + jnp.where(count > 0, new / old, 0.0) * search
         image = normal(search)
-        length = new / xp.vdot(search, image)
+        length = new / jnp.vdot(search, image)
         return u + length * search, residual - length * image, search, new, count + 1
 
     def unfinished(state):
         _, residual, _, _, count = state
-        return (xp.sqrt(xp.vdot(residual, residual)) > floor) & (count < most)
+        return (jnp.sqrt(jnp.vdot(residual, residual)) > floor) & (count < _MAX_REFINEMENTS)
 
-    zero = xp.zeros_like(rhs)
-    return while_loop(unfinished, iterate, (zero, rhs, zero, xp.ones(()), 0))[0]
+    zero = jnp.zeros_like(rhs)
+    return jax.lax.while_loop(unfinished, iterate, (zero, rhs, zero, jnp.ones(()), 0))[0]

@@ -45,7 +45,7 @@ from andor.core import lattice
 from andor.core.penalties import L1
 from andor.core.problem import Array, Problem, RawSolution
 from andor.devices.memory import host_bytes, require_memory
-from andor.solvers.central_path import conjugate_gradients, loop_on_host
+from andor.solvers.central_path import loop_on_host
 from andor.solvers.coordinates import MASKS
 from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import Barrier, Exact, InteriorPoint, answer_of, path, tie_breaking
@@ -71,9 +71,11 @@ _GAIN = 1.5
 
 # Iterations at most: a direction that is not exact by then is good enough for a step.
 _MOST_ITERATIONS = 100
+# And without a smaller residual: early it grows for some dozens before it falls, and late this is rounding.
+_STALLED = 40
 
-# Residual of a direction, as a share of what the effects miss of v, which steps make vanish; and no more than the product
-# of primal variables and slacks, so that a tight mask's dual value, which has D of that size, is as exact.
+# Residual of a direction, as a share of what the effects miss of v, which steps make vanish; and no more than the
+# product of primal variables and slacks, so that a tight mask's dual value, which has D of that size, is as exact.
 _RESIDUAL = 0.1
 _ROUNDING = 1e-14
 
@@ -84,8 +86,8 @@ _LARGEST = 10_000
 _TIGHT_SHARE = 0.6
 
 
-# Steps in which what the effects miss of v has to halve, while its length at unit scale is more than this: where iterations
-# on the largest working set that pays do not even come near a direction, too many masks are tight.
+# Steps in which what the effects miss of v has to halve, while its length at unit scale is more than this: where
+# iterations on the largest working set that pays do not come near a direction, too many masks are tight.
 _PATIENCE = 5
 _FEASIBLE = 1e-3
 
@@ -107,11 +109,13 @@ class WorkingSet(Exact):
     answer, and to `FirstOrder` beyond, whose status says so.
 
     Attributes:
+      max_steps: Newton steps at most; 30 to 50 are usual up to 14 players, and up to 100 at 16.
       progress: called as progress(step, masks, effects) in every step, with the size of the working set.
     """
 
     penalties: ClassVar = (L1,)
 
+    max_steps: int = 200
     progress: Callable[[int, int, int], None] | None = None
 
     def bytes_of_one(self, n_players: int, n_models: int = 1) -> int:
@@ -143,15 +147,15 @@ class WorkingSet(Exact):
         )
 
     def _solve_one(self, problem: Problem, v: Float[Array, "s"], bound: float) -> RawSolution:
-        """The answer for one v, by whichever solver is for it."""
+        """The answer for one v, by whichever solver is for it: the dense one too where rounding stopped this one."""
         n_players = problem.n_players
-        if n_players >= FEWEST_PLAYERS and 0 < bound < np.max(np.abs(v)):
+        if n_players >= FEWEST_PLAYERS and bound > 0:
             try:
                 found, converged = self._follow(problem, v, bound)
+                if converged or n_players > MOST_PLAYERS_DENSE:
+                    return found
             except _TooManyTight:
-                converged = False
-            if converged:
-                return found
+                pass
         alone = dataclasses.replace(problem, v=v[None, None], noise_bound=np.full((1, 1), bound))
         if n_players <= MOST_PLAYERS_DENSE:
             return InteriorPoint(self.tolerance, self.max_steps, self.tie_break).solve(alone)
@@ -227,8 +231,7 @@ class _Newton:
             return MASKS.total(barrier.d_and * t_and, barrier.d_or * t_or, barrier.d_noise * y)
 
         def solve(rhs):
-            residual = max(exact, _ROUNDING * float(np.linalg.norm(rhs)))
-            return conjugate_gradients(normal, preconditioner, rhs, residual, _MOST_ITERATIONS, loop_on_host)
+            return _conjugate_gradients(normal, preconditioner, rhs, max(exact, _ROUNDING * np.linalg.norm(rhs)))
 
         return solve
 
@@ -238,7 +241,7 @@ class _Newton:
         """Masks, and places in [AND effects, OR effects], of the working set. Raises _TooManyTight."""
         tight = d_noise < _TIGHT * np.median(d_noise[1:])
         tight[0] = False
-        count = np.count_nonzero(tight)
+        count = int(np.count_nonzero(tight))
         if count > _TIGHT_SHARE * self.largest:
             raise _TooManyTight
         limit = min(self.limit, (self.largest - count) // 2)
@@ -264,6 +267,28 @@ def _top(scores: Float[Array, "s"], least: float, most: int) -> Int[Array, "k"]:
     if len(found) > most:
         found = np.sort(np.argpartition(scores, -most)[-most:])
     return found
+
+
+def _conjugate_gradients(
+    normal: Callable, preconditioner: Callable, rhs: Float[Array, "s"], exact
+) -> Float[Array, "s"]:
+    """Solve normal(y) = rhs to a residual of length `exact`, or as far as iterations or rounding let it."""
+    y = best = np.zeros_like(rhs)
+    residual, search, old = rhs, np.zeros_like(rhs), 1.0
+    least, at = np.linalg.norm(rhs), 0
+    for iteration in range(_MOST_ITERATIONS):
+        if least <= exact or iteration - at >= _STALLED:
+            break
+        z = preconditioner(residual)
+        new = residual @ z
+        search = z + new / old * search
+        image = normal(search)
+        length = new / (search @ image)
+        y, residual, old = y + length * search, residual - length * image, new
+        size = np.linalg.norm(residual)
+        if size < least:
+            best, least, at = y, size, iteration + 1
+    return best
 
 
 class _Preconditioner:
