@@ -71,13 +71,15 @@ _GAIN = 1.5
 
 # Iterations at most: a direction that is not exact by then is good enough for a step.
 _MOST_ITERATIONS = 100
-# And without a smaller residual: early it grows for some dozens before it falls, and late this is rounding.
-_STALLED = 40
 
-# Residual of a direction, as a share of what the effects miss of v, which steps make vanish; and no more than the
-# product of primal variables and slacks, so that a tight mask's dual value, which has D of that size, is as exact.
+# A direction is exact when its residual is this share of what the effects miss of v, which steps make vanish, or is
+# rounding at unit scale; and when its error y has y·K y below this share of the product of primal variables and slacks,
+# so that no slack is off by more than the root of it. Late, residuals along live effects are above rounding, and
+# harmless: an exact direction whose residual does not shrink in so many iterations more is as good as there is.
 _RESIDUAL = 0.1
-_ROUNDING = 1e-14
+_ROUNDING = 1e-13
+_ERROR = 1e-6
+_STALLED = 10
 
 # Unknowns of the largest working set: a share of the masks, beyond which a dense step is cheaper, and what memory and
 # patience hold. Tight masks alone must be no more than a share of it.
@@ -86,7 +88,7 @@ _LARGEST = 10_000
 _TIGHT_SHARE = 0.6
 
 
-# Steps in which what the effects miss of v has to halve, while its length at unit scale is more than this: where
+# Steps in which what the effects miss of v has to halve, until its length at unit scale is less than this: where
 # iterations on the largest working set that pays do not come near a direction, too many masks are tight.
 _PATIENCE = 5
 _FEASIBLE = 1e-3
@@ -221,17 +223,17 @@ class _Newton:
         missed = float(np.linalg.norm(missing))
         if missed < self.least_missing / 2:
             self.least_missing, self.at_step = missed, self.step
-        elif missed > _FEASIBLE and self.step - self.at_step >= _PATIENCE:
+        elif self.least_missing > _FEASIBLE and self.step - self.at_step >= _PATIENCE:
             raise _TooManyTight
         self.last = preconditioner = _Preconditioner(d_effects, barrier.d_noise, masks, effects)
-        exact = min(_RESIDUAL * missed, float(barrier.product))
+        exact = max(_RESIDUAL * missed, _ROUNDING), _ERROR * float(barrier.product)
 
         def normal(y):
             t_and, t_or, _ = MASKS.correlations(y)
             return MASKS.total(barrier.d_and * t_and, barrier.d_or * t_or, barrier.d_noise * y)
 
         def solve(rhs):
-            return _conjugate_gradients(normal, preconditioner, rhs, max(exact, _ROUNDING * np.linalg.norm(rhs)))
+            return _conjugate_gradients(normal, preconditioner, rhs, *exact)
 
         return solve
 
@@ -270,24 +272,21 @@ def _top(scores: Float[Array, "s"], least: float, most: int) -> Int[Array, "k"]:
 
 
 def _conjugate_gradients(
-    normal: Callable, preconditioner: Callable, rhs: Float[Array, "s"], exact
+    normal: Callable, preconditioner: Callable, rhs: Float[Array, "s"], residual: float, error: float
 ) -> Float[Array, "s"]:
-    """Solve normal(y) = rhs to a residual of length `exact`, or as far as iterations or rounding let it."""
-    y = best = np.zeros_like(rhs)
-    residual, search, old = rhs, np.zeros_like(rhs), 1.0
-    least, at = np.linalg.norm(rhs), 0
-    for iteration in range(_MOST_ITERATIONS):
-        if least <= exact or iteration - at >= _STALLED:
+    """y of least residual with normal(y) = rhs: to a residual of that length and an error of that y·normal(y)."""
+    y, left, search, old = np.zeros_like(rhs), rhs, np.zeros_like(rhs), 1.0
+    best, least, since = y, np.inf, 0
+    for _ in range(_MOST_ITERATIONS):
+        z = preconditioner(left)
+        new, length = left @ z, np.linalg.norm(left)
+        best, least, since = (y, length, 0) if length < least else (best, least, since + 1)
+        if new <= error and (length <= residual or since >= _STALLED):
             break
-        z = preconditioner(residual)
-        new = residual @ z
         search = z + new / old * search
         image = normal(search)
-        length = new / (search @ image)
-        y, residual, old = y + length * search, residual - length * image, new
-        size = np.linalg.norm(residual)
-        if size < least:
-            best, least, at = y, size, iteration + 1
+        step = new / (search @ image)
+        y, left, old = y + step * search, left - step * image, new
     return best
 
 
