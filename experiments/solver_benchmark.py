@@ -2,14 +2,17 @@
 
 What:      planted games (15 AND and 10 OR effects of normal size plus normal noise of 0.01), orders drawn so that
            strength decays or is flat over orders; with and without the published noise box. Every game is solved by
-           HiGHS (scipy, interior point, sparse dictionary), by the published SGD at its step counts, by `FirstOrder`
-           and by `InteriorPoint`, in the same process. Times are wall-clock, after compilation. Agreement compares the
+           HiGHS (scipy, interior point, sparse dictionary), by the published SGD at its step counts, by `FirstOrder`,
+           by `InteriorPoint` and by `WorkingSet`, in the same process; "hipo" and "hipdlp" are the solvers of a newer
+           HiGHS (highspy[extras]). Times are CPU time of all threads, after compilation. Agreement compares the
            largest 100 effects (at least 1e-3 of the largest) of two runs: two random starts for the published solver;
            for the others, which have no random start, the same game with its players relabelled and v scaled. The
            batch holds as many games of one family as of the other, so its time per prompt compares with HiGHS's mean
            over the games. "joint" solves two related models of each family at once; its time is per pair, over HiGHS's
-           for one model.
+           for one model. Without "highs", "hipo" is what the others are compared with.
 Command:   python -m experiments solver_benchmark [--smoke] [--players 6 8 10] [--seeds 3] [--out DIR]
+           For many players, one thread each: OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m experiments
+           solver_benchmark --players 12 --seeds 2 --noises 0.02 --solvers hipo hipdlp exact working-set
            On a GPU, where HiGHS has nothing to compare with: --players 10 12 14 --solvers exact
 Hardware:  2 CPU cores; 6 to 10 players about 25 minutes, most of it the published solver. The full table is --players
            6 8 10 12, some hours: a game of 12 players takes HiGHS about 50 s, the exact solver 8 s, the first-order
@@ -38,10 +41,21 @@ from andor.core import lattice
 from andor.core.effects import strongest
 from andor.core.games import Game, sparse
 from andor.core.problem import Solution
-from andor.solvers import FirstOrder, InteriorPoint, Published
+from andor.solvers import FirstOrder, InteriorPoint, Published, WorkingSet
 from andor.solvers.extract import extract_joint
 
-Solver = Literal["highs", "published-20k", "published-50k", "first-order", "exact", "exact-batch", "joint"]
+Solver = Literal[
+    "highs",
+    "published-20k",
+    "published-50k",
+    "first-order",
+    "exact",
+    "working-set",
+    "exact-batch",
+    "joint",
+    "hipo",
+    "hipdlp",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +98,8 @@ def planted(n_players: int, family: str, seed: int) -> Game:
     return sparse(np.random.default_rng([n_players, seed, family == "flat"]), n_players, FAMILIES[family])
 
 
-def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """(and_effects, or_effects, optimum) by HiGHS's interior point. B b = sum(b) - complement(A b) keeps it sparse."""
+def linear_programme(v: np.ndarray, noise: float) -> dict:
+    """The problem as `scipy.optimize.linprog` takes it. B b = sum(b) - complement(A b) keeps it sparse."""
     n_players = lattice.n_players_of(v)
     size = 2**n_players
     pattern = scipy.sparse.csr_matrix(np.array([[1.0, 0.0], [1.0, 1.0]]))
@@ -102,17 +116,58 @@ def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
     price = np.r_[np.tile(np.r_[0.0, np.ones(size - 1)], 4), 0.0, np.zeros(size)]
     effect_bounds = [(0, 0)] + [(0, None)] * (size - 1)
     bound = noise * abs(v[-1] - v[0])
-    result = scipy.optimize.linprog(
-        price,
+    return dict(
+        c=price,
         A_eq=scipy.sparse.vstack([rows, total], format="csc"),
         b_eq=np.r_[(v - v[0])[1:], 0.0],
         bounds=effect_bounds * 4 + [(None, None)] + [(0, 0)] + [(-bound, bound)] * (size - 1),
-        method="highs-ipm",
     )
-    x = result.x[: 4 * size].reshape(4, size)
-    one_player = lattice.orders(n_players) == 1
+
+
+def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """(and_effects, or_effects, optimum) by HiGHS's interior point, as scipy has it."""
+    result = scipy.optimize.linprog(**linear_programme(v, noise), method="highs-ipm")
+    return *_effects_of(result.x), float(result.fun)
+
+
+def highspy_solver(v: np.ndarray, noise: float, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """(and_effects, or_effects, objective) by a solver of a newer HiGHS, `hipo` or `hipdlp`, without crossover."""
+    import highspy  # only for these references: pip install "highspy[extras]>=1.15"
+
+    problem = linear_programme(v, noise)
+    columns = problem["A_eq"]
+    lower, upper = np.array(problem["bounds"], dtype=float).T
+    model = highspy.HighsLp()
+    model.num_row_, model.num_col_ = columns.shape
+    model.col_cost_ = problem["c"]
+    model.col_lower_ = np.where(np.isnan(lower), -np.inf, lower)
+    model.col_upper_ = np.where(np.isnan(upper), np.inf, upper)
+    model.row_lower_ = model.row_upper_ = problem["b_eq"]
+    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    model.a_matrix_.start_, model.a_matrix_.index_ = columns.indptr, columns.indices
+    model.a_matrix_.value_ = columns.data
+    solver = highspy.Highs()
+    options = dict(output_flag=False, solver=name, threads=1, run_crossover="off")
+    options |= dict(pdlp_optimality_tolerance=1e-6, time_limit=LIMIT) if name == "hipdlp" else {}
+    for option, value in options.items():
+        if solver.setOptionValue(option, value) != highspy.HighsStatus.kOk:
+            raise ValueError(f"highspy {solver.version()} refuses {option}={value!r}: install highspy[extras]>=1.15.")
+    solver.passModel(model)
+    solver.run()
+    return *_effects_of(np.array(solver.getSolution().col_value)), float(solver.getInfo().objective_function_value)
+
+
+LIMIT = 600.0
+"""Seconds after which HiPDLP, a first-order method, is stopped."""
+
+
+def _effects_of(unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(AND effects, OR effects) from the unknowns of `linear_programme`."""
+    size = (len(unknowns) - 1) // 5
+    x = unknowns[: 4 * size].reshape(4, size)
+    one_player = lattice.orders(lattice.n_players_of(x)) == 1
     or_effects = x[2] - x[3]
-    return x[0] - x[1] + np.where(one_player, or_effects, 0), np.where(one_player, 0, or_effects), float(result.fun)
+    return x[0] - x[1] + np.where(one_player, or_effects, 0), np.where(one_player, 0, or_effects)
 
 
 def order_error(game: Game, and_effects: np.ndarray, or_effects: np.ndarray) -> float:
@@ -155,10 +210,10 @@ def agreement(solution: Solution, other: tuple[np.ndarray, np.ndarray]) -> float
 
 
 def timed(function, *arguments):
-    """(result, wall-clock seconds) of a call."""
-    start = time.perf_counter()
+    """(result, seconds of CPU time, of all threads together) of a call."""
+    start = time.process_time()
     result = function(*arguments)
-    return result, time.perf_counter() - start
+    return result, time.process_time() - start
 
 
 def solvers_of(config: Config, noise: float) -> dict[str, object]:
@@ -168,6 +223,7 @@ def solvers_of(config: Config, noise: float) -> dict[str, object]:
         "published-50k": Published(steps=steps if config.smoke else 50_000, start=0.1),
         "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps if config.smoke else 50_000),
         "exact": InteriorPoint(),
+        "working-set": WorkingSet(),
     }
     return {name: solver for name, solver in every.items() if name in config.solvers}
 
@@ -196,6 +252,18 @@ def run(config: Config) -> list[dict]:
                         | dict(recovered=len(found & truth) / len(truth), agreement=np.nan)
                         | dict(order_error=order_error(game, and_effects, or_effects))
                     )
+                for name in ("hipo", "hipdlp"):
+                    if name in config.solvers:
+                        (and_effects, or_effects, objective), seconds = timed(highspy_solver, game.v, noise, name)
+                        if np.isnan(reference):
+                            optimum, reference = objective, seconds
+                        records.append(
+                            key
+                            | dict(solver=name, objective=objective / optimum, gap=np.nan, seconds=seconds)
+                            | dict(time=seconds / reference, agreement=np.nan)
+                            | dict(recovered=len(strongest(and_effects, or_effects, len(truth)) & truth) / len(truth))
+                            | dict(order_error=order_error(game, and_effects, or_effects))
+                        )
                 for name, solver in solvers.items():
                     solution, seconds = timed(andor.extract, game.v, noise, solver)
                     effects = solution.and_effects, solution.or_effects
@@ -241,7 +309,7 @@ def aggregate(name: str, solution: Solution, seconds: float, reference: float) -
 COLUMNS = {
     "objective": ("objective / optimum", np.mean, "{:.4f}"),
     "gap": ("worst gap", np.max, "{:.1e}"),
-    "seconds": ("seconds", np.mean, "{:.3f}"),
+    "seconds": ("CPU seconds", np.mean, "{:.3f}"),
     "time": ("time / HiGHS", np.mean, "{:.2f}"),
     "recovered": ("planted in top k", np.mean, "{:.0%}"),
     "order_error": ("order error", np.mean, "{:.2f}"),

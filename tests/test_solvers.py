@@ -20,6 +20,7 @@ from andor.solvers import (
     InteriorPoint,
     JointInteriorPoint,
     Published,
+    WorkingSet,
     default_solver,
     interior_point,
     placement,
@@ -299,9 +300,10 @@ def test_as_many_problems_at_once_as_fit(monkeypatch):
 def test_without_fast_float64_the_exact_solver_runs_on_the_host(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert isinstance(default_solver(10), InteriorPoint)
-    assert default_solver(11) == FirstOrder(precision="float32")
+    assert default_solver(18) == WorkingSet()
+    assert default_solver(19) == FirstOrder(precision="float32")
     assert default_solver(11, RowMax(), 2).precision == "float32"
-    assert default_solver(11) == FirstOrder() == cli._solver("first-order")
+    assert default_solver(19) == FirstOrder() == cli._solver("first-order")
     assert placement.exact_platform() == "cpu" and placement.platform() == "tpu"
     with placement.on_exact_device():
         assert placement.platform() == "cpu"
@@ -326,10 +328,11 @@ def test_what_a_solver_advises_does_not_hang_on_who_asks(solver):
     assert len(set(said)) == 1
 
 
-def test_default_solver():
-    assert isinstance(default_solver(12), InteriorPoint)
-    assert isinstance(default_solver(15), FirstOrder)
-    assert isinstance(default_solver(12, OrderWeightedL1(2.0)), InteriorPoint)
+def test_default_solver(monkeypatch):
+    assert [type(default_solver(n)) for n in (10, 11, 18, 19)] == [InteriorPoint, WorkingSet, WorkingSet, FirstOrder]
+    assert isinstance(default_solver(12, OrderWeightedL1(2.0)), WorkingSet)
     assert isinstance(default_solver(6, Huber(0.1)), FirstOrder)
     assert isinstance(default_solver(12, RowMax(), 2), JointInteriorPoint)
     assert isinstance(default_solver(12, RowMax(), 3), FirstOrder)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [type(default_solver(n)) for n in (13, 14)] == [InteriorPoint, WorkingSet]

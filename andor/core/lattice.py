@@ -65,18 +65,22 @@ def kron_power(matrix, values):
         return _kron_power_on_device(matrix, values, n_players)
     # In the dtype of the values, which a float64 matrix would widen.
     (absent_absent, absent_present), (present_absent, present_present) = matrix.astype(values.dtype)
-    shape = values.shape
-    for player in range(n_players):
-        pairs = values.reshape(*shape[:-1], 2 ** (n_players - 1 - player), 2, 2**player)
-        absent, present = pairs[..., 0, :], pairs[..., 1, :]
-        values = np.stack(
-            [
-                absent_absent * absent + absent_present * present,
-                present_absent * absent + present_present * present,
-            ],
-            axis=-2,
-        ).reshape(shape)
-    return values
+    triangular = not absent_present and absent_absent == 1 and present_present == 1
+    shape, low = values.shape, n_players // 2
+    values = values.reshape(-1, 2 ** (n_players - low), 2**low)
+    for players in (low, n_players - low):
+        # One half of the players at a time is the outer axis, so that every pass runs along long rows of memory.
+        values = values.swapaxes(1, 2).copy()
+        for player in range(players):
+            pairs = values.reshape(len(values), 2 ** (players - 1 - player), 2, -1)
+            absent, present = pairs[:, :, 0], pairs[:, :, 1]
+            if triangular:
+                present += present_absent * absent if present_absent != 1 else absent
+                continue
+            before = absent.copy()
+            absent[:] = absent_absent * before + absent_present * present
+            present[:] = present_absent * before + present_present * present
+    return values.reshape(shape)
 
 
 def _kron_power_on_device(matrix, values, n_players: int):

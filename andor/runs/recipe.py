@@ -113,7 +113,7 @@ class Recipe:
         """How the run explains, for its folder."""
         noise = self.noise if isinstance(self.noise, str) else f"{self.noise:g}"
         odd = ["sum"] * (self.score == "sum")
-        odd += [each["name"] for each in self.solvers.values() if each["name"] not in ("InteriorPoint",)]
+        odd += [each["name"] for each in self.solvers.values() if each["name"] not in ("InteriorPoint", "WorkingSet")]
         odd += [self.penalty["name"]] * (self.penalty["name"] != "L1")
         return "_".join([f"noise-{noise}", *dict.fromkeys(odd)])
 

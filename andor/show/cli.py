@@ -108,7 +108,8 @@ class Compare(_Running, _Prompting, _Listing, _Models):
     own_targets: Flag = False
     """Where no target is given, explain each model's own prediction, not the first model's."""
     solver: SolverName = "auto"
-    """auto: exact up to 13 players, then first-order. published: that of the papers, not certified."""
+    """auto: exact up to 18 players, then first-order. exact: the dense exact solver, up to 13. published: that of the
+    papers, not certified."""
     tau: float = 0.05
     """An effect is salient above tau times the largest."""
     distributed: Annotated[str | None, _optional("auto | HOST:PORT,N,I")] = None

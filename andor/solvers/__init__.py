@@ -1,12 +1,12 @@
 """Solvers of the AND-OR problem, one algorithm per file. Pass one to `andor.extract(v, solver=...)`.
 
-    InteriorPoint       exact for L1 penalties, certified to 1e-6 and better; the default up to 13 players
+    InteriorPoint       exact for L1 penalties, certified to 1e-6 and better; the default up to 10 players (GPU: 13)
+    WorkingSet          the same answer from the masks and effects that matter; the default up to 18 players
     JointInteriorPoint  exact for the joint penalty of several models; the default while m 2**n_players is no more
     FirstOrder          any optax optimiser, any penalty; the default beyond
     Published           the solver of the papers, to redraw their figures
 
-On a TPU, which has no float64, the exact solvers run on the host's CPU and are the default up to 10 players; beyond, it
-is the first-order solver in float32.
+On a TPU, which has no float64, the exact solvers run on the host's CPU, and the first-order solver in float32.
 
 `compact` finds few effects instead of little strength (`andor.solvers.compact`); the same search says how much of v is
 noise (`estimated_noise`), which is the bound of the exact solvers unless another is given. `strength_interval`,
@@ -35,3 +35,4 @@ from andor.solvers.path import path as path
 from andor.solvers.published import Published as Published
 from andor.solvers.search import estimated_noise as estimated_noise
 from andor.solvers.stability import stability as stability
+from andor.solvers.working_set import WorkingSet as WorkingSet

@@ -1,7 +1,8 @@
 """What the exact solvers share: Mehrotra's predictor-corrector method, without the problem.
 
 S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim. 2 (1992). A problem supplies
-its Newton directions; this module follows them along the central path.
+its Newton directions; this module follows them along the central path. The path works on JAX arrays, under `jit`, and
+on NumPy arrays, given `loop_on_host`.
 """
 
 import functools
@@ -10,7 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Array = jax.Array | np.ndarray
+Number = Float[Array, ""] | np.generic | float
 
 # Every pair's product of a primal variable and its slack starts here, at unit scale of v. Measured: from 1e-2, effects
 # that have to grow stall for a dozen steps in some games; from 1, all take a step or two more.
@@ -69,10 +74,11 @@ class Progress(NamedTuple):
 def follow(
     start: Iterate,
     active: Bool[Array, "..."],
-    advance: Callable[[Iterate, Float[Array, ""]], Iterate],
-    bounds: Callable[[Iterate], tuple[Float[Array, ""], Float[Array, ""]]],
-    tolerance: Float[Array, ""],
-    max_steps: Int[Array, ""],
+    advance: Callable[[Iterate, Number], Iterate],
+    bounds: Callable[[Iterate], tuple[Number, Number]],
+    tolerance: Number,
+    max_steps: Int[Array, ""] | int,
+    while_loop: Callable = jax.lax.while_loop,
 ) -> Progress:
     """Follow the central path to its canonical end, or as far as rounding and `max_steps` let it.
 
@@ -83,8 +89,10 @@ def follow(
       bounds: primal and dual value of a point, made feasible.
       tolerance: gap asked for. Until it is reached the best point so far counts, and then the last.
       max_steps: steps at most.
+      while_loop: `jax.lax.while_loop`, or `loop_on_host` for NumPy arrays.
     """
-    end = _END * tolerance / jnp.sum(active)
+    xp = active.__array_namespace__()
+    end = _END * tolerance / xp.sum(active)
 
     def body(progress):
         current = advance(progress.current, end)
@@ -92,25 +100,32 @@ def follow(
         new_gap = (primal - dual) / primal
         reached = progress.gap <= tolerance
         better = (new_gap < progress.gap) | (reached & (new_gap <= tolerance))  # False for NaN
-        off = jnp.max(jnp.where(active, jnp.abs(current.primal * current.slack / end - 1), 0.0))
+        off = xp.max(xp.where(active, xp.abs(current.primal * current.slack / end - 1), 0.0))
         return Progress(
             current=current,
-            best=jax.tree.map(functools.partial(jnp.where, better), current, progress.best),
-            gap=jnp.where(better, new_gap, progress.gap),
+            best=jax.tree.map(functools.partial(xp.where, better), current, progress.best),
+            gap=xp.where(better, new_gap, progress.gap),
             # A feasible and centred point has a gap of the sum of the products; more is what the effects miss of v.
             centred=better & (off <= _CENTRED) & (primal - dual <= _FEASIBLE * tolerance * primal),
-            best_step=jnp.where(better & ~reached, progress.step + 1, progress.best_step),
+            best_step=xp.where(better & ~reached, progress.step + 1, progress.best_step),
             step=progress.step + 1,
         )
 
     def unfinished(progress):
-        patience = jnp.where(progress.gap <= tolerance, _POLISH, _PATIENCE)
+        patience = xp.where(progress.gap <= tolerance, _POLISH, _PATIENCE)
         improving = progress.step - progress.best_step <= patience
         return ~progress.centred & improving & (progress.step < max_steps)
 
-    zero = jnp.zeros((), dtype=int)
-    fresh = Progress(start, start, jnp.full((), jnp.inf), jnp.zeros((), dtype=bool), zero, zero)
-    return jax.lax.while_loop(unfinished, body, fresh)
+    zero = xp.zeros((), dtype=int)
+    fresh = Progress(start, start, xp.full((), xp.inf), xp.zeros((), dtype=bool), zero, zero)
+    return while_loop(unfinished, body, fresh)
+
+
+def loop_on_host(unfinished: Callable, body: Callable, state):
+    """`jax.lax.while_loop` for NumPy arrays, which nothing has to be compiled for."""
+    while unfinished(state):
+        state = body(state)
+    return state
 
 
 def advice(steps: int, gap: float, max_steps: int) -> str:
@@ -125,7 +140,7 @@ def advice(steps: int, gap: float, max_steps: int) -> str:
 def predictor_corrector(
     iterate: Iterate,
     active: Bool[Array, "..."],
-    end: Float[Array, ""],
+    end: Number,
     direction: Callable[[Float[Array, "..."]], Iterate],
 ) -> Iterate:
     """One step: first aim at the end, see how far that goes, then aim at the central path that much closer to it.
@@ -140,27 +155,29 @@ def predictor_corrector(
       direction: the Newton direction that changes every pair's product by the given amount, and makes the effects
         add up to v.
     """
+    xp = active.__array_namespace__()
     primal, slack, u = iterate
-    products = jnp.where(active, primal * slack, 0.0)
-    predictor = direction(jnp.where(active, end - products, 0.0))
-    affine = (primal + jnp.minimum(1.0, _length(primal, predictor.primal)) * predictor.primal) * (
-        slack + jnp.minimum(1.0, _length(slack, predictor.slack)) * predictor.slack
+    products = xp.where(active, primal * slack, 0.0)
+    predictor = direction(xp.where(active, end - products, 0.0))
+    affine = (primal + xp.minimum(1.0, _length(primal, predictor.primal)) * predictor.primal) * (
+        slack + xp.minimum(1.0, _length(slack, predictor.slack)) * predictor.slack
     )
-    total = jnp.sum(products)
-    centring = (jnp.sum(jnp.where(active, affine, 0.0)) / total) ** 3
-    goal = jnp.maximum(centring * total / jnp.sum(active), end)
+    total = xp.sum(products)
+    centring = (xp.sum(xp.where(active, affine, 0.0)) / total) ** 3
+    goal = xp.maximum(centring * total / xp.sum(active), end)
     # No product is sent below a tenth of the goal: one that is far below the others' jams all further steps.
-    second_order = jnp.minimum(predictor.primal * predictor.slack, 0.9 * goal)
-    step = direction(jnp.where(active, goal - second_order - products, 0.0))
-    primal_length = jnp.minimum(1.0, _STEP_FRACTION * _length(primal, step.primal))
-    dual_length = jnp.minimum(1.0, _STEP_FRACTION * _length(slack, step.slack))
+    second_order = xp.minimum(predictor.primal * predictor.slack, 0.9 * goal)
+    step = direction(xp.where(active, goal - second_order - products, 0.0))
+    primal_length = xp.minimum(1.0, _STEP_FRACTION * _length(primal, step.primal))
+    dual_length = xp.minimum(1.0, _STEP_FRACTION * _length(slack, step.slack))
     return Iterate(primal + primal_length * step.primal, slack + dual_length * step.slack, u + dual_length * step.u)
 
 
 def _length(x, dx):
     """Longest step that keeps x + step * dx from going negative, possibly infinite."""
+    xp = dx.__array_namespace__()
     shrinking = dx < 0
-    return jnp.min(jnp.where(shrinking, x / jnp.where(shrinking, -dx, 1.0), jnp.inf))
+    return xp.min(xp.where(shrinking, x / xp.where(shrinking, -dx, 1.0), xp.inf))
 
 
 def conjugate_gradients(normal: Callable, factorised: Callable, rhs: Float[Array, "*m s"]) -> Float[Array, "*m s"]:

@@ -17,12 +17,16 @@ the condition number is about 1.6^(2 n_players). O(n_players 2^n_players) a tran
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from andor.core import lattice
+
+Array = jax.Array | np.ndarray
 
 _MIRROR_TRANSPOSED = ((1, 0), (1, -1))
 _MOEBIUS_TRANSPOSED = ((1, -1), (0, 1))
@@ -33,7 +37,8 @@ _ROWS, _ROW_BASIS = np.linalg.eigh(_MIRROR @ _MIRROR.T)  # G G^T
 
 def without_empty(x: Float[Array, "*p s"]) -> Float[Array, "*p s"]:
     """x with entry ∅ set to 0."""
-    return x.at[..., 0].set(0.0)
+    xp = x.__array_namespace__()
+    return xp.concat([xp.zeros_like(x[..., :1]), x[..., 1:]], axis=-1)
 
 
 def harsanyi_sum(
@@ -48,6 +53,44 @@ def correlations(
 ) -> tuple[Float[Array, "*p s"], Float[Array, "*p s"], Float[Array, "*p s"]]:
     """Transpose of `harsanyi_sum`: (A^T y, B^T y, y) of the dual values y = Z^T u, for u[∅] = 0; y[∅] is -sum(y)."""
     return u, without_empty(-lattice.kron_power(_MIRROR_TRANSPOSED, u)), lattice.kron_power(_MOEBIUS_TRANSPOSED, u)
+
+
+class Coordinates(NamedTuple):
+    """One way to write that effects and noise add up to v, as functions.
+
+    Attributes:
+      total: (AND effects, OR effects, noise) -> the function they add up to. Row ∅ is 0.
+      correlations: the transpose of `total`, from multipliers u of its rows: (A^T y, B^T y, y).
+      from_masks: from v to its rows. Row ∅ is 0.
+      to_harsanyi: from rows to Harsanyi effects.
+    """
+
+    total: Callable
+    correlations: Callable
+    from_masks: Callable
+    to_harsanyi: Callable
+
+
+HARSANYI = Coordinates(harsanyi_sum, correlations, lambda v: without_empty(lattice.moebius(v)), lambda rows: rows)
+"""One row per subset, as above: what makes normal matrices that are gathered from two arrays."""
+
+
+def _mask_sum(and_effects, or_effects, noise):
+    """A a + B b + e: both dictionaries from one pair of subset sums."""
+    xp = noise.__array_namespace__()
+    of_and, of_or = lattice.zeta(xp.stack([and_effects, or_effects]))
+    return without_empty(of_and + (of_or[-1] - lattice.complement(of_or)) + noise)
+
+
+def _mask_correlations(y):
+    """(A^T y, B^T y, y) of dual values with y[∅] == 0: superset sums are subset sums of complements."""
+    xp = y.__array_namespace__()
+    supersets, subsets = lattice.zeta(xp.stack([lattice.complement(y), y]))
+    return without_empty(lattice.complement(supersets)), without_empty(subsets[-1] - lattice.complement(subsets)), y
+
+
+MASKS = Coordinates(_mask_sum, _mask_correlations, lambda v: without_empty(v - v[..., :1]), lattice.moebius)
+"""One row per mask: the multipliers are the dual values, and few of them are not 0."""
 
 
 def _spectral(eigenvalues, basis, function: Callable, x: Float[Array, "*p s"]) -> Float[Array, "*p s"]:

@@ -28,32 +28,40 @@ from andor.devices.rules import standard_rules
 from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import InteriorPoint
 from andor.solvers.joint import JointInteriorPoint
-from andor.solvers.placement import has_fast_float64
+from andor.solvers.placement import exact_platform, has_fast_float64
 from andor.solvers.search import estimated_noise
+from andor.solvers.working_set import FEWEST_PLAYERS, MOST_PLAYERS_DENSE, WorkingSet
 
 NoiseUnit = Literal["range", "spread", "log-odds"]
 NOISE_UNITS: tuple[NoiseUnit, ...] = get_args(NoiseUnit)
 
-# A minute on a CPU, or some seconds on a GPU.
-_MOST_PLAYERS_EXACT = 13
+# Of several models: a minute on a CPU, or some seconds on a GPU. On the CPU of a host, whose accelerator could do
+# something better with a minute, seconds.
+_MOST_PLAYERS_JOINT = 13
+_MOST_PLAYERS_JOINT_ON_HOST = 10
 
-# Seconds on the CPU of a host, whose accelerator could do something better with a minute.
-_MOST_PLAYERS_ON_HOST = 10
+# Of one model: minutes on the CPU, where few masks are tight.
+_MOST_PLAYERS_EXACT = 18
 
 
 def default_solver(
     n_players: int, penalty: Penalty | None = None, n_models: int = 1
-) -> InteriorPoint | JointInteriorPoint | FirstOrder:
+) -> InteriorPoint | WorkingSet | JointInteriorPoint | FirstOrder:
     """The solver used when none is given: exact where there is one for the penalty and it takes minutes, not hours.
+
+    One model's answer is the same by `InteriorPoint` and by `WorkingSet`, so the number of players decides.
 
     Args:
       n_players: number of players.
       penalty: by default `L1()`.
       n_models: models extracted together.
     """
-    most = _MOST_PLAYERS_EXACT if has_fast_float64() else _MOST_PLAYERS_ON_HOST
-    if isinstance(L1() if penalty is None else penalty, L1) and n_players <= most:
-        return InteriorPoint()
+    if isinstance(L1() if penalty is None else penalty, L1):
+        if n_players < FEWEST_PLAYERS or (n_players <= MOST_PLAYERS_DENSE and exact_platform() != "cpu"):
+            return InteriorPoint()
+        if n_players <= _MOST_PLAYERS_EXACT:
+            return WorkingSet()
+    most = _MOST_PLAYERS_JOINT if has_fast_float64() else _MOST_PLAYERS_JOINT_ON_HOST
     if isinstance(penalty, RowMax) and n_models * 2**n_players <= 2**most:
         return JointInteriorPoint()
     return FirstOrder()

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from andor.core import lattice
 from andor.core.penalties import L1
@@ -26,7 +26,9 @@ from andor.core.problem import Problem, RawSolution
 from andor.devices.memory import require_memory
 from andor.solvers.central_path import (
     START,
+    Array,
     Iterate,
+    Number,
     Progress,
     advice,
     conjugate_gradients,
@@ -34,7 +36,7 @@ from andor.solvers.central_path import (
     predictor_corrector,
 )
 from andor.solvers.cholesky import cholesky_solver
-from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
+from andor.solvers.coordinates import HARSANYI, Coordinates, correlations, harsanyi_sum, without_empty
 from andor.solvers.placement import exact_bytes, exact_platform, on_exact_device
 
 
@@ -81,7 +83,7 @@ class Exact:
 
 @dataclasses.dataclass(frozen=True)
 class InteriorPoint(Exact):
-    """Exact AND-OR solver, the default up to 13 players. Settings as for `Exact`.
+    """Exact AND-OR solver, the default up to 10 players on a CPU and 13 on a GPU. Settings as for `Exact`.
 
     Memory is 24 * 4^n_players bytes, 1.6 GB at 13 players and 6.4 GB at 14, and the time of a step grows eightfold with
     every player.
@@ -171,14 +173,16 @@ def effects_of(iterate: Iterate) -> tuple[Float[Array, "s"], Float[Array, "s"], 
     return and_plus - and_minus, or_plus - or_minus, (above - below) / 2
 
 
-def answer_of(iterate: Iterate, v: Float[Array, "s"]) -> tuple[Float[Array, "s"], Float[Array, "s"], Float[Array, "s"]]:
+def answer_of(
+    iterate: Iterate, v: Float[Array, "s"], coordinates: Coordinates = HARSANYI
+) -> tuple[Float[Array, "s"], Float[Array, "s"], Float[Array, "s"]]:
     """(AND effects, OR effects, dual values) of a point; what its effects miss of v is added to the AND effects.
 
     They are exactly v with the solver's own noise, which whoever makes the answer feasible can then find again.
     """
     and_effects, or_effects, noise = effects_of(iterate)
-    and_effects += without_empty(lattice.moebius(v)) - harsanyi_sum(and_effects, or_effects, noise)
-    return and_effects, or_effects, correlations(iterate.u)[2]
+    missing = coordinates.from_masks(v) - coordinates.total(and_effects, or_effects, noise)
+    return and_effects + coordinates.to_harsanyi(missing), or_effects, coordinates.correlations(iterate.u)[2]
 
 
 @jax.jit
@@ -193,42 +197,66 @@ def solve_one(
     v: Float[Array, "s"], noise_bound: Float[Array, ""], weights: Float[Array, "2 s"], tolerance, max_steps
 ) -> Progress:
     """Solve one problem, at unit scale and v[∅] = 0, to a relative gap of `tolerance`."""
-    active = active_pairs(v.shape[0], noise_bound)
-    prices = jnp.repeat(weights, 2, axis=0)  # plus and minus
-    target = without_empty(lattice.moebius(v))
+    return path(v, noise_bound, weights, tolerance, max_steps, HARSANYI, lambda barrier, _: barrier.solver())
+
+
+def path(
+    v: Float[Array, "s"],
+    noise_bound: Number,
+    weights: Float[Array, "2 s"],
+    tolerance,
+    max_steps,
+    coordinates: Coordinates,
+    newton: Callable[["Barrier", Float[Array, "s"]], Callable],
+    while_loop: Callable = jax.lax.while_loop,
+) -> Progress:
+    """The central path of one problem, at unit scale and v[∅] = 0, to a relative gap of `tolerance`.
+
+    Args:
+      v, noise_bound, weights: the problem, all JAX arrays or all of NumPy.
+      tolerance, max_steps, while_loop: as for `follow`.
+      coordinates: those that rows and multipliers are in.
+      newton: from the barrier of a point, and what its effects miss of v, to the inverse of the normal matrix there.
+    """
+    xp = v.__array_namespace__()
+    active = active_pairs(v.shape[0], noise_bound, xp)
+    prices = xp.repeat(weights, 2, axis=0)  # plus and minus
+    target = coordinates.from_masks(v)
 
     def bounds(iterate):
         # Of the effects as `andor.core.problem` makes them feasible: what they miss is added to the AND effects.
         and_effects, or_effects, noise = effects_of(iterate)
-        missing = target - harsanyi_sum(and_effects, or_effects, noise)
-        primal = jnp.sum(weights * jnp.abs(jnp.stack([and_effects + missing, or_effects])))
-        y = without_empty(correlations(iterate.u)[2])
-        return primal, iterate.u @ target - noise_bound * jnp.sum(jnp.abs(y))
+        missing = coordinates.to_harsanyi(target - coordinates.total(and_effects, or_effects, noise))
+        primal = xp.sum(weights * xp.abs(xp.stack([and_effects + missing, or_effects])))
+        y = without_empty(coordinates.correlations(iterate.u)[2])
+        return primal, iterate.u @ target - noise_bound * xp.sum(xp.abs(y))
 
     # Balanced: every pair's product is START, with correlations and noise 0.
     start = Iterate(
-        primal=jnp.concatenate([jnp.where(active[:4], START, 0.0), jnp.where(active[4:], noise_bound, 0.0)]),
-        slack=jnp.concatenate(
+        primal=xp.concat([xp.where(active[:4], START, 0.0), xp.where(active[4:], noise_bound, 0.0)]),
+        slack=xp.concat(
             [
-                jnp.where(active[:4], prices, 1.0),
-                START / jnp.where(active[4:], noise_bound, START),
+                xp.where(active[:4], prices, 1.0),
+                START / xp.where(active[4:], noise_bound, START),
             ]
         ),
-        u=jnp.zeros_like(v),
+        u=xp.zeros_like(v),
     )
-    return follow(start, active, functools.partial(_advance, target, active), bounds, tolerance, max_steps)
+    advance = functools.partial(_advance, target, active, coordinates, newton)
+    return follow(start, active, advance, bounds, tolerance, max_steps, while_loop)
 
 
-def active_pairs(size: int, noise_bound: Float[Array, ""]) -> Bool[Array, "6 s"]:
+def active_pairs(size: int, noise_bound: Number, xp=jnp) -> Bool[Array, "6 s"]:
     """Which pairs exist: AND effects from one player up, OR effects from two, noise if any is allowed."""
-    orders = jnp.asarray(lattice.orders(size.bit_length() - 1))
-    return jnp.stack([orders >= 1] * 2 + [orders >= 2] * 2 + [(orders >= 1) & (noise_bound > 0)] * 2)
+    orders = xp.asarray(lattice.orders(size.bit_length() - 1))
+    return xp.stack([orders >= 1] * 2 + [orders >= 2] * 2 + [(orders >= 1) & (noise_bound > 0)] * 2)
 
 
 class Barrier(NamedTuple):
     """The normal matrix harsanyi_sum · diag(d_and, d_or, d_noise) · correlations of a point, and what goes with it.
 
-    ratio: `[4, s]`, primal / slack of the effects. inverse: `[2, s]`, slack / primal of the noise.
+    ratio: `[4, s]`, primal / slack of the effects. inverse: `[2, s]`, slack / primal of the noise. product: primal *
+    slack, the mean of all pairs.
     """
 
     ratio: Float[Array, "4 s"]
@@ -236,15 +264,18 @@ class Barrier(NamedTuple):
     d_and: Float[Array, "s"]
     d_or: Float[Array, "s"]
     d_noise: Float[Array, "s"]
+    product: Number
 
     @classmethod
     def at(cls, iterate: Iterate, active: Bool[Array, "6 s"]) -> "Barrier":
+        xp = active.__array_namespace__()
         primal, slack, _ = iterate
-        ratio = jnp.where(active[:4], primal[:4] / slack[:4], 0.0)
-        inverse = jnp.where(active[4:], slack[4:] / jnp.where(active[4:], primal[4:], 1.0), 1.0)
+        ratio = xp.where(active[:4], primal[:4] / slack[:4], 0.0)
+        inverse = xp.where(active[4:], slack[4:] / xp.where(active[4:], primal[4:], 1.0), 1.0)
         # In parallel, not in sum: noise is held by whichever of its two bounds is closer.
-        d_noise = jnp.where(active[4], 1.0 / (inverse[0] + inverse[1]), 0.0)
-        return cls(ratio, inverse, ratio[0] + ratio[1], ratio[2] + ratio[3], d_noise)
+        d_noise = xp.where(active[4], 1.0 / (inverse[0] + inverse[1]), 0.0)
+        product = xp.sum(xp.where(active, primal * slack, 0.0)) / xp.sum(active)
+        return cls(ratio, inverse, ratio[0] + ratio[1], ratio[2] + ratio[3], d_noise, product)
 
     def solver(self):
         """r -> K^{-1} r on the rows S ≠ ∅."""
@@ -257,25 +288,34 @@ class Barrier(NamedTuple):
         return functools.partial(conjugate_gradients, normal, factorised)
 
 
-def _advance(target: Float[Array, "s"], active: Bool[Array, "6 s"], iterate: Iterate, end: Float[Array, ""]) -> Iterate:
+def _advance(
+    target: Float[Array, "s"],
+    active: Bool[Array, "6 s"],
+    coordinates: Coordinates,
+    newton: Callable[[Barrier, Float[Array, "s"]], Callable],
+    iterate: Iterate,
+    end: Number,
+) -> Iterate:
     """One predictor-corrector step: one factorisation, two directions."""
+    xp = active.__array_namespace__()
     primal, slack, _ = iterate
     barrier = Barrier.at(iterate, active)
-    solve_normal = barrier.solver()
-    missing = target - harsanyi_sum(*effects_of(iterate))
+    missing = target - coordinates.total(*effects_of(iterate))
+    solve_normal = newton(barrier, missing)
 
     def direction(change):
-        per_slack = jnp.where(active[:4], change[:4] / slack[:4], 0.0)
-        per_primal = jnp.where(active[4:], change[4:] / jnp.where(active[4:], primal[4:], 1.0), 0.0)
+        per_slack = xp.where(active[:4], change[:4] / slack[:4], 0.0)
+        per_primal = xp.where(active[4:], change[4:] / xp.where(active[4:], primal[4:], 1.0), 0.0)
         push = barrier.d_noise * (per_primal[0] - per_primal[1])
-        du = solve_normal(missing - harsanyi_sum(per_slack[0] - per_slack[1], per_slack[2] - per_slack[3], push))
-        t_and, t_or, dy = correlations(du)
-        t = jnp.stack([t_and, -t_and, t_or, -t_or])
+        held = coordinates.total(per_slack[0] - per_slack[1], per_slack[2] - per_slack[3], push)
+        du = solve_normal(missing - held)
+        t_and, t_or, dy = coordinates.correlations(du)
+        t = xp.stack([t_and, -t_and, t_or, -t_or])
         d_noise = push + barrier.d_noise * dy
-        d_room = jnp.stack([d_noise, -d_noise])
-        d_primal = jnp.concatenate([per_slack + barrier.ratio * t, d_room])
-        d_slack = jnp.concatenate([-t, per_primal - barrier.inverse * d_room])
-        return Iterate(jnp.where(active, d_primal, 0.0), jnp.where(active, d_slack, 0.0), du)
+        d_room = xp.stack([d_noise, -d_noise])
+        d_primal = xp.concat([per_slack + barrier.ratio * t, d_room])
+        d_slack = xp.concat([-t, per_primal - barrier.inverse * d_room])
+        return Iterate(xp.where(active, d_primal, 0.0), xp.where(active, d_slack, 0.0), du)
 
     return predictor_corrector(iterate, active, end, direction)
 
