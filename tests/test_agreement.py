@@ -17,7 +17,7 @@ from andor.runs.agreement import agreement, overlap, under_other_mask, verdict
 from andor.runs.run import Run
 from andor.runs.summary import summarise
 
-PROMPTS = tuple(Prompt("a b c d e", list("abcde"), "x", f"p{i}") for i in range(4))
+PROMPTS = tuple(Prompt("a b c d e", list("abcde"), "x", f"p{i}") for i in range(6))
 
 
 def run_of(values, names=("one", "two")):
@@ -73,6 +73,10 @@ def test_other_effects_agree_less_than_noise_would_leave(run):
         found = agreement(run["one", prompt.id], run["two", prompt.id])
         assert found == agreement(run["one", prompt.id], run["two", prompt.id])
         assert -1 <= found.correlation < 1 and 0 <= found.shuffled < 0.6 and 0 <= found.overlap < 0.6
+        assert 0 <= found.noise < 1 and (found.correlation > 0 or found.noise == 0)
+    own = dataclasses.replace(run["two", "p0"].values, target=" another")
+    other = agreement(run["one", "p0"], dataclasses.replace(run["two", "p0"], values=own))
+    assert np.isnan([other.overlap, other.noise]).all()
     (pair,) = run.summary["pairs"]
     assert pair["shown_overlap"] == pytest.approx(
         np.mean([agreement(run["one", p.id], run["two", p.id]).overlap for p in PROMPTS])
@@ -92,7 +96,7 @@ def test_shuffles_keep_kind_and_order(run):
 def test_the_verdict_is_against_the_other_mask(run, clean):
     same = run_of({key: run[key].values.v + 1e-6 for key in run})
     of_models = under_other_mask(run, same)
-    assert of_models["one"] == pytest.approx([1] * 4, abs=1e-3)
+    assert of_models["one"] == pytest.approx([1] * 6, abs=1e-3)
     said = verdict(run, run.summary, same)
     assert said.startswith("one and two agree less than each with itself under the other mask: overlap of effects 0.")
     unlike = run_of(
@@ -133,10 +137,10 @@ def test_nothing_speaks_against_a_good_explanation():
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("few", r"These 1 effects give v badly: R² -?0\.\d+ on all masks"),
+        ("few", r"The 1 effects that are shown give v badly: R² -?0\.\d+ on all masks"),
         ("constant", "there is nothing to explain"),
         ("last", "The last word is a player"),
-        ("small range", "less than v varies over the masks"),
+        ("small range", "far less than v varies over the masks"),
         ("cancels", r"sizes add up to \d+ times what all words together do"),
         ("improbable", "hardly expects this target: p 0.003"),
     ],

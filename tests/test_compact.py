@@ -37,7 +37,7 @@ def test_growing_adds_what_lowers_the_rest_most():
         (j for j in np.flatnonzero(search.possible) if j not in chosen[:3]), key=lambda j: rest([*chosen[:3], j])
     )
     assert chosen[3] == fourth
-    assert search.fit(chosen)[2] == pytest.approx(rest(chosen), rel=1e-6)
+    assert search.fit(chosen)[2] * search.scale**2 == pytest.approx(rest(chosen), rel=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.01])

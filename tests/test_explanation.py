@@ -16,7 +16,7 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
 from andor.core.effects import DUST, Effect, distinct
-from andor.core.penalties import L1, Huber
+from andor.core.penalties import L1, Huber, OrderWeightedL1
 from andor.core.problem import Solution
 from andor.core.values import Values
 from andor.prompts import Prompt
@@ -138,10 +138,11 @@ def test_what_is_certain_is_about_the_optimum(one):
     assert effect == one.top(1, "certified")[0] and low <= abs(effect.effect) <= high
     share, least, most = one.share_of_orders(1)
     assert 0 <= least <= share <= most <= 1
-    huber = dataclasses.replace(one, origin={**one.origin, "penalty": described(Huber(0.3))})
-    for ask in (huber.certain, huber.share_of_orders):
-        with pytest.raises(ValueError, match="L1 penalty alone"):
-            ask()
+    for penalty in (Huber(0.3), OrderWeightedL1(0.5)):
+        other = dataclasses.replace(one, origin={**one.origin, "penalty": described(penalty)})
+        for ask in (other.certain, other.share_of_orders):
+            with pytest.raises(ValueError, match="L1 penalty alone"):
+                ask()
 
 
 def test_what_is_asked_of_values_is_asked_here_too(one):

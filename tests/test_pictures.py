@@ -87,7 +87,7 @@ def check_drawn(figure):
 def test_what_is_said_of_a_model():
     shown = picture([planted(warnings=("the target is improbable.",))], ["dir/llama"])
     (side,) = shown.sides
-    assert shown.title == "What makes “bad” unlikely" and side.label == "llama"
+    assert shown.title == "What makes “bad” less likely" and side.label == "llama"
     assert side.move == "p 27% → 15%, v −1.00 → −1.75 nats".replace(" → ", "\u00a0→\u00a0")
     assert side.fit == "4 effects shown, R²\u00a01.00 on all 8\u00a0masks"
     assert [mark.value for mark in side.marks] == [-3.25, 2.0, 1.0, -0.5]
@@ -116,7 +116,7 @@ def test_two_models_share_effects_of_one_sign():
         assert any("one" in each for each in drawn) and any("two" in each for each in drawn)
     assert "in both, same sign" in texts(plot([planted(), other], ["one", "two"], "words", "page"))
     own = picture([planted(), planted(target=" good")], ["one", "two"])
-    assert not own.shared and own.title == "What makes “bad” and “good” unlikely"
+    assert not own.shared and own.title == "What makes “bad” and “good” less likely"
 
 
 def test_nothing_to_show_is_said():

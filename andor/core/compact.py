@@ -48,7 +48,7 @@ class Compact:
         feasible = feasible_dual(differences, bound, dual_values[None], weights, L1())
         return cls(
             *pair,
-            r2=1 - float(np.sum(left**2)) / total if total > 0 else math.nan,
+            r2=1 - float(np.sum(left**2)) / total if np.ptp(v) > 0 else math.nan,
             worst_error=worst,
             least_strength=float(dual_bound(differences, bound, feasible, weights, L1())),
             dual_values=feasible[0],

@@ -61,12 +61,13 @@ def overlaps(run: Compared) -> dict[str, dict[str, float]]:
     found = {"weighted overlap": {}, "salient effects shared": {}, _AND_TRANSFER: {}, _OR_TRANSFER: {}}
     for p in (each.id for each in run.prompts):
         pairs = [run[model, p].pair() for model in run.models[:2]]
-        ranges = tuple(run[model, p].range for model in run.models[:2])
-        if min(ranges) == 0:  # there is no unit to compare in
+        if min(run[model, p].range for model in run.models[:2]) == 0:  # there is no unit to compare in
             continue
+        shown = [run[model, p].pair("compact") for model in run.models[:2]]
+        spreads = tuple(float(run[model, p].values.v.std()) for model in run.models[:2])
         transfer = metrics.transfer(*pairs, k=TRANSFER_AT)
         effects = compared(run, p)
-        found["weighted overlap"][p] = metrics.weighted_overlap(*pairs, ranges)
+        found["weighted overlap"][p] = metrics.weighted_overlap(*shown, spreads)
         found["salient effects shared"][p] = sum(e.shared for e in effects) / len(effects) if effects else float("nan")
         found[_AND_TRANSFER][p] = transfer.s_and
         found[_OR_TRANSFER][p] = transfer.s_or
@@ -103,9 +104,9 @@ def caption(run: Compared) -> str:
     more = f" (the first two of {len(run.models)} models)" if len(run.models) > 2 else ""
     return (
         f"Convergence of {names}{more} on {len(found['weighted overlap'])} prompts (dots), and the median (bar): "
-        f"weighted overlap of all effects, each divided by its model's |v(N) − v(∅)|; the share of salient effects "
-        f"that are salient in both with one sign; transfer, the share of common effects among the {TRANSFER_AT} "
-        f"strongest. Medians: {numbers}. Most and least weighted overlap: {most_and_least}."
+        f"weighted overlap of the effects that are shown, each divided by the spread of its v; of the certified optima "
+        f"the share of salient effects that are salient in both with one sign, and transfer, the share of common "
+        f"effects among the {TRANSFER_AT} strongest. Medians: {numbers}. Most and least weighted overlap: {most_and_least}."
     )
 
 

@@ -131,7 +131,7 @@ class Picture:
             return f"Nothing moves {targets}"
         if len(ups) != 1:
             return f"What moves {targets}"
-        return f"What makes {targets} {'likely' if ups.pop() else 'unlikely'}"
+        return f"What makes {targets} {'likelier' if ups.pop() else 'less likely'}"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ def narrow(width: float) -> bool:
 def visible(text: str) -> str:
     """Text in which control characters are spelled out (\\x1b): no font has glyphs for them, and few for pictures of
     them (␛). White space stays."""
-    return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+    return re.sub("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def listed(numbers: Sequence[float], form: str) -> str:

@@ -16,6 +16,10 @@ LEAST_R2 = 0.8
 MOST_STRENGTH = 10.0
 LEAST_PROBABILITY = 0.01
 
+LEAST_RANGE = 0.25
+"""Of the spread. What all words do together is less than the spread on most prompts about sentiment, where some words
+speak for the target and some against, and nothing is wrong with their explanations."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
@@ -27,7 +31,7 @@ class Trust:
       worst_error: largest |v - effects| over all masks, nats.
       strength: sum of |effects|, nats.
       range: |v(N) - v(∅)|, nats.
-      spread: standard deviation of v over all masks, nats.
+      spread: standard deviation of v over all masks, nats; 0 where v is constant.
       target_probability: of the target on the full prompt.
       last_masked: whether the text ends in a player: then a masked prompt asks another question.
     """
@@ -49,7 +53,7 @@ class Trust:
             found.append("v is the same on every mask: there is nothing to explain.")
         elif self.r2 < LEAST_R2:
             found.append(
-                f"These {self.count} effects give v badly: R² {self.r2:.2f} on all masks, worst error "
+                f"The {self.count} effects that are shown give v badly: R² {self.r2:.2f} on all masks, worst error "
                 f"{self.worst_error:.2g} nats. They are no explanation of this prompt."
             )
         if self.last_masked:
@@ -57,10 +61,10 @@ class Trust:
                 "The last word is a player. Masks that take it away ask for another word than the target, and "
                 "effects with it are about that."
             )
-        if 0 < self.spread and self.range < self.spread:
+        if 0 < self.spread and self.range < LEAST_RANGE * self.spread:
             found.append(
-                f"All words together move v by {self.range:.2g} nats, less than v varies over the masks "
-                f"({self.spread:.2g}): effects cancel, and shares of |v(N) - v(∅)| mislead."
+                f"All words together move v by {self.range:.2g} nats, far less than v varies over the masks "
+                f"({self.spread:.2g}): effects cancel, and nothing can be said in shares of |v(N) - v(∅)|."
             )
         elif self.range > 0 and self.strength > MOST_STRENGTH * self.range:
             found.append(
@@ -81,11 +85,11 @@ def trust(v: Float[np.ndarray, "s"], pair: Pair, target_probability: float, last
     total = float(np.sum((v - v.mean()) ** 2))
     return Trust(
         count=sum(int(np.count_nonzero(effects[1:])) for effects in pair),
-        r2=1 - float(np.sum(error**2)) / total if total > 0 else float("nan"),
+        r2=1 - float(np.sum(error**2)) / total if np.ptp(v) > 0 else float("nan"),
         worst_error=float(np.abs(error).max()),
         strength=sum(float(np.abs(effects[1:]).sum()) for effects in pair),
         range=output_range(v),
-        spread=float(v.std()),
+        spread=float(v.std()) if np.ptp(v) > 0 else 0.0,
         target_probability=target_probability,
         last_masked=last_masked,
     )

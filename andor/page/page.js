@@ -16,7 +16,7 @@
 
   // --- what is looked at -------------------------------------------------------------------------------------------
   // there: subset of words that are not masked. shown: effects shown of each model; asked: whether somebody chose that
-  // number, which is otherwise as many as give R² of 0.9 in all models looked at. models: places of the model above and of the one below (-1: none).
+  // number, which is otherwise all: fewer give v worse than the explanation does. models: places of the model above and of the one below (-1: none).
   // open: key of the effect whose detail is open. lit: key of the effect that is pointed at.
   const state = { place: 0, there: 0, shown: 8, asked: false, models: several ? [0, 1] : [0, -1], open: null, lit: null };
   const prompt = () => data.prompts[state.place];
@@ -36,7 +36,7 @@
   const draw = (tag, attributes, ...children) =>
     fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
   // A text in which nothing hides: control characters, and those that turn the text around them, by their numbers.
-  const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+  const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff]/g;
   const named = (character) => "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
   const visible = (text) => text.replace(HIDDEN, named);
   const apart = (text, attributes) => make("bdi", attributes, visible(text)); // keeps its direction to itself
@@ -144,13 +144,7 @@
     return fits.get(entry);
   };
   const fitShown = (m) => fitsOf(m)?.[Math.min(state.shown, ranked(m).length)] ?? null;
-  const enough = () => {
-    const needed = chosen().map((m) => {
-      const count = (fitsOf(m) || []).findIndex((fit) => fit >= 0.9);
-      return count < 0 ? 12 : count;
-    });
-    return Math.min(Math.max(4, ...needed), Number($("shown").max));
-  };
+  const enough = () => Number($("shown").max);
 
   // --- the word picture --------------------------------------------------------------------------------------------
   const LANE = 19, BAR = 7, LABEL = 15, GAP = 7, STUB = 16;
@@ -398,8 +392,9 @@
         make("td", {}, ruler)));
     }
     const n = prompt().players.length, count = countThere();
+    const same = new Set(chosen().map((m) => prompt().models[m].target)).size === 1;
     const head = make("tr", {}, make("th", { scope: "col" }, count === n ? `All ${n} words there` : `${count} of ${n} words there`),
-      make("th", { scope: "col", class: "n" }, "probability of ", quoted(chosen()[0])),
+      make("th", { scope: "col", class: "n" }, "probability", same ? [" of ", quoted(chosen()[0])] : " of the model’s own target"),
       make("th", { scope: "col", class: "n" }, "v of the model, exact"), make("th", { scope: "col", class: "n" }, "effects shown add up to"),
       make("th", { scope: "col", class: "n" }, "they miss by"), make("th", { scope: "col" }, "│ model  ▲ effects shown"));
     $("readout").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, rows)),

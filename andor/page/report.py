@@ -37,7 +37,9 @@ models take 1.2 million."""
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-_HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff]"
+)
 """Characters that cannot be seen, and those that turn the text around them, as in page.js."""
 
 
@@ -361,7 +363,13 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
     git = made.get("git") or {}
     commit = f"{git['commit'][:12]}{', with changes' * bool(git.get('changed'))}" if git else ""
     versions = ", ".join(f"{name} {each}" for name, each in (made.get("versions") or {}).items())
-    by = sorted({each.origin.get("made_by", "") for each in (run[key] for key in _ends(run))} - {""})
+    by = sorted(
+        {
+            each.origin.get("made_by", "")
+            for each in (run[key] for key in itertools.product(run.models, (each.id for each in run.prompts)))
+        }
+        - {""}
+    )
     bounds = {"auto": "what as many effects as pay for themselves leave of v", "measured": "as measured"}
     noise = bounds.get(recipe.noise) or f"{recipe.noise:g} of |v(N) − v(∅)| of each prompt"
     score = {"product": "log-odds of the product of the target's tokens", "sum": "sum of the log-odds of its tokens"}

@@ -269,7 +269,8 @@ PAIRS = (
             "overlap of a model with itself, noisy",
             "Overlap of one model's effects with its own where noise on v leaves the same correlation.",
             "",
-            "What an overlap can be at most where v differs so much: compare the agreement with this, not with 1.",
+            "What to expect where v differs so much and the effects do not: compare the agreement with this, not "
+            "with 1.",
         ),
         "noise_overlap",
         ".2f",

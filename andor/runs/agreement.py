@@ -6,7 +6,8 @@ overlap of one model with itself where noise makes v correlate as much, the over
 orders, and where there is one the overlap of one model with itself under another mask.
 
 Effects are those of the compact explanation, in units of the spread of v over the masks, which vanishes only where v is
-constant.
+constant. With noise they are what growing and pruning once finds (`Search.quick`), in both: full searches would take
+too long, and gave no other overlaps.
 """
 
 import dataclasses
@@ -23,18 +24,25 @@ from andor.measures.metrics import weighted_overlap
 SHUFFLES = 20
 """Times that effects are shuffled within their orders."""
 
+FEWEST = 5
+"""Prompts from which an interval over prompts says something."""
+
+SAME = 1e-6
+"""Differences of overlaps up to which they are the same."""
+
 MOST = 20
 """Effects of the two explanations that noise alone tells apart."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Agreement of two explanations of one prompt; nan where undefined.
+    """Agreement of two explanations of one prompt; nan where undefined: a v is constant, or the targets differ.
 
     Attributes:
       overlap: weighted overlap of their effects, from 0 to 1 (`andor.metrics.weighted_overlap`).
       correlation: of the two v over all masks.
-      noise: overlap of one with itself where noise on v leaves the same correlation; mean of both.
+      noise: overlap of one with itself where noise on v leaves the same correlation; mean of both. 0 where the
+        correlation is 0 or less: noise alone leaves nothing then.
       shuffled: overlap where the effects of the second are shuffled within kind and order; mean of `SHUFFLES`.
     """
 
@@ -48,7 +56,7 @@ def agreement(first: Explained, second: Explained, seed: int = 0) -> Agreement:
     """Agreement of two explanations with the same number of players. Same seed, same noise and shuffles."""
     v = first.values.v, second.values.v
     pairs = first.compact.pair, second.compact.pair
-    if not all(each.std() > 0 for each in v):
+    if first.values.target != second.values.target or not all(np.ptp(each) > 0 for each in v):
         return Agreement(*[float("nan")] * 4)
     rng = np.random.default_rng(seed)
     correlation = float(np.corrcoef(*v)[0, 1])
@@ -100,21 +108,26 @@ def verdict(run: Compared, summary: Mapping, control: Compared | None = None) ->
         references = np.mean([of_models[name] for name in names], axis=0)
         what = "the other mask"
     overlaps = np.array([each["shown_overlap"] for each in found], np.float64)
-    more, low, high = interval(overlaps - references)
-    if np.isnan(more):
+    both = ~np.isnan(overlaps) & ~np.isnan(references)
+    if not both.any():
         return ""
+    overlaps, references = overlaps[both], references[both]
     labels = " and ".join(run.labels[name] for name in names)
-    how = "more than" if low > 0 else "less than" if high < 0 else "about as much as"
-    return (
-        f"{labels} agree {how} each with itself under {what}: overlap of effects {np.nanmean(overlaps):.2f} against "
-        f"{np.nanmean(references):.2f} (difference {more:+.2f}, 95% {low:+.2f} to {high:+.2f})."
-    )
+    means = f"overlap of effects {overlaps.mean():.2f} against {references.mean():.2f}"
+    count = int(both.sum())
+    of = f"{count} prompt{'s' * (count > 1)}" + f" of {both.size}" * (count < both.size)
+    if count < FEWEST:
+        return f"{labels}, and each with itself under {what}: {means} ({of}, too few to tell which is more)."
+    more, low, high = interval(overlaps - references)
+    how = "more than" if low > SAME else "less than" if high < -SAME else "about as much as"
+    interval_of = f"difference {more:+.2f}, 95% {low:+.2f} to {high:+.2f}, {of}"
+    return f"{labels} agree {how} each with itself under {what}: {means} ({interval_of})."
 
 
 def _with_noise(v: Float[np.ndarray, "s"], correlation: float, rng: np.random.Generator) -> float:
     """Overlap of what `Search` finds in v with what it finds in v plus noise of a size that gives this correlation."""
     if not 0 < correlation < 1:
-        return 1.0 if correlation == 1 else float("nan")
+        return float(correlation >= 1)
     from andor.solvers.search import Search  # JAX comes with its package, and reading a run does without
 
     noisy = v + v.std() * np.sqrt(1 / correlation**2 - 1) * rng.normal(size=v.size)

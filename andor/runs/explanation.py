@@ -303,8 +303,10 @@ class Explanation:
         return Effect(kind, tuple(self.words[player] for player in players), players, effect, share)
 
     def _check_l1(self) -> None:
-        if not isinstance(penalty_of(self.origin.get("penalty", "")), penalties.L1):
-            raise ValueError("intervals are known for the L1 penalty alone; this explanation was made with another.")
+        if type(penalty_of(self.origin.get("penalty", ""))) is not penalties.L1:
+            raise ValueError(
+                "intervals are known for the L1 penalty alone, of equal prices; this explanation has another."
+            )
 
     def _player(self, named: str | int) -> int:
         if isinstance(named, int | np.integer) and not isinstance(named, bool) and 0 <= named < len(self.words):

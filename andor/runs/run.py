@@ -41,8 +41,11 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**28
 """Of explanations that a run keeps in memory; others are read again when they are asked for."""
 
-_BYTES_PER_MASK = 8 * 5
-"""Of an explanation: five float64 arrays."""
+_BYTES_PER_MASK = 8 * 8
+"""Of an explanation: eight float64 arrays."""
+
+SUMMARY = 1
+"""Version of the numbers of `andor.runs.summary`. Raise it when they change: summaries are then made anew."""
 
 CONTINUE = "Repeat the command or call that made the run: it makes this file anew."
 
@@ -208,8 +211,9 @@ class Run(Mapping):
         return path
 
     def covers(self) -> dict:
-        """What a summary of this run is of: ids of the prompts, and a digest of all explanations."""
+        """What a summary of this run is of: ids of the prompts, a digest of all explanations, and which numbers."""
         return {
+            "version": SUMMARY,
             "prompts": [each.id for each in self.prompts],
             "effects": files.key_of([self[key].digest for key in self]),
         }
@@ -246,7 +250,8 @@ class Run(Mapping):
 def read(path: AnyPath) -> Run | Explanation:
     """A finished run by its folder (or by its root, where that holds one run), or an explanation by its file.
 
-    Every explanation is checked: nothing that was changed, or proves less than it says, is believed.
+    Every explanation is checked: bytes against their checksum, and numbers against each other, so that no certificate
+    proves less than it says.
 
     Raises:
       FileNotFoundError: names what is missing.

@@ -24,6 +24,7 @@ from andor.core.lattice import n_players_of
 from andor.measures import metrics
 from andor.measures.profile import Profile, prompts_with_effects, run_profile
 from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, median_of_defined, top_counts
+from andor.runs import files
 from andor.runs.agreement import agreement
 
 
@@ -139,7 +140,7 @@ def _pair_numbers(run: Compared, pair: Sequence[str], prompt_id: str) -> dict:
     """Two models on one prompt: of the compact explanations shown_overlap, correlation, noise_overlap and
     shuffled_overlap (`andor.runs.agreement.Agreement`); of the optima overlap, and s_and and s_or at each k, nan where
     neither model has k effects of the kind."""
-    agrees = agreement(*(run[name, prompt_id] for name in pair), seed=int.from_bytes(prompt_id.encode()[:8]))
+    agrees = agreement(*(run[name, prompt_id] for name in pair), seed=int(files.key_of(prompt_id)[:8], 16))
     first, second = (run[name, prompt_id].pair() for name in pair)
     ranges = tuple(run[name, prompt_id].range for name in pair)
     transfers = [metrics.transfer(first, second, k) for k in TRANSFER_K]

@@ -124,7 +124,7 @@ class Compare(_Running, _Prompting, _Listing, _Models):
     """End at the first prompt that fails. Default: leave it out, and say so."""
     control: Annotated[str | None, _optional("MASK")] = None
     """Another mask, as for --baseline: says whether two models agree more than each with itself under that mask. The
-    prompts are evaluated with it too, into the same root."""
+    prompts are evaluated with it too, into the folder `control` of the root."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
@@ -135,11 +135,13 @@ class Compare(_Running, _Prompting, _Listing, _Models):
                 raise ValueError("--distributed needs --out: one root that all processes see.")
             _join(self.distributed)
         more = {name: getattr(self, name) for name in ("own_targets", "tau", "strict", "shard", "reuse")}
+        if self.control is not None:
+            _check_control(self)
         more |= {"left_out": left_out, "solver": _solver(self.solver)}
         run, control = _compare(self, self.models, prompts, command, **more), None
         if self.control is not None:
-            same_root = dataclasses.replace(self, baseline=self.control, out=str(run.path.parent))
-            control = _compare(same_root, self.models, run.recipe.prompts, command, **more)
+            beside = dataclasses.replace(self, baseline=self.control, out=str(run.path.parent / "control"))
+            control = _compare(beside, self.models, run.recipe.prompts, command, **more)
 
         from andor.devices import processes
         from andor.runs.cache import explanation_path
@@ -522,6 +524,25 @@ def _one_prompt(settings):
         raise ValueError("--exact says how --target is meant; got no --target. Give it, or leave --exact out.")
     more = {"players": settings.players or None, "target": settings.target, "exact": settings.exact}
     return Prompt(settings.prompt, id="prompt", chat=settings.chat, **more)
+
+
+def _check_control(settings: Compare) -> None:
+    """Raise ValueError unless there are two models, and the control masks otherwise than the run does."""
+    from andor.models import load_tokenizer
+    from andor.prompts import read_mask
+
+    if len(settings.models) < 2:
+        raise ValueError(f"--control compares two models; got {len(settings.models)}.")
+    for name in settings.models:
+        tokenizer = load_tokenizer(name)
+        try:
+            control = read_mask(settings.control, tokenizer)
+        except ValueError as error:
+            raise ValueError(f"--control {settings.control}: {error}") from error
+        if control.key == read_mask(settings.baseline, tokenizer).key:
+            raise ValueError(
+                f"--control {settings.control} masks as --baseline {settings.baseline} does. Name another."
+            )
 
 
 def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequence, command: str, **more):

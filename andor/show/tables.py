@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from andor.core.effects import distinct, effect_name
+from andor.core.effects import DUST, distinct, effect_name
 from andor.core.lattice import subset_of
 from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
@@ -168,14 +168,14 @@ def prompts(run: Run) -> RenderableType:
             str(numbers["n_players"]),
             _text(_target(run, prompt, numbers)),
             *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
-            *([_number(numbers["pairs"][0]["overlap"], ".2f")] if numbers["pairs"] else []),
+            *([_number(numbers["pairs"][0]["shown_overlap"], ".2f")] if numbers["pairs"] else []),
             *["!" * any(x["warnings"] for x in each)] * doubted,
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
     masks = ", ".join(f"{each.baseline} in {run.labels[each.name]}" for each in run.recipe.models)
     notes.append(f"Masked words are replaced by {masks}.")
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
-    notes += [f"!: not to be trusted; {run.path / 'prompts.csv'} says why."] * doubted
+    notes += [f"!: of a model there is a warning; {run.path / 'prompts.csv'} has it."] * doubted
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
     notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
     if len(run.models) > 2:
@@ -198,7 +198,7 @@ def in_words(run: Run) -> RenderableType:
     table.add_column("prompt", no_wrap=True, max_width=20)
     table.add_column("model", overflow="fold", max_width=18)
     table.add_column("strongest effects, nats", overflow="fold")
-    table.add_column("R²", justify="right")
+    table.add_column("R² of all", justify="right")
     first = run.prompts[:FIRST]
     for prompt in first:
         for place, (name, label) in enumerate(run.labels.items()):
@@ -212,9 +212,10 @@ def in_words(run: Run) -> RenderableType:
                 _text(prompt.id if place == 0 else ""),
                 _text(label),
                 _text("; ".join(found) or "no effects"),
-                _number(explanation.compact.r2, ".2f"),
+                _number(explanation.compact.r2, ".3f"),
             )
-    notes = "∧: all of these words (AND), ∨: any of them (OR). R²: of v on all masks by all effects that are shown."
+    notes = "∧: all of these words (AND), ∨: any of them (OR). R² of all: of v on all masks by all "
+    notes += "effects of the explanation, of which these are the strongest."
     if len(first) < len(run.prompts):
         notes += f" The first {len(first)} of {len(run.prompts)} prompts."
     return _titled("Strongest effects in words", table, notes)
@@ -336,12 +337,14 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
     table.add_column("words")
     table.add_column("effect", justify="right")
     table.add_column("share", justify="right")
+    table.add_column("at least strength", justify="right", overflow="fold", max_width=11)
     table.add_column("-", justify="right")
     table.add_column("+")
-    shown = explanation.top(top)
+    shown, optima = explanation.top(top), explanation.pair("certified")
     for rank, each in enumerate(shown, start=1):
         bar = "█" * round(BAR * abs(each.effect) / abs(shown[0].effect))
         name = effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 40)
+        optimum = float(optima[each.kind == "OR"][subset_of(each.players)])
         table.add_row(
             str(rank),
             each.kind,
@@ -349,6 +352,7 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
             _text(name),
             f"{each.effect:+.3f}",
             f"{each.share:.0%}",
+            f"{optimum:+.3f}" if abs(optimum) > DUST else "–",
             *((bar, "") if each.effect < 0 else ("", bar)),
         )
     compact = explanation.compact
@@ -357,7 +361,8 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
         f"effects, the sum of their sizes. R² {_number(compact.r2, '.3f')} of v on all masks by "
         f"{'these' if len(shown) == compact.count else 'all'} {compact.count} effects, worst error "
         f"{compact.worst_error:.2g} nats; their strength is {_number(compact.excess, '.2f')} times the least that "
-        "errors as large allow."
+        "errors as large allow. at least strength: the same effect in the certified optimum, another explanation that "
+        "is about as good; where the two differ v does not tell how large the effect is (--intervals bounds it)."
     )
     title = f"Strongest effects on the log-odds of {explanation.target!r}"
     return Group(_titled(title, table, notes), *doubts(explanation))

@@ -87,6 +87,5 @@ def share_of_orders(
     low_orders = lattice.orders(lattice.n_players_of(solution.and_effects)) <= highest
     counted = np.tile(low_orders, (2, 1))
     low, high = strength_interval(v, solution, counted, **settings)
-    # What is not low is high: the same bounds on the rest would say no more than these.
     most = (1 + settings.get("slack", 1e-3)) * solution.primal
     return low / most, min(1.0, high / solution.dual)

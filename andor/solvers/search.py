@@ -76,8 +76,9 @@ def estimated_noise(v: Float[Array, "s"]) -> float:
     (`experiments.estimator_benchmark`). A model's v is no sum of few effects and noise; there the limit decides, and so
     it does with few players, whose masks are too few to tell noise from effects.
     """
-    left = v - reconstruct(*Search(v, None).quick())
-    return float(min(np.max(np.abs(left)), MOST_NOISE * np.std(v)))
+    search = Search(v, None)
+    left = v - reconstruct(*search.quick())
+    return float(min(np.max(np.abs(left)), MOST_NOISE * search.scale * np.std(v / search.scale)))
 
 
 def strongest_columns(solution: Solution) -> Int[Array, "k"]:
@@ -122,6 +123,8 @@ class Search:
         self.n_players, self.size = lattice.n_players_of(v), v.size
         self.v = v
         difference = v - v[0]
+        self.scale = float(np.max(np.abs(difference))) or 1.0  # squares of what is divided by it do not overflow
+        difference = difference / self.scale
         orders = lattice.orders(self.n_players)
         self.possible = np.concatenate([orders >= 1, orders >= 2])
         self.orders = np.tile(orders, 2)
