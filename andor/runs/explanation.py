@@ -285,8 +285,10 @@ class Explanation:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of all that it says, but for the time that it took and who made it."""
-        said = [np.asarray(each) for name, each in self.arrays().items() if name not in ("seconds", "made_by")]
+        """sha256 (hex) of all that it says, but for the time that it took, who made it, and the dual values of the
+        compact explanation: made feasible again when they are read, they may differ in their last bit."""
+        left_out = ("seconds", "made_by", "compact_dual_values")
+        said = [np.asarray(each) for name, each in self.arrays().items() if name not in left_out]
         return hashlib.sha256(b"".join(each.tobytes() for each in said)).hexdigest()
 
     def _effect(self, kind: Literal["AND", "OR"], subset: int, effect: float, strength: float) -> Effect:
