@@ -104,9 +104,10 @@ def caption(run: Compared) -> str:
     more = f" (the first two of {len(run.models)} models)" if len(run.models) > 2 else ""
     return (
         f"Convergence of {names}{more} on {len(found['weighted overlap'])} prompts (dots), and the median (bar): "
-        f"weighted overlap of the effects that are shown, each divided by the spread of its v; of the certified optima "
-        f"the share of salient effects that are salient in both with one sign, and transfer, the share of common "
-        f"effects among the {TRANSFER_AT} strongest. Medians: {numbers}. Most and least weighted overlap: {most_and_least}."
+        f"weighted overlap of the effects that are shown, each divided by the spread of its v; of the certified "
+        f"optima the share of salient effects that are salient in both with one sign, and transfer, the share of "
+        f"common effects among the {TRANSFER_AT} strongest. Medians: {numbers}. Most and least weighted overlap: "
+        f"{most_and_least}."
     )
 
 
