@@ -21,6 +21,7 @@ from andor.runs import compare as front_door
 from andor.runs import files, work
 from andor.runs.cache import explanation_path, model_folder, values_path
 from andor.runs.compare import compare
+from andor.runs.explanation import MOST_SHOWN
 from andor.runs.recipe import begin
 from andor.runs.run import read_skipped
 from andor.runs.summary import summarise
@@ -99,7 +100,9 @@ def test_explanations_are_those_of_the_values(run):
         values = andor.evaluate(andor.load(name), explanation.prompt, target=explanation.target)
         np.testing.assert_array_equal(explanation.values.v, values.v)
         alone = extract(values.v, 0.05)
-        np.testing.assert_allclose(explanation.effects[0], alone.and_effects, atol=1e-6)
+        np.testing.assert_allclose(explanation.pair()[0], alone.and_effects, atol=1e-6)
+        few = andor.compact(values.v, MOST_SHOWN, start=explanation.solution)
+        np.testing.assert_allclose(explanation.effects[0], few.and_effects, atol=1e-6)
         assert explanation.solution.gap < 1e-2 and explanation.model == name and explanation.prompt.id == prompt_id
         assert explanation.solution.noise_bound == pytest.approx(0.05 * abs(values.v[-1] - values.v[0]), rel=1e-12)
         assert json.loads(explanation.origin["solver"])["name"] == "InteriorPoint"

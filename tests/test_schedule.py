@@ -115,15 +115,15 @@ def test_where_others_would_not_know_nothing_is_begun_again():
 
 def test_faults_while_the_noise_is_measured(model, monkeypatch):
     at_a_time = []
-    measure = noise_floor._in_float32
+    measure = noise_floor._in
 
-    def fails_once(decoder, prompt, subsets, *rest):
+    def fails_once(dtype, decoder, prompt, subsets, *rest):
         at_a_time.append(len(subsets))
         if len(at_a_time) == 1:
             raise jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory")
-        return measure(decoder, prompt, subsets, *rest)
+        return measure(dtype, decoder, prompt, subsets, *rest)
 
-    monkeypatch.setattr(noise_floor, "_in_float32", fails_once)
+    monkeypatch.setattr(noise_floor, "_in", fails_once)
     with pytest.warns(RuntimeWarning, match="CUDA_ERROR_OUT_OF_MEMORY"):
         values = andor.evaluate(model, PROMPTS[0], measure_noise=True)
     assert 0 < values.forward_noise < 1e-3

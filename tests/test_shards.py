@@ -172,7 +172,7 @@ def assert_equal(run, other):
 def test_whoever_comes_last_writes_the_summary(models, whole, saved, tmp_path):
     first = shard_of(models, tmp_path, "2/2")
     assert not first.summary and not (first.path / "summary.json").exists()
-    with pytest.raises(ValueError, match=r"unfinished run with other settings.*noise: 0\.02 -> 0\.05"):
+    with pytest.raises(ValueError, match=r"unfinished run with other settings.*noise: \"auto\" -> 0\.05"):
         shard_of(models, tmp_path, "1/2", noise=0.05)
     with pytest.raises(FileNotFoundError, match="unfinished"):
         andor.read(tmp_path)

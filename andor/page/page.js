@@ -144,7 +144,7 @@
     return fits.get(entry);
   };
   const fitShown = (m) => fitsOf(m)?.[Math.min(state.shown, ranked(m).length)] ?? null;
-  const enough = () => Number($("shown").max);
+  const enough = () => Math.max(1, ...chosen().map((m) => ranked(m).length));
 
   // --- the word picture --------------------------------------------------------------------------------------------
   const LANE = 19, BAR = 7, LABEL = 15, GAP = 7, STUB = 16;
@@ -568,7 +568,8 @@
     $("none").disabled = state.there === 0;
   };
   const redraw = () => { // which effects are shown
-    if (!state.asked) state.shown = enough();
+    $("shown").max = enough();
+    state.shown = state.asked ? Math.min(state.shown, enough()) : enough();
     $("shown").value = state.shown;
     $("shown-number").textContent = state.shown;
     heading(); effectsTable(); layout(); orders(); changed();
@@ -596,7 +597,7 @@
     const masked = (asked.get("mask") || "").split(",").filter((each) => /^\d+$/.test(each)).map(Number).filter((i) => i < n);
     const k = asked.get("k");
     state.asked = k !== null && /^\d+$/.test(k);
-    if (state.asked) state.shown = Math.min(Number(k), Number($("shown").max));
+    if (state.asked) state.shown = Number(k);
     const models = (asked.get("models") || "").split(",").map(Number);
     if (several && models.length === 2 && models.every((m) => Number.isInteger(m) && m >= -1 && m < data.models.length) && models[0] !== models[1]) state.models = models;
     pickers();
