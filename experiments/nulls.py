@@ -73,6 +73,13 @@ R2 = {
 
 TOGETHER = "all models"
 
+SHOWN = 2
+"""Models in the figure; all are in the result."""
+
+_MARKERS = {"model": "o", "permuted": "s", "random": "X"}
+_LEAST_R2 = -0.25
+"""Lowest R² drawn; what is below is an arrow at the edge."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -115,7 +122,7 @@ def measure(settings: Settings) -> dict:
     found = {kind: _explained(run, values, kind) for kind in KINDS}
     samples = {kind: _sample(values[kind], found[kind]) for kind in KINDS}
     labels = [run.labels[model] for model in run.models]
-    places = _places(len(labels), len(run.prompts), labels)
+    places = _places(labels, len(run.prompts))
     return {
         "runs": [described(run)],
         "by_prompt": {
@@ -204,7 +211,7 @@ def _profile(pairs: Sequence[Pair]) -> Profile:
     return profile([metrics.order_strength(*pair) for pair in pairs], [strength(pair) or 1.0 for pair in pairs])
 
 
-def _places(models: int, prompts: int, labels: Sequence[str]) -> dict[str, tuple]:
+def _places(labels: Sequence[str], prompts: int) -> dict[str, tuple]:
     """Label of a model, or all of them -> its places, and a function that resamples them so often, by a seed."""
     found = {
         label: (
@@ -213,6 +220,7 @@ def _places(models: int, prompts: int, labels: Sequence[str]) -> dict[str, tuple
         )
         for at, label in enumerate(labels)
     }
+    models = len(labels)
     everything = np.arange(models * prompts), lambda repeats, seed: crossed_draws(models, prompts, repeats, seed)
     return found | {TOGETHER: everything}
 
@@ -265,14 +273,6 @@ def _curves(values: dict, places: dict[str, tuple], settings: Settings) -> dict:
     return found
 
 
-SHOWN = 2
-"""Models in the figure; all are in the result."""
-
-_MARKERS = {"model": "o", "permuted": "s", "random": "X"}
-_LEAST_R2 = -0.25
-"""Lowest R² drawn; what is below is an arrow at the edge."""
-
-
 def draw(result: dict) -> Figure:
     """Left, R² of the ways of giving v; middle and right, low orders and spindle share over the noise bound."""
     models = [label for label in result["numbers"] if label != TOGETHER][:SHOWN]
@@ -289,7 +289,13 @@ def draw(result: dict) -> Figure:
         for place, label in enumerate(models):
             for kind in KINDS:
                 panels.band(
-                    ax, result["bounds"], result["curves"][label][kind][name], ms=3.5, lw=1.2, **_look(kind, place)
+                    ax,
+                    result["bounds"],
+                    result["curves"][label][kind][name],
+                    ms=3.5,
+                    lw=1.2,
+                    clip_on=False,
+                    **_look(kind, place),
                 )
         ax.set_xscale("log")
         ax.set_xticks(result["bounds"], [f"{bound:g}" for bound in result["bounds"]])
