@@ -326,7 +326,7 @@ def ips(first: Pair, second: Pair, tau: float = 0.1) -> PromptSensitivity:
 
     The mean of 2 |I1 - I2| / (|I1| + |I2|) over the effects, AND and OR, that are salient in either phrasing. The
     factor 2 is that of the symmetric mean absolute percentage error, which the paper says it takes. Its equation 3
-    shows none, but all of its numbers (1.27 to 1.75, figure 4 and table 3) are above 1, the most there is without.
+    shows none, but all of its numbers (1.22 to 1.78, table 3) are above 1, the most there is without.
 
     Each phrasing's effects are divided by their largest |I|. The paper subtracts the smallest |I| first, which is 0
     here, where an OR of one player is none. The types of stability are told of effects so divided too; one that is
