@@ -93,7 +93,7 @@ def _numbers(variant: Variant, run: Run, base: Run | None) -> Numbers:
             kept[place] = np.mean(
                 [metrics.weighted_overlap(*pair, unit) for pair, unit in zip(both, ranges, strict=True)]
             )
-            ips[place] = np.mean([metrics.ips(*pair) for pair in both])
+            ips[place] = np.mean([metrics.ips(*pair).ips for pair in both])
     profiles = [
         profile(
             [metrics.order_strength(*pairs[model, p]) for p in ids], [strength(pairs[model, p]) or 1.0 for p in ids]

@@ -13,6 +13,7 @@ from andor.measures.metrics import (
     cancellation,
     ips,
     logic_model,
+    low_order_r2,
     matching,
     order_strength,
     output_range,
@@ -260,6 +261,19 @@ def test_cancellation_is_one_when_signs_balance_and_nan_without_effects():
     assert isnan(cancellation(order_strength(*NOTHING)).overall)
 
 
+# Rivals
+
+
+def test_low_order_r2_is_that_of_least_squares():
+    v = np.random.default_rng(0).normal(size=16).cumsum()
+    masks = np.arange(16)
+    columns = np.stack([(masks & subset) == subset for subset in range(16) if subset.bit_count() <= 2], axis=1)
+    fit = columns @ np.linalg.lstsq(columns.astype(float), v, rcond=None)[0]
+    assert low_order_r2(v) == pytest.approx(1 - ((v - fit) ** 2).sum() / ((v - v.mean()) ** 2).sum())
+    assert low_order_r2(v, 4) == pytest.approx(1) and low_order_r2(v, 0) == pytest.approx(0)
+    assert isnan(low_order_r2(np.ones(16)))
+
+
 # IPS
 
 
@@ -267,16 +281,35 @@ def test_ips_by_hand():
     first = game(2, ands={(0,): 4.0, (1,): 2.0}, ors={(0, 1): 0.1})
     second = game(2, ands={(0,): 1.0, (0, 1): -1.0})
     # Divided by their largest: (1, .5, 0) and (1, 0, -1) on AND{0}, AND{1}, AND{0,1}; the OR is not salient in either.
-    assert ips(first, second) == pytest.approx((0 + 1 + 1) / 3)
-    assert ips(second, first) == pytest.approx(2 / 3)
+    found = ips(first, second)
+    assert found.count == 3 and found.ips == pytest.approx(2 * (0 + 1 + 1) / 3)
+    np.testing.assert_allclose(found.per_order, [1, 2])
+    assert (found.opposite, found.different, found.similar) == pytest.approx((0, 2 / 3, 1 / 3))
+    assert ips(second, first).ips == pytest.approx(4 / 3)
+
+
+def test_ips_by_thirds_of_the_orders_and_types_of_stability():
+    first = game(4, ands={(0,): 1.0, (1, 2): 0.6, (0, 1, 2): 0.5}, ors={(0, 1): 0.4, (0, 1, 2, 3): 0.5})
+    second = game(4, ands={(0,): 1.0, (1, 2): 0.2, (0, 1, 2): -0.5}, ors={(0, 1): 0.4, (0, 1, 2, 3): 0.25})
+    found = ips(first, second)
+    # Of four orders 1 is low, 2 is middle, 3 and 4 are high.
+    assert (found.low, found.middle, found.high) == pytest.approx((0, (1 + 0) / 2, (2 + 2 / 3) / 2))
+    assert found.ips == pytest.approx((0 + 1 + 0 + 2 + 2 / 3) / 5)
+    assert (found.opposite, found.different, found.similar) == pytest.approx((1 / 5, 1 / 5, 3 / 5))
 
 
 def test_ips_ends():
     scaled = (3 * EXAMPLE[0], 3 * EXAMPLE[1])
-    assert ips(EXAMPLE, scaled) == pytest.approx(0)
-    assert ips(EXAMPLE, (-EXAMPLE[0], -EXAMPLE[1])) == pytest.approx(1)
-    assert ips(EXAMPLE, NOTHING) == 1
-    assert isnan(ips(NOTHING, NOTHING))
+    assert ips(EXAMPLE, scaled).ips == pytest.approx(0) and ips(EXAMPLE, scaled).similar == 1
+    turned = ips(EXAMPLE, (-EXAMPLE[0], -EXAMPLE[1]))
+    assert turned.ips == pytest.approx(2) and turned.opposite == 1
+    assert ips(EXAMPLE, NOTHING).ips == 2 and ips(EXAMPLE, NOTHING).different == 1
+    assert ips(NOTHING, NOTHING).count == 0 and isnan(ips(NOTHING, NOTHING).ips)
+
+
+def test_ips_takes_solver_dust_for_nothing():
+    first, second = game(2, ands={(0,): 1.0, (1,): 1.0}), game(2, ands={(0,): 1.0, (1,): -1e-4})
+    assert ips(first, second).opposite == 0 and ips(first, second).ips == 1
 
 
 # Input

@@ -5,14 +5,15 @@ import importlib
 import numpy as np
 import pytest
 
+import andor
 from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.games import mixture
 from andor.measures import metrics
 from andor.measures.profile import profile, strength
-from experiments import ablations, convergence, methods, orders, seeds, sharing, sparsity, study, variants
+from experiments import ablations, convergence, methods, nulls, orders, seeds, sharing, sparsity, study, variants
 
-SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations")
+SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations", "nulls")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,36 @@ def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
     assert {each["group"] for each in varied} == {v.group for v in variants.variants(study.Settings())}
     table = (work / "smoke" / "ablations.md").read_text()
     assert table.count("\n") == 2 + 1 + len(varied)
+
+
+def test_permuted_values_stay_among_masks_of_their_size():
+    v, sizes = np.arange(32.0), lattice.orders(5)
+    found = nulls.permuted(v, np.random.default_rng(0))
+    assert (found != v).any() and found[0] == v[0] and found[-1] == v[-1]
+    for size in range(6):
+        assert sorted(found[sizes == size]) == v[sizes == size].tolist()
+
+
+def test_a_random_model_has_the_architecture_of_another_and_other_weights():
+    model, same, other = (nulls.random_model("tiny-llama", "float32", seed) for seed in (0, 0, 1))
+    loaded = andor.load("tiny-llama")
+    assert model.decoder.config == loaded.decoder.config and model.dtype == loaded.dtype
+    assert (model.decoder.head == same.decoder.head).all()
+    assert not (model.decoder.head == other.decoder.head).any()
+    assert not (model.decoder.head == loaded.decoder.head).all()
+
+
+def test_nulls_are_compared_prompt_by_prompt(work):
+    result = study.load("nulls", work / "smoke")
+    assert set(result["numbers"]) == {"tiny-llama", "tiny-qwen2", nulls.TOGETHER}
+    for numbers in result["numbers"].values():
+        for null in ("permuted", "random"):
+            difference = numbers["model"]["walsh"][0] - numbers[null]["walsh"][0]
+            assert numbers[f"less_{null}"]["walsh"][0] == pytest.approx(difference, abs=1e-6)
+        # None of so many Walsh functions do better than the strongest; regression has fewer than 20 of 5 players.
+        assert all(numbers[kind]["walsh"][0] >= numbers[kind]["pairs"][0] - 1e-6 for kind in nulls.KINDS)
+    one, both = result["numbers"]["tiny-llama"]["model"], result["numbers"][nulls.TOGETHER]["model"]
+    assert one["walsh"][1] <= one["walsh"][0] <= one["walsh"][2] and both["walsh"] != one["walsh"]
 
 
 def test_table_and_draw_read_saved_results(work, capsys):

@@ -111,6 +111,30 @@ class Cancellation:
     overall: float
 
 
+@dataclass(frozen=True)
+class PromptSensitivity:
+    """How much the salient effects of one prompt differ between two phrasings of it (`ips`). nan: there are none.
+
+    Attributes:
+      count: effects, AND and OR, that are salient in either phrasing.
+      ips: of all of these, in [0, 2]: 0 for equal effects, 2 for effects of which one is none or of the other sign.
+      per_order: `[orders]`, of those of each order; entry o - 1 is order o.
+      low, middle, high: of orders up to n/3, up to 2n/3 and above, n / 3 and 2n / 3 rounded down (section 4.3).
+      opposite, different, similar: shares of them by the paper's types of stability (section 3.3): of opposite signs;
+        of one sign, but one less than half of the other, or none; of one sign and similar. They add up to 1.
+    """
+
+    count: int
+    ips: float
+    per_order: Float[np.ndarray, "orders"]
+    low: float
+    middle: float
+    high: float
+    opposite: float
+    different: float
+    similar: float
+
+
 def output_range(v: Float[np.ndarray, "s"]) -> float:
     """|v(N) - v(∅)|, the unit that errors and effects of different models are divided by."""
     n_players_of(v, "output_range(v)")
@@ -177,8 +201,24 @@ def walsh_r2(v: Float[np.ndarray, "s"], k: int) -> float:
     Boolean Functions, 2014, section 1.3).
     """
     _check_k("walsh_r2", k, least=0)
-    powers = (kron_power(((1, 1), (1, -1)), v - v.mean())[1:] / v.size) ** 2
+    powers = _walsh_powers(v)[1:]
     return _ratio(float(np.sort(powers)[::-1][:k].sum()), float(powers.sum()))
+
+
+def low_order_r2(v: Float[np.ndarray, "s"], highest: int = 2) -> float:
+    """R² of v on all masks by least squares on all effects of order up to `highest`; nan where v is constant.
+
+    With `highest` 2 that is regression on words and pairs of words, 1 + n + n (n - 1) / 2 coefficients, the rival that
+    needs no search. ANDs, ORs and Walsh functions up to one order give the same functions, of which the last are
+    orthogonal: their powers add up.
+    """
+    powers = _walsh_powers(v)
+    return _ratio(float(powers[orders(n_players_of(v)) <= highest].sum()), float(powers.sum()))
+
+
+def _walsh_powers(v: Float[np.ndarray, "s"]) -> Float[np.ndarray, "s"]:
+    """Squares of the Walsh coefficients of v without its mean; entry S is the parity of the players in S."""
+    return (kron_power(((1, 1), (1, -1)), v - v.mean()) / v.size) ** 2
 
 
 def sparsity_curve(
@@ -281,20 +321,45 @@ def cancellation(strength: OrderStrength) -> Cancellation:
     return Cancellation(per_order=np.array(per_order, dtype=np.float64), overall=overall)
 
 
-def ips(first: Pair, second: Pair, tau: float = 0.1) -> float:
-    """Interaction-based prompt sensitivity: mean |I1 - I2| / (|I1| + |I2|) over the union of the two salient sets.
+def ips(first: Pair, second: Pair, tau: float = 0.1) -> PromptSensitivity:
+    """Interaction-based prompt sensitivity of one model between two phrasings of one prompt (Qin et al., eq. 3).
 
-    Between two phrasings of one prompt, their players matched one to one by the caller; each phrasing's effects are
-    first divided by their largest |I|. AND and OR effects count alike, as in Qin et al., ICML 2026, section 3.2.
-    0: the same effects; 1: none in common or opposite signs. nan when neither phrasing has an effect.
+    The mean of 2 |I1 - I2| / (|I1| + |I2|) over the effects, AND and OR, that are salient in either phrasing. The
+    factor 2 is that of the symmetric mean absolute percentage error, which the paper says it takes. Its equation 3
+    shows none, but all of its numbers (1.22 to 1.78, table 3) are above 1, the most there is without.
+
+    Each phrasing's effects are divided by their largest |I|. The paper subtracts the smallest |I| first, which is 0
+    here, where an OR of one player is none. The types of stability are told of effects so divided too; one that is
+    within the solver's dust has no sign to turn. The caller matches the players of the phrasings one to one, and takes
+    the mean over pairs of phrasings, then over prompts.
     """
     _check_same(first, second, "ips")
-    one, two = (_stack(*pair) for pair in (first, second))
+    stacked = [_stack(*pair) for pair in (first, second)]
+    one, two = (effects / (np.abs(effects).max() or 1.0) for effects in stacked)
     union = _salient(one, tau) | _salient(two, tau)
-    if not union.any():
-        return float("nan")
-    one, two = (effects[union] / (np.abs(effects).max() or 1.0) for effects in (one, two))
-    return float(np.mean(np.abs(one - two) / (np.abs(one) + np.abs(two))))
+    n_players = n_players_of(one)
+    order, one, two = np.broadcast_to(orders(n_players), union.shape)[union], one[union], two[union]
+    terms = 2 * np.abs(one - two) / (np.abs(one) + np.abs(two))
+    smaller, larger = np.minimum(np.abs(one), np.abs(two)), np.maximum(np.abs(one), np.abs(two))
+    opposite = (one * two < 0) & (smaller > DUST)
+    different = ~opposite & (smaller < larger / 2)
+    third, two_thirds = n_players // 3, 2 * n_players // 3
+
+    def mean(numbers, chosen=True):
+        kept = np.broadcast_to(chosen, order.shape)
+        return _ratio(float(numbers[kept].sum()), int(kept.sum()))
+
+    return PromptSensitivity(
+        count=order.size,
+        ips=mean(terms),
+        per_order=np.array([mean(terms, order == each) for each in range(1, n_players + 1)]),
+        low=mean(terms, order <= third),
+        middle=mean(terms, (third < order) & (order <= two_thirds)),
+        high=mean(terms, two_thirds < order),
+        opposite=mean(opposite),
+        different=mean(different),
+        similar=mean(~opposite & ~different),
+    )
 
 
 def _stack(and_effects, or_effects) -> np.ndarray:

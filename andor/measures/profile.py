@@ -5,6 +5,7 @@ given, so that every prompt weighs the same. In units of |v(N) - v(∅)| a mean 
 happens to be next to v(∅).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,8 +58,9 @@ class Profile:
 
     @property
     def low_orders(self) -> float:
-        """Share of the mean strength that orders 1 and 2 carry."""
-        return float(self.strengths[:, :, :2].sum() / self.strengths.sum())
+        """Share of the mean strength that orders 1 and 2 carry; nan without any strength."""
+        total = float(self.strengths.sum())
+        return float(self.strengths[:, :, :2].sum()) / total if total > 0 else math.nan
 
     @property
     def mean_order(self) -> float:
