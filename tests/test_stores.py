@@ -131,7 +131,7 @@ def test_the_same_call_evaluates_nothing(models, root, request):
     assert_equal(again, first)
     other = andor.compare(models, PROMPTS, out=root, noise=0.1)  # other effects, of the same values
     assert other.counts == {"evaluated": 0, "reused": 4, "solved": 4, "kept": 0}
-    with pytest.raises(ValueError, match=r"holds 2 runs: .*/noise-0\.02, .*/noise-0\.1\. Name one"):
+    with pytest.raises(ValueError, match=r"holds 2 runs: .*/noise-0\.1, .*/noise-auto\. Name one"):
         andor.read(root)
 
 
