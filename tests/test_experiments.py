@@ -73,7 +73,9 @@ def test_estimator_benchmark(tmp_path, capsys):
     result = benchmark.main(benchmark.Config(smoke=True, values=(tmp_path / "v.npz",)))
     assert {record["family"] for record in result["planted"]} == set(benchmark.FAMILIES)
     assert result["spindle"].keys() >= {"planted effects", "compact"}
-    assert 0 < result["values"][0]["Walsh"] <= 1 and result["values"][0]["effects that pay"] >= 1
+    (found,) = result["values"]
+    assert 0 < found["Walsh"] <= 1 and found["excess"] >= 1 and found["optimum"] <= found["compact"] <= 1
+    assert 0 <= found["at least"] <= found["low orders"] <= found["at most"] <= 1
     assert "| median |" in capsys.readouterr().out
 
 
