@@ -408,7 +408,7 @@ def check(explanation: Explanation) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         rebuilt = reconstruct(*explanation.pair()) + solution.noise
         sizes = np.abs(v).max() + sum(np.abs(effects).sum() for effects in explanation.pair())
-        if not np.abs(v - rebuilt).max() <= ROUNDING * sizes:
+        if not (np.isfinite(sizes) and np.abs(v - rebuilt).max() <= ROUNDING * sizes):
             raise ValueError("its effects do not add up to the values.")
     if np.abs(solution.noise).max() > (1 + ROUNDING) * bound:
         raise ValueError(f"its noise is beyond the bound of {bound:.6g}.")
