@@ -558,3 +558,17 @@ def test_help_is_fast_and_light():
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert "compare" in printed and "extract" in printed and "figures" in printed
     assert time.perf_counter() - start < 10  # 0.2 s on an idle machine
+
+
+def test_a_control_is_evaluated_beside_the_run(models, tmp_path, capsys, undrawn):
+    command = ["compare", "--models", *models, *ONE, "--out", str(tmp_path / "run")]
+    for control, said in (("auto", "--control auto masks as --baseline auto does"), ("nomask", "--control nomask: ")):
+        assert main([*command, "--control", control]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert main(["compare", "--models", models[0], *ONE, "--control", "delete", "--out", str(tmp_path / "one")]) == 2
+    assert "--control compares two models; got 1" in capsys.readouterr().err
+    assert main([*command, "--control", "delete"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "and each with itself under the other mask: overlap of effects" in printed and "too few to tell" in printed
+    assert andor.read(tmp_path / "run").recipe.models[0].baseline != "nothing (deleted)"
+    assert andor.read(tmp_path / "run" / "control").recipe.models[0].baseline == "nothing (deleted)"
