@@ -202,7 +202,7 @@ def of_values(files: tuple[Path, ...]) -> list[dict]:
                 "low orders, compact": low_orders(few),
                 "worst error / spread": few.worst_error / float(np.std(v)),
                 "excess": few.excess,
-                "warnings": len(trust(v, few.pair, 1.0, False).warnings),
+                "warnings": len(trust(v, few, 1.0, False).warnings),
                 "cost": cost,
             }
         )

@@ -123,8 +123,8 @@ def test_what_is_constant_has_no_agreement(run):
 
 
 def trusted(v, pair=None, p=0.5, last=False):
-    few = andor.compact(v, 20)
-    return trust(v, pair or few.pair, p, last)
+    few = andor.compact(v, 20) if pair is None else Compact.of(v, pair, np.zeros_like(v))
+    return trust(v, few, p, last)
 
 
 def test_nothing_speaks_against_a_good_explanation():

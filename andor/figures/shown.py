@@ -11,13 +11,13 @@ from andor.core.explained import Explained, Pair
 from andor.core.lattice import members
 from andor.figures import style
 from andor.measures import metrics
+from andor.measures.trust import LEAST_R2
 
 TOP = 20
 """Effects of each model that are shown, at most: as many as a compact explanation has. Fewer give v less well."""
 
 _LONGEST_TARGET = 40
 _LONGEST_LABEL = 36
-_NOT_TO_BE_TRUSTED = 0.8  # R² below it
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Side:
             return "v is the same whatever is masked" if math.isnan(self.r2) else "no effect is strong enough to show"
         of = "" if count == self.found else f" of {self.found}"
         noun = "effect" if self.found == 1 else "effects"
-        warned = "\N{WARNING SIGN} " if self.r2 < _NOT_TO_BE_TRUSTED else ""
+        warned = "\N{WARNING SIGN} " if self.r2 < LEAST_R2 else ""
         r2 = "R² undefined" if math.isnan(self.r2) else f"{warned}R² {_fit(self.r2)}"
         return f"{count}{of} {noun} shown, {r2} on all {self.masks:,} masks"
 

@@ -8,8 +8,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from andor.core.certificate import reconstruct
-from andor.core.explained import Pair
+from andor.core.compact import Compact
 from andor.measures.metrics import output_range
 
 LEAST_R2 = 0.8
@@ -79,15 +78,13 @@ class Trust:
         return tuple(found)
 
 
-def trust(v: Float[np.ndarray, "s"], pair: Pair, target_probability: float, last_masked: bool) -> Trust:
-    """The numbers of a pair of AND and OR effects of one v."""
-    error = v - reconstruct(*pair)
-    total = float(np.sum((v - v.mean()) ** 2))
+def trust(v: Float[np.ndarray, "s"], compact: Compact, target_probability: float, last_masked: bool) -> Trust:
+    """The numbers of the compact explanation of v."""
     return Trust(
-        count=sum(int(np.count_nonzero(effects[1:])) for effects in pair),
-        r2=1 - float(np.sum(error**2)) / total if np.ptp(v) > 0 else float("nan"),
-        worst_error=float(np.abs(error).max()),
-        strength=sum(float(np.abs(effects[1:]).sum()) for effects in pair),
+        count=compact.count,
+        r2=compact.r2,
+        worst_error=compact.worst_error,
+        strength=compact.strength,
         range=output_range(v),
         spread=float(v.std()) if np.ptp(v) > 0 else 0.0,
         target_probability=target_probability,

@@ -20,6 +20,7 @@ from andor.core import lattice
 from andor.core.explained import Compared, Explained, Pair
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import weighted_overlap
+from andor.runs.explanation import MOST_SHOWN
 
 SHUFFLES = 20
 """Times that effects are shuffled within their orders."""
@@ -29,9 +30,6 @@ FEWEST = 5
 
 SAME = 1e-6
 """Differences of overlaps up to which they are the same."""
-
-MOST = 20
-"""Effects of the two explanations that noise alone tells apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +129,7 @@ def _with_noise(v: Float[np.ndarray, "s"], correlation: float, rng: np.random.Ge
     from andor.solvers.search import Search  # JAX comes with its package, and reading a run does without
 
     noisy = v + v.std() * np.sqrt(1 / correlation**2 - 1) * rng.normal(size=v.size)
-    return overlap((v, noisy), [Search(each, MOST).quick() for each in (v, noisy)])
+    return overlap((v, noisy), [Search(each, MOST_SHOWN).quick() for each in (v, noisy)])
 
 
 def _shuffled(pair: Pair, rng: np.random.Generator) -> Pair:

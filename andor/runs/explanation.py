@@ -135,7 +135,7 @@ class Explanation:
         """What tells whether the effects that are shown can be believed."""
         ends = [stop for _, stop in self.prompt.players]
         last = not self.prompt.chat and max(ends) >= len(self.prompt.text.rstrip())
-        return trust(self.values.v, self.effects, self.values.target_probability, last)
+        return trust(self.values.v, self.compact, self.values.target_probability, last)
 
     @property
     def warnings(self) -> tuple[str, ...]:
