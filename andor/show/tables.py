@@ -337,7 +337,7 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
     table.add_column("words")
     table.add_column("effect", justify="right")
     table.add_column("share", justify="right")
-    table.add_column("at least strength", justify="right", overflow="fold", max_width=11)
+    table.add_column("at the optimum", justify="right", overflow="fold", max_width=11)
     table.add_column("-", justify="right")
     table.add_column("+")
     shown, optima = explanation.top(top), explanation.pair("certified")
@@ -361,7 +361,7 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
         f"effects, the sum of their sizes. R² {_number(compact.r2, '.3f')} of v on all masks by "
         f"{'these' if len(shown) == compact.count else 'all'} {compact.count} effects, worst error "
         f"{compact.worst_error:.2g} nats; their strength is {_number(compact.excess, '.2f')} times the least that "
-        "errors as large allow. at least strength: the same effect in the certified optimum, another explanation that "
+        "errors as large allow. at the optimum: the same effect in the certified optimum, another explanation that "
         "is about as good; where the two differ v does not tell how large the effect is (--intervals bounds it)."
     )
     title = f"Strongest effects on the log-odds of {explanation.target!r}"
