@@ -1,1 +1,4 @@
-"""One module per figure, table, ablation or benchmark of this repository; `python -m experiments` lists them."""
+"""`studies/` has a file for each figure, `benchmarks/` a script for each table of costs, `lab/` what they work with.
+
+`python -m experiments` lists them.
+"""

@@ -27,6 +27,7 @@ class Entry:
     """An experiment as its source shows it, unimported."""
 
     name: str
+    room: str
     docstring: str
     is_study: bool
 
@@ -44,14 +45,12 @@ class Entry:
 def entries() -> dict[str, Entry]:
     """Every experiment, read from the source without importing it: studies have `rows`, the others are scripts."""
     found = {}
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        if file == Path(__file__):
-            continue
+    for file in sorted(Path(__file__).parent.glob("*/*.py"), key=lambda file: file.stem):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         is_study = functions >= {"measure", "rows"}
         if is_study or "main" in functions:
-            found[file.stem] = Entry(file.stem, ast.get_docstring(tree) or "", is_study)
+            found[file.stem] = Entry(file.stem, file.parent.name, ast.get_docstring(tree) or "", is_study)
     return found
 
 
@@ -71,7 +70,7 @@ def listing() -> str:
 def run_all(settings) -> int:
     """Every study; 1 if one failed, else 0."""
     from experiments import study
-    from experiments.corpus import require
+    from experiments.lab.corpus import require
 
     names = [entry.name for entry in entries().values() if entry.is_study]
     # Models of one's own are for the studies that do not train theirs.
@@ -175,7 +174,7 @@ def _run(name: str, *rest: str) -> int:
             return run_all(settings)
         study.execute(name, settings)
         return 0
-    module = importlib.import_module(f"experiments.{name}")
+    module = importlib.import_module(f"experiments.{found[name].room}.{name}")
     module.main(tyro.cli(module.Config, description=summary, args=rest, prog=program))
     return 0
 

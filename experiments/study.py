@@ -222,7 +222,7 @@ def _jsonable(content):
 
 def study(name: str):
     """The module of a study."""
-    return importlib.import_module(f"{__package__}.{name}")
+    return importlib.import_module(f"{__package__}.studies.{name}")
 
 
 def command_of(name: str, settings: Settings) -> str:

@@ -9,7 +9,7 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.solvers.compact import compact_of
 from andor.solvers.search import MOST_NOISE, Search, estimated_noise
-from experiments.solver_benchmark import relabelled
+from experiments.benchmarks.solver_benchmark import relabelled
 
 
 def columns_of(n_players: int) -> np.ndarray:

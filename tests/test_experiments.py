@@ -11,12 +11,15 @@ import pytest
 
 import andor
 from andor.prompts import DEFAULT_PROMPTS
-from experiments.corpus import split_by_parent
+from experiments import __main__ as main
+from experiments import study
+from experiments.__main__ import entries
+from experiments.lab.corpus import split_by_parent
 
 
 def experiment(name: str):
-    """A module of experiments/."""
-    return importlib.import_module(f"experiments.{name}")
+    """A script of experiments/, by its name on the command line."""
+    return importlib.import_module(f"experiments.{entries()[name].room}.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,6 @@ def test_phrases_are_split_by_parent_sentence():
 
 
 def test_listing_names_every_experiment_with_its_command():
-    main = experiment("__main__")
     found = main.entries()
     assert {"parity", "train_embedded", "solver_benchmark"} <= {e.name for e in found.values() if not e.is_study}
     for entry in found.values():
@@ -133,7 +135,6 @@ def test_listing_names_every_experiment_with_its_command():
 
 
 def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
-    main, study = experiment("__main__"), experiment("study")
     entry = next(iter(main.entries().values()))
     chosen = {name: dataclasses.replace(entry, name=name, is_study=True) for name in ("first", "second")}
     monkeypatch.setattr(main, "entries", lambda: chosen)
@@ -169,13 +170,12 @@ def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
 )
 def test_bad_input_is_refused_in_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert experiment("__main__").main(arguments.split()) == 2
+    assert main.main(arguments.split()) == 2
     printed = capsys.readouterr()
     assert said in printed.err and printed.err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_results_of_other_models_do_not_lie_among_the_committed_ones():
-    study = experiment("study")
     assert study.Settings().folder == study.FIGURES
     own = study.Settings(models=("tiny-qwen2",)), study.Settings(chat=True), study.Settings(seed=1)
     assert {each.folder for each in own} == {study.Settings.work / "own"}
@@ -185,7 +185,6 @@ def test_results_of_other_models_do_not_lie_among_the_committed_ones():
 
 
 def test_the_table_is_that_of_the_saved_results():
-    main, study = experiment("__main__"), experiment("study")
     assert (study.FIGURES / "README.md").read_text(encoding="utf-8") == main.table(study.FIGURES) + "\n"
 
 
@@ -193,7 +192,6 @@ def test_the_table_is_that_of_the_saved_results():
     ("page", "heading", "least"), [("docs/claims.md", "## Which claims hold", 50), ("README.md", "## What holds", 10)]
 )
 def test_every_number_of_a_claim_is_a_saved_one(page, heading, least):
-    study = experiment("study")
     claims = (study.ROOT / page).read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
     numbers = re.findall(r"\d+\.\d+", re.sub(r"\(https?://\S+\)|\d{4}\.\d{5}", "", claims))
     tables = "".join(path.read_text(encoding="utf-8") for path in study.FIGURES.glob("*.md"))
@@ -202,7 +200,6 @@ def test_every_number_of_a_claim_is_a_saved_one(page, heading, least):
 
 
 def test_prompts_of_every_scale():
-    study = experiment("study")
     full = study.prompts_of(study.Settings())
     quick = study.prompts_of(study.Settings(quick=True))
     smoke = study.prompts_of(study.Settings(smoke=True))
@@ -213,7 +210,6 @@ def test_prompts_of_every_scale():
 
 
 def test_a_comparison_is_made_once(tmp_path):
-    study = experiment("study")
     settings = study.Settings(models=("tiny-llama",), smoke=True, work=tmp_path)
     run = study.comparison(settings, noise=0.05)
     assert study.described(run)["noise"] == 0.05 and run.summary["worst"]["gap"]["value"] <= 1e-6
@@ -224,7 +220,6 @@ def test_a_comparison_is_made_once(tmp_path):
 
 
 def test_results_come_back_as_saved(tmp_path):
-    study = experiment("study")
     result = {"numbers": np.array([1.0, np.nan]), "nested": {"a": [{"b": 1 / 3}]}, "text": "∅", "empty": {}}
     study.save("name", tmp_path, result)
     assert study.load("name", tmp_path) == {
@@ -238,7 +233,6 @@ def test_results_come_back_as_saved(tmp_path):
 
 
 def test_help_shows_the_docstring_as_it_stands(capsys):
-    main = experiment("__main__")
     with pytest.raises(SystemExit):
         main.main(["sparsity", "--help"])
     printed = capsys.readouterr().out

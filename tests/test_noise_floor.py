@@ -5,7 +5,7 @@ import pytest
 import andor
 from andor.evaluation import naive, noise_floor, tree
 from andor.prompts import tokenize
-from experiments import noise_floor as experiment
+from experiments.benchmarks import noise_floor as experiment
 
 PROMPT = andor.Prompt("the film is not good , but it is never dull .", ["film", "not", "good", "never"], "never again")
 

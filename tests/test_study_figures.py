@@ -11,7 +11,9 @@ from andor.core.certificate import reconstruct
 from andor.core.games import mixture
 from andor.measures import metrics
 from andor.measures.profile import profile, strength
-from experiments import ablations, convergence, methods, nulls, orders, seeds, sharing, sparsity, study, variants
+from experiments import study
+from experiments.lab import methods, seeds
+from experiments.studies import ablations, convergence, nulls, orders, sharing, sparsity, variants
 
 SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations", "nulls")
 

@@ -8,10 +8,11 @@ import pytest
 
 from andor.core import lattice
 from andor.measures.profile import Profile
-from experiments import cause_numbers, ground_truth, phases, study
-from experiments.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
-from experiments.rule_recovery import canonical, hits, optima, score
-from experiments.sentiment import Orders, orders_of, pooled, read_task
+from experiments import study
+from experiments.lab.logical_language import SPECIAL, Language, Recipe, _batch, random_rules
+from experiments.lab.sentiment import Orders, orders_of, pooled, read_task
+from experiments.studies import cause_numbers, ground_truth, phases
+from experiments.studies.rule_recovery import canonical, hits, optima, score
 
 
 @pytest.fixture(scope="module")

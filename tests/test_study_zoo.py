@@ -9,10 +9,12 @@ import pytest
 
 import andor
 from andor.core import lattice
-from experiments import generalisation, planted, spindle, study, zoo
-from experiments.corpus import choose, folds_by_parent
+from experiments import study
+from experiments.lab import planted, zoo
+from experiments.lab.corpus import choose, folds_by_parent
+from experiments.lab.zoo_effects import ZooRun
+from experiments.studies import generalisation, spindle
 from experiments.study import Settings
-from experiments.zoo_effects import ZooRun
 
 
 @pytest.fixture(scope="module")

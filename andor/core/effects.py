@@ -13,10 +13,10 @@ DUST = 1e-3
 """Below this share of the strongest effect an effect is none.
 
 Where there is none the exact solvers leave up to 1e-7 of the strongest, and up to 1e-3 where optima tie, since they
-take the one at which a path would end. Measured on `experiments.solver_benchmark.planted` (6 to 10 players, 6 seeds;
-without noise, and with a bound of 2%) by what falls to less than a quarter at `InteriorPoint(tolerance=2.8e-7)`, which
-ends the path at an eighth: per game 0 to 18 entries between 1e-4 and 1e-3, and 0 to 1 above, up to 6 where another
-optimum is taken.
+take the one at which a path would end. Measured on `experiments.benchmarks.solver_benchmark.planted` (6 to 10 players,
+6 seeds; without noise, and with a bound of 2%) by what falls to less than a quarter at
+`InteriorPoint(tolerance=2.8e-7)`, which ends the path at an eighth: per game 0 to 18 entries between 1e-4 and 1e-3, and
+0 to 1 above, up to 6 where another optimum is taken.
 """
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

@@ -5,11 +5,11 @@ over gamma and e, where I_and is the Moebius transform of 0.5 (v - e) + gamma an
 gamma, by gradient descent with momentum 0.9, a learning rate log-spaced from 1e-5 down tenfold, 20,000 to 50,000 steps,
 and e clipped to its bound after every step. The published figures were drawn with it, so comparing with them needs it.
 In planted games it stops at 1.05 to 1.16 times the optimum for 6 players, 1.18 to 1.44 for 8 and 1.41 to 3.3 for 10
-(`experiments/solver_benchmark.py`); use `InteriorPoint` for everything else.
+(`experiments/benchmarks/solver_benchmark.py`); use `InteriorPoint` for everything else.
 
 Learning rates are absolute, and suit large language models, whose v spreads over some ten nats. Values that spread over
-less are left with jitter of all orders, the more players the more; `spread` scales v first. `experiments/ablations.py`
-has both published rates with v scaled to ten nats and as it is.
+less are left with jitter of all orders, the more players the more; `spread` scales v first. `python -m
+experiments ablations` has both published rates with v scaled to ten nats and as it is.
 
 The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 """

@@ -72,8 +72,8 @@ def estimated_noise(v: Float[Array, "s"]) -> float:
     """How much of v is noise: a bound on |v - effects|, in log-odds, from v alone.
 
     The largest |v - effects| that is left when as many effects are fitted as pay for themselves, or `MOST_NOISE` of the
-    spread of v where that is less. On games whose noise is known it is 0.8 to 0.9 of the largest error
-    (`experiments.estimator_benchmark`). A model's v is no sum of few effects and noise; there the limit decides, and so
+    spread of v where that is less. On games whose noise is known it is 0.8 to 0.9 of the largest error (`python -m
+    experiments estimator_benchmark`). A model's v is no sum of few effects and noise; there the limit decides, and so
     it does with few players, whose masks are too few to tell noise from effects.
     """
     search = Search(v, None)

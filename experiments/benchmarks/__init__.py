@@ -1,0 +1,1 @@
+"""Benchmarks and drills: scripts that print a table."""

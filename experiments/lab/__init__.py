@@ -1,0 +1,1 @@
+"""What studies work with: corpora, training, the zoo of trained models."""
