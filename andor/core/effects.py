@@ -74,12 +74,6 @@ def distinct(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(named)
 
 
-def one_line(text: str, longest: int) -> str:
-    """Without line breaks and what else could command a terminal, cut to so many characters."""
-    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
-
-
 def joined(words: Sequence[str], is_or: bool) -> str:
     """Words joined by ∧ or ∨."""
     return (" ∨ " if is_or else " ∧ ").join(words)

@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from andor.core import lattice
-from andor.core.effects import one_line
 from andor.core.penalties import Penalty
+from andor.core.text import one_line
 
 Array = np.ndarray
 

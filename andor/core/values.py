@@ -6,7 +6,7 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-from andor.core.effects import one_line
+from andor.core.text import one_line, percent
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +56,7 @@ class Values:
         noise = "" if math.isnan(self.forward_noise) else f", noise {self.forward_noise:.1g}"
         noise += ", sum of the tokens' log-odds" * (self.score == "sum")
         return (
-            f"<Values of {target}: p {self.target_probability:.3g}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats{noise} "
-            f"with {len(self.players)} players ({words}); {self.tokens_evaluated} tokens in {self.seconds:.3g} s>"
+            f"<Values of {target}: p {percent(self.target_probability)}, v {self.v[0]:+.2f} → {self.v[-1]:+.2f} nats"
+            f"{noise} with {len(self.players)} players ({words}); {self.tokens_evaluated} tokens in "
+            f"{self.seconds:.3g} s>"
         )

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from andor.core.text import visible
+
 ELLIPSIS = "…"
 NEWLINE = "↵"
 
@@ -17,7 +19,7 @@ class Piece:
     """A player, or a word of the background.
 
     Attributes:
-      text: as it is drawn.
+      text: as it is drawn, visible.
       player: its number, or None.
       spaced: whether white space stands before it.
     """
@@ -32,11 +34,11 @@ def pieces(text: str, spans: Sequence[tuple[int, int]]) -> list[Piece]:
     found: list[Piece] = []
     spaced, stop = False, 0
     for player, (start, end) in enumerate([*spans, (len(text), len(text))]):
-        words, spaced = _words(text[stop:start], spaced)
+        words, spaced = _words(visible(text[stop:start]), spaced)
         found += words
         stop = end
         if player < len(spans):
-            found.append(Piece(_one_line(text[start:end]), player, spaced and bool(found)))
+            found.append(Piece(_one_line(visible(text[start:end])), player, spaced and bool(found)))
             spaced = False
     return found
 
@@ -51,7 +53,7 @@ def _words(text: str, spaced: bool) -> tuple[list[Piece], bool]:
                 found.append(Piece(word, None, spaced and place == 0))
             spaced = False
         else:
-            if "\n" in run or "\r" in run:
+            if "\n" in run:
                 found.append(Piece(NEWLINE, None, True))
             spaced = True
     return found, spaced

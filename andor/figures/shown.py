@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from andor.core.explained import Explained, Pair
 from andor.core.lattice import members
+from andor.core.text import percent, r2_text, visible
 from andor.figures import style
 from andor.measures import metrics
 from andor.measures.trust import LEAST_R2
@@ -82,7 +83,7 @@ class Side:
         of = "" if count == self.found else f" of {self.found}"
         noun = "effect" if self.found == 1 else "effects"
         warned = "\N{WARNING SIGN} " if self.r2 < LEAST_R2 else ""
-        r2 = "R² undefined" if math.isnan(self.r2) else f"{warned}R² {_fit(self.r2)}"
+        r2 = "R² undefined" if math.isnan(self.r2) else f"{warned}R² {r2_text(self.r2)}"
         return f"{count}{of} {noun} shown, {r2} on all {self.masks:,} masks"
 
     @property
@@ -190,7 +191,7 @@ def picture(
     return Picture(
         prompts[0].text,
         prompts[0].players,
-        tuple(map(style.visible, explanations[0].words)),
+        tuple(map(visible, explanations[0].words)),
         tuple(_side(each, name, top, tau) for each, name in zip(explanations, labels, strict=True)),
         tuple(places[: len(explanations)]),
         bool(prompts[0].chat),
@@ -219,7 +220,7 @@ def _side(explained: Explained, label: str, top: int, tau: float) -> Side:
     )
     before = _probability(values.v[0]) if values.score == "product" else math.nan
     return Side(
-        _short(style.visible(label.rstrip("/").rpartition("/")[2] or label), _LONGEST_LABEL),
+        _short(visible(label.rstrip("/").rpartition("/")[2] or label), _LONGEST_LABEL),
         _short(spelled(explained.target), _LONGEST_TARGET),
         (float(values.v[0]), float(values.v[-1])),
         (before, values.target_probability),
@@ -227,7 +228,7 @@ def _side(explained: Explained, label: str, top: int, tau: float) -> Side:
         pair,
         _r2(values.v, pair[0][0], marks),
         values.v.size,
-        tuple(map(style.visible, explained.warnings)),
+        tuple(map(visible, explained.warnings)),
     )
 
 
@@ -242,24 +243,8 @@ def _r2(v: Float[np.ndarray, "s"], constant: float, marks: Sequence[Mark]) -> fl
 
 def spelled(target: str) -> str:
     """A target in one line: without the space before it, with its line breaks, and spaces where it is nothing else."""
-    lines = "↵".join(target.strip(" \t").replace("\r\n", "\n").split("\n"))
-    return style.visible(lines).replace("\t", "⇥") or "␣" * len(target)
-
-
-def percent(p: float) -> str:
-    """A probability in percent, which is 0% or 100% only where it is."""
-    if 0 < p < 1e-5:
-        return "<0.001%"
-    if 0.9995 <= p < 1:
-        return ">99.9%"
-    return f"{100 * p:.1f}%" if 0.99 <= p < 1 else f"{float(f'{100 * p:.2g}'):g}%"
-
-
-def _fit(r2: float) -> str:
-    """R², which is 1 only where it is."""
-    if 0.9995 <= r2 < 1 - 1e-9:
-        return ">0.999"
-    return style.number(r2, 3 if 0.99 <= r2 < 1 - 1e-9 else 2)
+    lines = "↵".join(visible(target.strip(" \t")).split("\n"))
+    return lines.replace("\t", "⇥") or "␣" * len(target)
 
 
 def _probability(v: float) -> float:

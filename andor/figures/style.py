@@ -15,6 +15,8 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from andor.core.text import one_line
+
 ONE_COLUMN = 3.4
 """Width of a figure that fits one column of a two-column paper, in inches."""
 
@@ -153,7 +155,7 @@ def heading(figure, text: str) -> None:
 
 def shortened(text: str, width: float = TWO_COLUMNS) -> str:
     """One line of text that fits this width (inches) at 7.5 point: where it is too long, its middle is left out."""
-    text, longest = " ".join(visible(text).split()), int(16.8 * width)
+    text, longest = one_line(text), int(16.8 * width)
     if len(text) <= longest:
         return text
     head, tail = text[: (longest - 3) // 2], text[len(text) - (longest - 3) // 2 :]
@@ -169,12 +171,6 @@ def _width(figure) -> float:
 def narrow(width: float) -> bool:
     """Whether a figure of this width (inches) has room for one panel only, side by side."""
     return width < 0.75 * TWO_COLUMNS
-
-
-def visible(text: str) -> str:
-    """Text in which control characters are spelled out (\\x1b): no font has glyphs for them, and few for pictures of
-    them (␛). White space stays."""
-    return re.sub("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def listed(numbers: Sequence[float], form: str) -> str:

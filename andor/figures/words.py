@@ -107,12 +107,12 @@ def _draw_line(canvas: Canvas, picture: Picture, sides, layout: Layout, line: Li
     for each in line.words:
         player = each.piece.player is not None
         if player and _of_several_words(each.piece.text):
-            half, y = measure(style.visible(each.piece.text), size, True) / 2, base + 0.27 * size
+            half, y = measure(each.piece.text, size, True) / 2, base + 0.27 * size
             _underline(canvas, MARGIN + each.middle - half, MARGIN + each.middle + half, y)
         canvas.text(
             MARGIN + each.middle,
             base,
-            style.visible(each.piece.text),
+            each.piece.text,
             size if player else background(size),
             bold=player,
             ha="center",
@@ -150,7 +150,7 @@ def _draw_bar(canvas: Canvas, picture: Picture, mark: Mark, layout: Layout, edge
     where = layout.place(player)
     colour, thickness = _look(picture, mark)
     label = picture.signed(mark.value)
-    width = measure(style.visible(where.piece.text), layout.size, True)
+    width = measure(where.piece.text, layout.size, True)
     left = MARGIN + where.middle - width / 2
     if mark.key in picture.shared:
         high = _THICK + 1.5 + SMALL

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from andor.core.compact import Compact
+from andor.core.text import percent, r2_text
 from andor.measures.metrics import output_range
 
 LEAST_R2 = 0.8
@@ -52,8 +53,8 @@ class Trust:
             found.append("v is the same on every mask: there is nothing to explain.")
         elif self.r2 < LEAST_R2:
             found.append(
-                f"The {self.count} effects that are shown give v badly: R² {self.r2:.2f} on all masks, worst error "
-                f"{self.worst_error:.2g} nats. They are no explanation of this prompt."
+                f"The {self.count} effects that are shown give v badly: R² {r2_text(self.r2)} on all masks, worst "
+                f"error {self.worst_error:.2g} nats. They are no explanation of this prompt."
             )
         if self.last_masked:
             found.append(
@@ -72,8 +73,8 @@ class Trust:
             )
         if self.target_probability < LEAST_PROBABILITY:
             found.append(
-                f"The model hardly expects this target: p {self.target_probability:.1g}. The effects say what makes it "
-                "more or less unlikely."
+                f"The model hardly expects this target: p {percent(self.target_probability)}. The effects say what "
+                "makes it more or less unlikely."
             )
         return tuple(found)
 

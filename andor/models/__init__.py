@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from andor.core.effects import one_line
+from andor.core.text import one_line
 from andor.devices import rules
 from andor.devices.memory import available_bytes
 from andor.devices.mesh import sizes_of

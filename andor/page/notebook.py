@@ -8,8 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from andor.core.text import one_line, percent, r2_text, visible
+from andor.measures import terms
 from andor.page import vector
-from andor.page.report import Reported, fit_text, percent, visible
+from andor.page.report import Reported
 
 EFFECTS = 10
 """Effects in the table of an explanation."""
@@ -26,7 +28,7 @@ def of_explanation(explanation: Any) -> str:
         for each in e.top(EFFECTS)
     ]
     v, r2 = e.values.v, e.compact.r2
-    fit = "" if math.isnan(r2) else f" R² {fit_text(r2)} of all {e.compact.count} effects."
+    fit = "" if math.isnan(r2) else f" R² {r2_text(r2)} of all {e.compact.count} effects."
     target = e.target.strip() or repr(e.target)
     head = (
         f"What moves “{target}” in {e.model}: p {percent(e.values.target_probability)}, v "
@@ -39,15 +41,15 @@ def of_explanation(explanation: Any) -> str:
 def of_run(run: Reported) -> str:
     """An `andor.Run` as HTML: its prompts, and the picture of the first."""
     labels = list(run.labels.values())
-    agreement = ["agreement"] if len(labels) > 1 and run.summary else []
+    agreement = [terms.AGREEMENT.short] if len(labels) > 1 and run.summary else []
     rows = []
     for prompt in run.prompts[:PROMPTS]:
         explained = [run[name, prompt.id] for name in run.models]
-        row = [prompt.id, " ".join(prompt.text.split()), explained[0].target.strip()]
+        row = [prompt.id, one_line(prompt.text), explained[0].target.strip()]
         row += [percent(each.values.target_probability) for each in explained]
         if agreement:
             overlap = run.summary["prompts"][prompt.id]["pairs"][0]["shown_overlap"]
-            row.append("–" if overlap is None or math.isnan(overlap) else f"{overlap:.2f}")
+            row.append(terms.number(overlap, ".2f"))
         rows.append(row)
     more = len(run.prompts) - len(rows)
     head = f"{', '.join(labels)} on {len(run.prompts)} prompts"

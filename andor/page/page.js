@@ -2,6 +2,7 @@
 //
 // `data` (written by andor/page/report.py):
 //   models   [{name, label}]
+//   hiding   characters that are written by their numbers
 //   score    "product", or "sum": then v is no log-odds of one probability
 //   prompts  [{id, text, players: [[start, stop]] in UTF-16, words, effects, models: [per model
 //              {target, p, empty, low, step, v, warnings}]}]
@@ -35,8 +36,8 @@
   const make = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
   const draw = (tag, attributes, ...children) =>
     fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-  // A text in which nothing hides: control characters, and those that turn the text around them, by their numbers.
-  const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff]/g;
+  // A text in which nothing hides, as andor/core/text.py says which characters do.
+  const HIDDEN = new RegExp("[" + data.hiding.replace(/[\]\\^-]/g, "\\$&") + "]", "gu");
   const named = (character) => "U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
   const visible = (text) => text.replace(HIDDEN, named);
   const apart = (text, attributes) => make("bdi", attributes, visible(text)); // keeps its direction to itself
@@ -49,14 +50,13 @@
   };
   // An effect is never printed as none: the small ones keep a digit.
   const effectText = (x) => (x < 0 ? "−" : "+") + (Math.abs(x) < 0.005 ? Number(Math.abs(x).toPrecision(1)) : Math.abs(x).toFixed(2));
-  // R² is never rounded up to 1.
-  const fitText = (x) => (x >= 0.995 && x < 1 ? (Math.floor(1000 * x) / 1000).toFixed(3) : x.toFixed(2)).replace("-", "−");
+  // R² and p by the rules of andor/core/text.py: never rounded up to 1, 0% or 100% only where it is.
+  const fitText = (x) => (x >= 0.9995 && x < 1 - 1e-9 ? 0.999 : x).toFixed(3).replace("-", "−");
   const percent = (p) => {
+    if (p === 0 || p === 1) return 100 * p + "%";
+    if (p < 1e-5) return "<0.001%";
     if (p >= 0.9995) return ">99.9%";
-    if (p >= 0.995 || (p < 0.1 && p >= 0.01)) return (100 * p).toFixed(1) + "%";
-    if (p >= 0.1) return (100 * p).toFixed(0) + "%";
-    if (p >= 0.0001) return (100 * p).toFixed(2) + "%";
-    return p === 0 ? "0%" : p.toExponential(0).replace("-", "−");
+    return (p >= 0.99 ? (100 * p).toFixed(1) : (100 * p).toPrecision(2)) + "%";
   };
   const chance = (v) => 1 / (1 + Math.exp(-v));
   const odds = (x) => {

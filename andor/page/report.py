@@ -8,14 +8,11 @@ run gives (`packed`).
 """
 
 import base64
-import functools
 import hashlib
 import itertools
 import json
 import math
-import operator
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,20 +24,17 @@ from matplotlib import rc_context
 from andor.core import lattice
 from andor.core.effects import distinct
 from andor.core.explained import Compared
+from andor.core.text import hides, one_line, percent, r2_text, visible
 from andor.figures import FIGURES, style
+from andor.measures import terms
 from andor.measures.reported import mean_of_defined
-from andor.page import terms, vector
+from andor.page import vector
 
 MOST_VALUES = 3_000_000
 """Characters of the page that may go to values; 3 for every mask, prompt and model. 200 prompts of 10 words under two
 models take 1.2 million."""
 
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff]"
-)
-"""Characters that cannot be seen, and those that turn the text around them, as in page.js."""
 
 
 @runtime_checkable
@@ -97,25 +91,6 @@ def page(run: Reported, values: Sequence[str] = (), remarks: Sequence[str] = ())
     return _environment().get_template("page.html").render(content)
 
 
-def visible(text: str) -> str:
-    """Text in which nothing hides: control characters, and those that turn the text around them, by their numbers."""
-    return _HIDDEN.sub(lambda found: f"U+{ord(found[0]):04X}", text)
-
-
-def percent(p: float) -> str:
-    """A probability as the page says it, by the rule of page.js."""
-    if p >= 0.9995:
-        return ">99.9%"
-    if p >= 0.995 or 0.01 <= p < 0.1:
-        return f"{100 * p:.1f}%"
-    if p >= 0.1:
-        return f"{100 * p:.0f}%"
-    if p >= 0.0001:
-        return f"{100 * p:.2f}%"
-    mantissa, _, exponent = f"{p:.0e}".partition("e")
-    return "0%" if p == 0 else f"{mantissa}e−{abs(int(exponent))}"
-
-
 def packed(v: Float[np.ndarray, "s"], is_log_odds: bool = True) -> dict:
     """v for the page: low, step, and a number for each mask, in characters of `_DIGITS`, the high one first.
 
@@ -159,8 +134,19 @@ def _data(run: Reported, held: set[str]) -> dict:
     return {
         "models": [{"name": name, "label": run.labels[name]} for name in run.models],
         "score": run.recipe.score,
+        "hiding": "".join(sorted({each for text in _texts(run) for each in text.replace("\r\n", "\n") if hides(each)})),
         "prompts": [_prompt(run, prompt, prompt.id in held) for prompt in run.prompts],
     }
+
+
+def _texts(run: Reported) -> Iterator[str]:
+    """What the script writes of prompts and models."""
+    yield from run.labels.values()
+    for prompt in run.prompts:
+        yield prompt.text
+        for name in run.models:
+            yield run[name, prompt.id].target
+            yield from run[name, prompt.id].warnings
 
 
 def _prompt(run: Reported, prompt: Any, has_values: bool) -> dict:
@@ -218,13 +204,12 @@ def _row(run: Reported, prompt: Any) -> dict:
     cells = [(each.values.target_probability, percent) for each in explained]
     if numbers["pairs"]:
         cells.append((numbers["pairs"][0]["shown_overlap"], "{:.2f}".format))
-    cells.append(
-        (min((each.compact.r2 for each in explained), key=lambda x: math.inf if math.isnan(x) else x), fit_text)
-    )
+    fits = [each.compact.r2 for each in explained]
+    cells.append((min(fits, key=lambda x: math.inf if math.isnan(x) else x), r2_text))
     defined = [(x, form) if x is not None and not math.isnan(x) else (None, form) for x, form in cells]
     return {
         "id": prompt.id,
-        "text": _cut(" ".join(prompt.text.split()), 160),
+        "text": one_line(prompt.text, 160),
         "target": "each model’s own" if own else numbers["target"].strip() or repr(numbers["target"]),
         "predicted": "" if own or who == "given" else f"predicted by {run.labels[who]}",
         "cells": [
@@ -241,7 +226,7 @@ def _columns(run: Reported) -> list[dict]:
         ("text", "Sort by text", False),
         ("target", "The text whose probability is explained", False),
         *((f"p {run.labels[name]}", "Probability of the target, no word masked", True) for name in run.models),
-        *[("agreement", f"{terms.AGREEMENT.definition} Of the first two models.", True)] * several,
+        *[(terms.AGREEMENT.short, f"{terms.AGREEMENT.definition} Of the first two models.", True)] * several,
         ("R²", terms.FIT.definition + " The lower one of the models." * several, True),
         ("⚠", "Warnings", True),
     ]
@@ -251,7 +236,7 @@ def _columns(run: Reported) -> list[dict]:
 def _title(run: Reported) -> str:
     models = _listed(list(run.labels.values()))
     if len(run.prompts) == 1:
-        return f"{models} on “{_cut(' '.join(run.prompts[0].text.split()), 60)}”"
+        return f"{models} on “{one_line(run.prompts[0].text, 60)}”"
     return f"{models} on {len(run.prompts)} prompts"
 
 
@@ -300,7 +285,7 @@ def _headlines(run: Reported) -> list[dict]:
         first = headline(terms.CONFIDENCE, found)
     return [
         first,
-        headline(terms.FIT, {name: fit_text(x) for name, x in fit.items()}),
+        headline(terms.FIT, {name: r2_text(x) for name, x in fit.items()}),
         headline(terms.TOGETHER, {name: _number(x, ".0%") for name, x in together.items()}),
     ]
 
@@ -316,34 +301,18 @@ def _tables(run: Reported) -> list[dict]:
     """The closing tables, their rows with terms."""
     summaries = [run.summary["models"][name] for name in run.models]
 
-    def cell(numbers: Mapping, where: str | tuple[str, ...], form: str) -> str:
-        if isinstance(where, str):
-            return f"{_number(numbers['certified'][where], form)} ({_number(numbers['and_only'][where], form)})"
-        return _number(functools.reduce(operator.getitem, where, numbers), form)
-
     found = [
-        {
-            "name": name,
-            "heads": list(run.labels.values()),
-            "rows": [
-                {"term": term, "cells": [cell(each, where, form) for each in summaries]} for term, where, form in rows
-            ],
-        }
-        for name, rows in terms.SECTIONS
+        {"name": name, "heads": list(run.labels.values()), "rows": _rows(rows, summaries)}
+        for name, rows in terms.sections(run.tau)
     ]
-    if run.summary["pairs"]:
-        pairs = run.summary["pairs"]
-        found.append(
-            {
-                "name": "pair of models, mean over prompts",
-                "heads": [" | ".join(run.labels[name] for name in pair["models"]) for pair in pairs],
-                "rows": [
-                    {"term": term, "cells": [_number(pair[key], form) for pair in pairs]}
-                    for term, key, form in terms.PAIRS
-                ],
-            }
-        )
+    if pairs := run.summary["pairs"]:
+        heads = [" | ".join(run.labels[name] for name in pair["models"]) for pair in pairs]
+        found.append({"name": "Pair of models, mean over prompts", "heads": heads, "rows": _rows(terms.PAIRS, pairs)})
     return found
+
+
+def _rows(rows: Sequence[terms.Term], numbers: Sequence[Mapping]) -> list[dict]:
+    return [{"term": row, "cells": [_typeset(row.text(each)) for each in numbers]} for row in rows]
 
 
 def _figures(run: Reported) -> list[dict]:
@@ -370,8 +339,6 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
         }
         - {""}
     )
-    bounds = {"auto": "what as many effects as pay for themselves leave of v", "measured": "as measured"}
-    noise = bounds.get(recipe.noise) or f"{recipe.noise:g} of |v(N) − v(∅)| of each prompt"
     score = {"product": "log-odds of the product of the target's tokens", "sum": "sum of the log-odds of its tokens"}
     solvers: dict[str, list[int]] = {}
     for n in sorted(map(int, recipe.solvers)):
@@ -397,7 +364,7 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
         ],
         "masked words become": [f"{run.labels[each.name]}: {each.baseline}" for each in recipe.models],
         "v": [score[recipe.score]],
-        "noise bound": [noise],
+        "noise bound": [terms.noise_bound(recipe.noise)],
         "least strength by": [f"{each}, for {_listed(list(map(str, ns)))} words" for each, ns in solvers.items()]
         + [f"penalty {_settings(recipe.penalty)}"],
         "certificate": certificate,
@@ -448,27 +415,18 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
 def _number(value: float | int | None, form: str) -> str:
-    return "–" if value is None or not math.isfinite(value) else format(value, form).replace("-", "−")
+    return _typeset(terms.number(value, form))
 
 
-def fit_text(value: float | None) -> str:
-    """R² with two digits, never rounded up to 1."""
-    return (
-        _number(value, ".2f")
-        if value is None or not 0.995 <= value < 1
-        else _number(math.floor(1000 * value) / 1000, ".3f")
-    )
+def _typeset(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _json(content: dict) -> str:
     """JSON for a script element: nothing in it can end the element, or hide."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("<", "\\u003c"))
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return "".join(json.dumps(each)[1:-1] if hides(each) else each for each in text)
 
 
 def _hash(text: str) -> str:

@@ -24,9 +24,10 @@ import numpy as np
 from andor.core import lattice, penalties
 from andor.core.certificate import dual_bound, feasible_dual, objective, reconstruct
 from andor.core.compact import Compact
-from andor.core.effects import Effect, distinct, one_line
+from andor.core.effects import Effect, distinct
 from andor.core.explained import Method, Pair
 from andor.core.problem import Solution, Solver
+from andor.core.text import one_line, percent, r2_text
 from andor.core.values import Values
 from andor.measures import metrics
 from andor.measures.trust import Trust, trust
@@ -251,12 +252,12 @@ class Explanation:
     def __repr__(self) -> str:
         effects = "; ".join(map(str, self.top(SHOWN))) or "no effects"
         more = f"; {self.compact.count - SHOWN} more" * (self.compact.count > SHOWN)
-        fit = "" if math.isnan(self.compact.r2) else f" (R² {self.compact.r2:.2f} of these {self.compact.count})"
+        fit = "" if math.isnan(self.compact.r2) else f" (R² {r2_text(self.compact.r2)} of these {self.compact.count})"
         v, p = self.values.v, self.values.target_probability
         status = "" if self.solution.converged else ", NOT CONVERGED"
         doubts = f"; {len(self.warnings)} warning{'s' * (len(self.warnings) > 1)}" if self.warnings else ""
         text = (
-            f"Explanation of {self.target!r} by {self.model} after “{one_line(self.prompt.text, 60)}”: p {p:.3g}, "
+            f"Explanation of {self.target!r} by {self.model} after “{one_line(self.prompt.text, 60)}”: p {percent(p)}, "
             f"v {v[0]:+.2f} → {v[-1]:+.2f} nats with {len(self.words)} players; {effects}{more}{fit}; "
             f"least strength within {self.solution.gap:.0e}{status}{doubts}"
         )

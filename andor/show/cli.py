@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from andor.core.text import one_line, percent
 from andor.runs.bars import bars
 from andor.show.interrupts import say_at_end
 
@@ -189,7 +190,8 @@ class Extract(_Running, _Prompting):
         of = f", {tables.SUM}," if values.score == "sum" else ""
         console.print(
             f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
-            f"{values.target_probability:.3g}; v{of} goes from {values.v[0]:+.3f} (all masked) to {values.v[-1]:+.3f}."
+            f"{percent(values.target_probability)}; v{of} goes from {values.v[0]:+.3f} (all masked) to "
+            f"{values.v[-1]:+.3f}."
         )
         if self.intervals:
             console.print(tables.certain(explanation, self.top))
@@ -417,7 +419,7 @@ def _parse(arguments: list[str]):
             message = " ".join(line for line in lines if line)
             message = re.split("Argument helptext:|For full helptext", message)[0].strip().rstrip(".")
             known = "".join(f"{each} " for each in arguments[:1] if each in COMMANDS)
-            print(f"andor: error: {_one_line(message)}. See `andor {known}--help`.", file=sys.stderr)
+            print(f"andor: error: {one_line(message)}. See `andor {known}--help`.", file=sys.stderr)
         raise
 
 
@@ -428,7 +430,7 @@ def _report(error: Exception) -> int:
         said = error.strerror or said  # without "[Errno 28]": it is a sentence
     if said and said[-1] not in ".!?" and notes:
         said += "."
-    message = _one_line(" ".join([said, *notes]))
+    message = one_line(" ".join([said, *notes]))
     if isinstance(error, BrokenPipeError):  # `andor ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -454,7 +456,7 @@ def _warnings_in_one_line() -> Iterator[None]:
     said = set()
 
     def say(message: Warning, *_) -> None:
-        line = _one_line(str(message))
+        line = one_line(str(message))
         if line not in said:
             said.add(line)
             print(f"andor: warning: {line}", file=sys.stderr)
@@ -463,12 +465,6 @@ def _warnings_in_one_line() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = say
         yield
-
-
-def _one_line(message: str) -> str:
-    """Without line breaks, and without the characters by which text could command a terminal."""
-    line = " ".join(message.split())
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def _join(how: str) -> None:
@@ -571,7 +567,7 @@ def _compare(settings: Compare | Extract, names: Sequence[str], prompts: Sequenc
     with_out = "" if settings.out else f" with --out {out}"
 
     def what_is_left() -> str:
-        return _one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
+        return one_line(f"What is finished is in {out}: the same command{with_out} goes on.") if begun else ""
 
     def interrupted() -> str:
         end(out)  # other settings may use the root

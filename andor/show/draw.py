@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from andor.core.text import one_line
 from andor.figures import FIGURES, prompt, rendered, shown, style
 from andor.runs import files
 from andor.runs.files import AnyPath, path_of
@@ -130,4 +131,4 @@ def save(figure: Figure, path: AnyPath, kinds: Sequence[str] = ("png", "pdf")) -
 
 def _escaped(caption: str) -> str:
     """A caption as Markdown: words of prompts and names of models are words in it, never markup, HTML or formulas."""
-    return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", style.visible(" ".join(caption.split())))
+    return re.sub(r"[\\`*_\[\]<>&$~#!|]", lambda found: f"\\{found[0]}", one_line(caption))

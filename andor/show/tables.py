@@ -13,10 +13,13 @@ from rich.text import Text
 
 from andor.core.effects import DUST, distinct, effect_name
 from andor.core.lattice import subset_of
+from andor.core.text import percent, r2_text, visible
 from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
-from andor.measures.reported import TOP_K, TRANSFER_K
+from andor.measures import terms
+from andor.measures.reported import TRANSFER_K
+from andor.measures.terms import number
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.agreement import verdict
 from andor.runs.explanation import MOST_SHOWN, Explanation
@@ -167,8 +170,8 @@ def prompts(run: Run) -> RenderableType:
             _text(prompt.id),
             str(numbers["n_players"]),
             _text(_target(run, prompt, numbers)),
-            *(f"{_probability(x['target_probability'])} {_number(x['rise'], '+6.2f')}" for x in each),
-            *([_number(numbers["pairs"][0]["shown_overlap"], ".2f")] if numbers["pairs"] else []),
+            *(f"{percent(x['target_probability'])} {number(x['rise'], '+6.2f')}" for x in each),
+            *([number(numbers["pairs"][0]["shown_overlap"], ".2f")] if numbers["pairs"] else []),
             *["!" * any(x["warnings"] for x in each)] * doubted,
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
@@ -212,7 +215,7 @@ def in_words(run: Run) -> RenderableType:
                 _text(prompt.id if place == 0 else ""),
                 _text(label),
                 _text("; ".join(found) or "no effects"),
-                _number(explanation.compact.r2, ".3f"),
+                r2_text(explanation.compact.r2),
             )
     notes = "∧: all of these words (AND), ∨: any of them (OR). R² of all: of v on all masks by all "
     notes += "effects of the explanation, of which these are the strongest."
@@ -222,48 +225,20 @@ def in_words(run: Run) -> RenderableType:
 
 
 def models(run: Run) -> RenderableType:
-    """One column per model: the explanation that is shown, then the certified optimum with AND effects alone beside."""
+    """One column per model, with the rows of `andor.measures.terms`."""
     summaries = [run.summary["models"][name] for name in run.models]
-
-    def both(key: str, form: str) -> list[str]:
-        return [f"{_number(x['certified'][key], form)} ({_number(x['and_only'][key], form)})" for x in summaries]
-
-    def shown(key: str, form: str) -> list[str]:
-        return [_number(x["shown"][key], form) for x in summaries]
-
     table = _table()
     table.add_column("")
     for label in run.labels.values():
         table.add_column(_text(label), justify="right")
-    table.add_row("confidence: probability of the target", *(_probability(x["target_probability"]) for x in summaries))
-    table.add_row("confidence: v(N) - v(∅), nats", *(_number(x["rise"], "+.2f") for x in summaries))
-    table.add_section()
-    table.add_row(_text("The effects that are shown", "bold"))
-    table.add_row("number of effects, median", *shown("count", ".0f"))
-    table.add_row("R² of v on all masks, median", *shown("r2", ".3f"))
-    table.add_row("  of as many Walsh coefficients", *shown("walsh_r2", ".3f"))
-    table.add_row("worst error / spread of v, median", *shown("error_in_spreads", ".2f"))
-    table.add_row("strength / least strength, median", *shown("excess", ".2f"))
-    table.add_row("strength in orders 1 and 2", *(_number(x["compact"]["low_orders"], ".2f") for x in summaries))
-    table.add_row("prompts with warnings", *(f"{x['with_warnings']} of {x['prompts']}" for x in summaries))
-    table.add_section()
-    table.add_row(_text("Least strength, certified (AND effects alone)", "bold"))
-    table.add_row(f"salient effects, above {run.tau:.0%} of the largest", *both("salient", ".1f"))
-    table.add_row("strength of all effects, nats", *both("strength", ".2f"))
-    table.add_row(f"R² of the top {TOP_K} effects", *both(f"r2_top_{TOP_K}", ".4f"))
-    table.add_row("strength in orders 1 and 2", *both("low_orders", ".2f"))
-    table.add_row("cancellation of + and -, over all orders", *both("cancellation", ".3f"))
-    table.add_row("spindle share of the order profile", *both("spindle_share", ".3f"))
-    table.add_row("  misfit of the split into decay and spindle", *both("spindle_misfit", ".3f"))
-    table.add_row("worst certified gap", *(_number(x["worst_gap"], ".1e") for x in summaries))
-    table.add_section()
-    table.add_row("worst identity error / range of v", *(_number(x["worst_identity_error"], ".1e") for x in summaries))
-    table.add_row("tokens evaluated", *(f"{x['tokens']:,}" for x in summaries))
-    table.add_row("seconds of evaluation", *(_number(x["seconds"], ".1f") for x in summaries))
-    bound = {"auto": "what as many effects as pay for themselves leave of v", "measured": "as measured"}
+    for heading, rows in terms.sections(run.tau):
+        table.add_section()
+        table.add_row(_text(heading, "bold"))
+        for row in rows:
+            table.add_row(_text(row.name), *map(row.text, summaries))
     notes = (
         "Means over prompts unless it says median. In parentheses: AND effects alone (Harsanyi dividends of the same "
-        f"v). Noise bound of the optimum: {bound.get(run.recipe.noise, f'{run.recipe.noise} |v(N) - v(∅)|')}."
+        f"v). Noise bound of the optimum: {terms.noise_bound(run.recipe.noise)}."
     )
     for label, x in zip(run.labels.values(), summaries, strict=True):
         if x["without_unit"]:
@@ -291,7 +266,7 @@ def orders(run: Run) -> RenderableType:
                 profile = run.summary["models"][name][kind][sign]
                 cells = profile[:shown] + ([math.fsum(profile[shown:])] if shown < highest else [])
                 first = (_text(label) if kind == "certified" else "", title) if mark == "+" else ("", "")
-                table.add_row(*first, mark, *(_number(100 * x, ".1f") for x in cells))
+                table.add_row(*first, mark, *(number(100 * x, ".1f") for x in cells))
         table.add_section()
     notes = "AND only: Harsanyi dividends of the same v, in the same unit. +, -: positive, negative effects."
     left_out = run.summary["models"][run.models[0]]["without_effects"]
@@ -306,15 +281,12 @@ def pairs(run: Run, control: Run | None = None) -> RenderableType:
     """One line per pair of models, and whether the first two agree more than each with itself."""
     table = _table()
     table.add_column("pair")
-    for title in ("overlap", "corr. of v", "noise", "shuffled", "of optima"):
-        table.add_column(title, justify="right")
     k = TRANSFER_K[-1]
-    table.add_column(f"top {k} AND, OR", justify="right")
+    for row in terms.PAIRS:
+        table.add_column(row.short, justify="right")
     for record in run.summary["pairs"]:
-        numbers = ("shown_overlap", "correlation", "noise_overlap", "shuffled_overlap", "overlap")
-        shares = ", ".join(_number(record[f"s_{kind}_{k}"], ".0%") for kind in ("and", "or"))
         names = " | ".join(run.labels[name] for name in record["models"])
-        table.add_row(_text(names), *(_number(record[each], ".2f") for each in numbers), shares)
+        table.add_row(_text(names), *(row.text(record) for row in terms.PAIRS))
     notes = (
         "overlap: of the effects that are shown, weighted; 1 = the same at the same relative strength, 0 = none in "
         "common. corr. of v: over all masks. noise: overlap of a model with itself where noise on v leaves that "
@@ -358,9 +330,9 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
     compact = explanation.compact
     notes = (
         "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of the strength of these "
-        f"effects, the sum of their sizes. R² {_number(compact.r2, '.3f')} of v on all masks by "
+        f"effects, the sum of their sizes. R² {r2_text(compact.r2)} of v on all masks by "
         f"{'these' if len(shown) == compact.count else 'all'} {compact.count} effects, worst error "
-        f"{compact.worst_error:.2g} nats; their strength is {_number(compact.excess, '.2f')} times the least that "
+        f"{compact.worst_error:.2g} nats; their strength is {number(compact.excess, '.2f')} times the least that "
         "errors as large allow. at the optimum: the same effect in the certified optimum, another explanation that "
         "is about as good; where the two differ v does not tell how large the effect is (--intervals bounds it)."
     )
@@ -378,7 +350,7 @@ def certain(explanation: Explanation, k: int) -> RenderableType:
     for each, low, high in explanation.certain(k):
         name = effect_name(explanation.values.players, subset_of(each.players), each.kind == "OR", 40)
         table.add_row(each.kind, _text(name), f"{each.effect:+.3f}", f"{low:.3f}", f"{high:.3f}")
-    share, *bounds = (_number(each, ".2f") for each in explanation.share_of_orders())
+    share, *bounds = (number(each, ".2f") for each in explanation.share_of_orders())
     notes = (
         "at least, at most: bounds on the size of the effect over all explanations within the noise bound "
         f"({explanation.solution.noise_bound:.2g} nats) whose strength is within a thousandth of the least; 0: it may "
@@ -411,8 +383,8 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         table.add_column(title, justify="right", overflow="fold")
     for row in rows:
         cells = [(row.numbers.get(key, (math.nan,) * 3), form) for key, (_, form) in columns.items()]
-        middle = (_number(each[0], form) for each, form in cells)
-        around = (f"{_number(each[1], form)}…{_number(each[2], form)}" for each, form in cells)
+        middle = (number(each[0], form) for each, form in cells)
+        around = (f"{number(each[1], form)}…{number(each[2], form)}" for each, form in cells)
         table.add_row(_text(row.baseline.removeprefix("token:")), str(row.n_prompts), *middle)
         table.add_row("", "", *(_text(each, "dim") for each in around))
     full = next(row.numbers["loss_full"] for row in rows if row.numbers)
@@ -444,8 +416,8 @@ def certificate(run: Run) -> Text:
     gap, error = worst["gap"], worst["identity_error"]
     where = f" ({gap['prompt']}, {run.labels[gap['model']]})" if len(run.prompts) > 1 else ""
     line = (
-        f"Least strength: worst certified gap {_number(gap['value'], '.1e')}{where}. Worst identity "
-        f"error {_number(error['value'], '.1e')} of the range of v."
+        f"Least strength: worst certified gap {number(gap['value'], '.1e')}{where}. Worst identity "
+        f"error {number(error['value'], '.1e')} of the range of v."
     )
     if worst["not_converged"]:
         line += f" Solutions that missed their tolerance: {worst['not_converged']}; see status in {run.path}."
@@ -460,22 +432,9 @@ def _titled(title: str, table: Table, notes: str) -> Group:
     return Group(_text(title, "bold"), Text(), table, _text(notes, "dim"))
 
 
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) != "\n"} | {0x7F: 0x2421}
-_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-"""Control characters -> what shows them: text from prompts must not command the terminal."""
-
-
 def _text(text: str, style: str = "") -> Text:
-    return Text(text.translate(_PICTURES), style=style)
+    return Text(visible(text), style=style)
 
 
 def _spaced(tables: Sequence[RenderableType]) -> list[RenderableType]:
     return [part for table in tables for part in (table, Text())]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None or not math.isfinite(value) else format(value, form)
-
-
-def _probability(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else f"{value:.0e}"

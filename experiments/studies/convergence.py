@@ -22,7 +22,7 @@ import numpy as np
 import andor
 from andor.core import lattice
 from andor.core.effects import effect_name
-from andor.figures import style
+from andor.core.text import visible
 from andor.figures.convergence import Effect, compared
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
@@ -227,7 +227,7 @@ def _in_words(run: Run, prompt_id: str, count: int, longest: int) -> list[dict]:
     def group(effect: Effect) -> int:
         return 0 if effect.shared else 1 if abs(effect.values[0]) >= abs(effect.values[1]) else 2
 
-    words = [style.visible(word) for word in run[run.models[0], prompt_id].values.players]
+    words = [visible(word) for word in run[run.models[0], prompt_id].values.players]
     return [
         {
             "name": effect_name(words, each.subset, each.is_or, longest),
