@@ -201,7 +201,7 @@ def test_figures_and_tables_of_a_run_in_a_store(models, root, capsys):
     arguments = ["compare", "--models", *models, "--prompt", "a good film", "--players", "good", "film"]
     assert main([*arguments, "--out", root]) == 0
     said = capsys.readouterr().out
-    assert f"(.png, .pdf, .svg) in {root}/noise-auto/figures" in said and f"Run:     {root}/noise-auto" in said
+    assert f"(.png, .svg) in {root}/noise-auto/figures" in said and f"Run:     {root}/noise-auto" in said
     figures = {each for each in names(root) if "/figures/" in each}
     assert {f"noise-auto/figures/{each}" for each in ("orders.png", "convergence.pdf", "captions.md")} < figures
     folder = files.path_of(f"{root}/noise-auto/figures")

@@ -27,13 +27,18 @@ from andor.figures import convergence, matching, orders, sparsity, style
 FIGURES = {"matching": matching, "sparsity": sparsity, "convergence": convergence, "orders": orders}
 
 
-_OPTIONS = {"png": {}, "pdf": {"metadata": {"CreationDate": None}}, "svg": {"metadata": {"Date": None}}}
+_OPTIONS = {"png": {}, "pdf": {"metadata": {"CreationDate": None}}, "svg": {"metadata": {"Date": None}, "dpi": 100}}
+
+_TEXT = {"svg.fonttype": "none", "path.simplify": False}
 
 
-def rendered(figure: Figure, kinds: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
-    """A figure as {"png": ..., "pdf": ...}, or "svg": 300 dpi, and vectors. Same figure, same bytes."""
+def rendered(figure: Figure, kinds: Sequence[str] = ("png", "pdf"), *, text: bool = False) -> dict[str, bytes]:
+    """A figure as {"png": ..., "pdf": ...}, or "svg": 300 dpi, and vectors. Same figure, same bytes.
+
+    `text` leaves text in an SVG what it is, for whoever shows it to find a font; else its letters are drawn.
+    """
     content = {}
-    with rc_context(style.style()):
+    with rc_context(style.style() | (_TEXT if text else {})):
         for kind in kinds:
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, **_OPTIONS[kind])

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import jinja2
@@ -52,7 +53,12 @@ class Reported(Compared, Protocol):
         """Who chose the target of a prompt."""
 
 
-def page(run: Reported, values: Sequence[str] = (), remarks: Sequence[str] = ()) -> str:
+def page(
+    run: Reported,
+    values: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+    drawn: Mapping[str, bytes] = MappingProxyType({}),
+) -> str:
     """The page of a finished run, as HTML.
 
     Args:
@@ -60,6 +66,7 @@ def page(run: Reported, values: Sequence[str] = (), remarks: Sequence[str] = ())
       values: ids of prompts whose values go in first. Where those of all prompts would take more than `MOST_VALUES`,
         the page has them for these and then for as many others as fit, in order, and says so.
       remarks: sentences on the run as a whole, which the overview tells.
+      drawn: figures by name that are there, as SVG with text; others are drawn.
 
     Raises:
       ValueError: an id is of no prompt of the run.
@@ -80,7 +87,7 @@ def page(run: Reported, values: Sequence[str] = (), remarks: Sequence[str] = ())
         "rows": rows,
         "doubted": sum(bool(row["warnings"]) for row in rows),
         "tables": _tables(run),
-        "figures": _figures(run),
+        "figures": _figures(run, drawn),
         "made": _made(run, len(held)),
         "data": _json(_data(run, held)),
         "script": script,
@@ -315,13 +322,17 @@ def _rows(rows: Sequence[terms.Term], numbers: Sequence[Mapping]) -> list[dict]:
     return [{"term": row, "cells": [_typeset(row.text(each)) for each in numbers]} for row in rows]
 
 
-def _figures(run: Reported) -> list[dict]:
+def _figures(run: Reported, drawn: Mapping[str, bytes]) -> list[dict]:
     found = []
     for name, figure in FIGURES.items():
         if name == "convergence" and len(run.models) < 2:
             continue
+        described = f"Figure: {name}. The text below says what it shows."
         with style.missing_glyphs_in_one_line(), rc_context(style.style()):
-            svg = vector.inline(figure.plot(run), name, f"Figure: {name}. The text below says what it shows.")
+            try:
+                svg = vector.inline(drawn[name], name, described)
+            except (KeyError, ValueError):  # what is damaged is drawn as what is not there
+                svg = vector.inline(figure.plot(run), name, described)
         found.append({"name": name, "svg": svg, "caption": figure.caption(run)})
     return found
 

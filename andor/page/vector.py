@@ -1,39 +1,45 @@
 """Figures as SVG inside an HTML page: text stays text, no inline styles (a policy may forbid them), few bytes."""
 
-import io
 import itertools
 import re
 from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from andor.figures import style
+from andor.figures import rendered
 
 _SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
-_SETTINGS = {"svg.fonttype": "none", "path.simplify": False}
+_KNOWN = {f"{_SVG}{each}" for each in ("svg", "g", "defs", "clipPath", "rect", "path", "use", "image", "text", "tspan")}
 _NEAR = 0.3  # points: less than a thin line is thick
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"(^|url\()#([\w-]+)")
 
 
-def inline(figure: Figure, name: str, described: str) -> str:
+def inline(figure: Figure | bytes, name: str, described: str) -> str:
     """A figure as an <svg> element for HTML.
 
     Args:
-      figure: drawn; its text goes in escaped.
+      figure: drawn; or as `andor.figures.rendered` gives it, as SVG with its text. Text goes in escaped.
       name: begins every id, so that figures of one page do not meet.
       described: what it shows, for those who do not see it.
+
+    Raises:
+      ValueError: what was rendered is no SVG, or holds more than figures do, such as a script or a link.
     """
-    stream = io.StringIO()
-    with rc_context(style.style() | _SETTINGS | {"svg.hashsalt": name}):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, dpi=100)
-    root = ElementTree.fromstring(stream.getvalue())
+    svg = figure if isinstance(figure, bytes) else rendered(figure, ("svg",), text=True)["svg"]
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"figure {name} is no SVG: {error}.") from error
     for each in list(root.iter()):
         _plain(each)
     elements = list(root.iter())
+    for each in elements:
+        leads = each.get("href", "#").startswith(("#", "data:image/png;base64,"))
+        if each.tag not in _KNOWN or not leads or any(key.startswith("on") for key in each.attrib):
+            raise ValueError(f"figure {name} holds <{each.tag.rpartition('}')[2]}>, which is not of a figure.")
     named = {each.get("id"): each for each in elements if each.get("id")}
     used = {ref: None for each in elements for value in each.attrib.values() for _, ref in _REFERENCE.findall(value)}
     used = {ref: f"{name}{place}" for place, ref in enumerate(each for each in used if each in named)}

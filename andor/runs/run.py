@@ -207,8 +207,22 @@ class Run(Mapping):
         if not self.summary:
             raise ValueError(f"the run {self.path} has no summary, of which its page tells. {CONTINUE}")
         remarks = [each for each in [verdict(self, self.summary)] if each]
-        files.write_bytes(path, page(self, values, remarks).encode())
+        files.write_bytes(path, page(self, values, remarks, self._drawn()).encode())
         return path
+
+    def is_up_to_date(self, path: AnyPath) -> bool:
+        """Whether a file is there and no older than the numbers of the run."""
+        try:
+            return path.stat().st_mtime >= (self.path / "summary.json").stat().st_mtime
+        except FileNotFoundError:
+            return False
+
+    def _drawn(self) -> dict[str, bytes]:
+        """Figures that are there and of these numbers, as SVG."""
+        from andor.figures import FIGURES  # as above
+
+        paths = {name: self.path / "figures" / f"{name}.svg" for name in FIGURES}
+        return {name: path.read_bytes() for name, path in paths.items() if self.is_up_to_date(path)}
 
     def covers(self) -> dict:
         """What a summary of this run is of: ids of the prompts, a digest of all explanations, and which numbers."""

@@ -616,15 +616,17 @@ def _console(stderr: bool = False):
 
 
 def _finish(console, run, start: float, **options) -> None:
-    """Draw the figures of a run and write its page, unless they are there and drawn without options, and say where all
-    is."""
+    """Draw the figures of a run and write its page, where they are not there or options are given, and say where all
+    is. PDFs take as long as the rest together, and are left to `andor figures`."""
     from andor.show.draw import draw, up_to_date
 
-    page = run.path / "report.html"
-    drawn = None if options else up_to_date(run, page)
-    if not drawn:
-        with bars() as progress:
-            drawn = draw(run, progress=progress, **options)
+    kinds, page = ("png", "svg"), run.path / "report.html"
+    drawn = None if options else up_to_date(run, kinds)
+    with bars() as progress:
+        if drawn is None:
+            drawn = draw(run, kinds=kinds, progress=progress, **options)
+            _write_page(run, progress)
+        elif not run.is_up_to_date(page):
             _write_page(run, progress)
     _print_files(console, run.path, drawn, start, page)
 
@@ -639,8 +641,11 @@ def _write_page(run, progress, out: str | None = None, values: Sequence[str] = (
 
 def _print_files(console, run, files: Sequence, start: float, page=None) -> None:
     console.print()
-    names = ", ".join(dict.fromkeys(file.stem for file in files if file.suffix != ".md"))
-    console.print(f"Figures: {names} (.png, .pdf, .svg) in {run / 'figures'}", soft_wrap=True)
+    names, kinds = (
+        ", ".join(dict.fromkeys(getattr(file, part) for file in files if file.suffix != ".md"))
+        for part in ("stem", "suffix")
+    )
+    console.print(f"Figures: {names} ({kinds}) in {run / 'figures'}", soft_wrap=True)
     if page is not None:
         console.print(f"Page:    {page} (open it in a browser)", soft_wrap=True)
     console.print(f"Run:     {run}", soft_wrap=True)

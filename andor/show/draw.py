@@ -17,7 +17,12 @@ KINDS = ("png", "pdf", "svg")
 
 
 def draw(
-    run: AnyPath | Run, top: int = shown.TOP, *, width: str = "page", progress: Progress = silent
+    run: AnyPath | Run,
+    top: int = shown.TOP,
+    *,
+    width: str = "page",
+    kinds: Sequence[str] = KINDS,
+    progress: Progress = silent,
 ) -> list[AnyPath]:
     """Draw every figure of a run, and the pictures of its first prompt. Same run, same files.
 
@@ -27,6 +32,7 @@ def draw(
       run: a folder, or a run already read.
       top: effects of each model in the pictures, at most.
       width: "page" or "column": 7 or 3.4 inches.
+      kinds: of files.
       progress: as for `andor.compare`.
 
     Returns:
@@ -42,7 +48,7 @@ def draw(
     pictures = {_name_of(run.prompts[0].id, how): module for how, module in prompt.STYLES.items()}
     plots = {name: lambda module=module: module.draw(picture, inches) for name, module in pictures.items()}
     plots |= {name: lambda name=name: FIGURES[name].plot(run, inches) for name in figures_of(run)}
-    written = _write(run, plots, progress)
+    written = _write(run, plots, kinds, progress)
     captions = {name: module.caption(picture) for name, module in pictures.items()}
     captions |= {name: FIGURES[name].caption(run) for name in figures_of(run)}
     text = "\n\n".join(f"**{_escaped(name)}.** {_escaped(caption)}" for name, caption in captions.items()) + "\n"
@@ -84,19 +90,15 @@ def draw_prompt(
     modules = {_name_of(prompt_id, how): prompt.styled(how) for how in styles}
     picture = prompt.picture_of(run, prompt_id, models, top=top, tau=tau)
     plots = {name: lambda module=module: module.draw(picture, inches) for name, module in modules.items()}
-    return _write(run, plots, progress)
+    return _write(run, plots, KINDS, progress)
 
 
-def up_to_date(run: Run, page: AnyPath) -> list[AnyPath] | None:
-    """The files of all figures of a run where neither they nor its page are older than its summary; else None."""
+def up_to_date(run: Run, kinds: Sequence[str] = KINDS) -> list[AnyPath] | None:
+    """The files of all figures of a run where none is missing or older than its summary; else None."""
     names = [*(_name_of(run.prompts[0].id, how) for how in prompt.STYLES), *figures_of(run)]
-    wanted = [run.path / "figures" / f"{name}.{kind}" for name in names for kind in KINDS]
+    wanted = [run.path / "figures" / f"{name}.{kind}" for name in names for kind in kinds]
     wanted.append(run.path / "figures" / "captions.md")
-    try:
-        newest = (run.path / "summary.json").stat().st_mtime
-        return wanted if all(path.stat().st_mtime >= newest for path in (*wanted, page)) else None
-    except FileNotFoundError:
-        return None
+    return wanted if all(map(run.is_up_to_date, wanted)) else None
 
 
 def figures_of(run: Run) -> list[str]:
@@ -109,21 +111,24 @@ def _name_of(prompt_id: str, how: str) -> str:
     return f"{prompt_id}-{how}"
 
 
-def _write(run: Run, plots: Mapping[str, Callable[[], Figure]], progress: Progress) -> list[AnyPath]:
-    """Draw figures and write them in every kind."""
+def _write(
+    run: Run, plots: Mapping[str, Callable[[], Figure]], kinds: Sequence[str], progress: Progress
+) -> list[AnyPath]:
+    """Draw figures and write them in these kinds. In an SVG of the run its text stays text, as its page wants it;
+    letters of prompts, for which the reader may have no font, are drawn."""
     written = []
     with style.missing_glyphs_in_one_line(), rc_context(style.style()):
         for number, (name, plot) in enumerate(plots.items()):
             progress("draw", "", number, len(plots))
-            written += save(plot(), run.path / "figures" / name, KINDS)
+            written += save(plot(), run.path / "figures" / name, kinds, text=name in FIGURES)
     progress("draw", "", len(plots), len(plots))
     return written
 
 
-def save(figure: Figure, path: AnyPath, kinds: Sequence[str] = ("png", "pdf")) -> list[AnyPath]:
-    """Write a figure as `path`.png, `path`.pdf, ... Raises OSError as `files.write_bytes`."""
+def save(figure: Figure, path: AnyPath, kinds: Sequence[str] = ("png", "pdf"), *, text: bool = False) -> list[AnyPath]:
+    """Write a figure as `path`.png, `path`.pdf, ..., as `rendered` gives it. Raises OSError as `files.write_bytes`."""
     path, written = path_of(path), []
-    for kind, content in rendered(figure, kinds).items():
+    for kind, content in rendered(figure, kinds, text=text).items():
         written.append(path.with_name(f"{path.name}.{kind}"))
         files.write_bytes(written[-1], content)
     return written
