@@ -13,7 +13,7 @@ from andor.core import lattice
 from andor.core.compact import Compact
 from andor.measures.trust import trust
 from andor.prompts import Prompt
-from andor.runs.agreement import agreement, overlap, under_other_mask, verdict
+from andor.runs.agreement import agreement, controlled, overlap, under_other_mask, verdicts
 from andor.runs.run import Run
 from andor.runs.summary import summarise
 
@@ -93,20 +93,29 @@ def test_shuffles_keep_kind_and_order(run):
             np.testing.assert_array_equal(np.sort(effects[orders == order]), np.sort(shuffled[orders == order]))
 
 
+def verdict(run, control):
+    """What is said of two runs."""
+    return verdicts(run, controlled(run, run.summary, control, "mean"))[-1]
+
+
 def test_the_verdict_is_against_the_other_mask(run, clean):
     same = run_of({key: run[key].values.v + 1e-6 for key in run})
     of_models = under_other_mask(run, same)
     assert of_models["one"] == pytest.approx([1] * 6, abs=1e-3)
-    said = verdict(run, run.summary, same)
-    assert said.startswith("one and two agree less than each with itself under the other mask: overlap of effects 0.")
+    said = verdict(run, same)
+    assert said.startswith(
+        "one and two agree less than each with itself under the other mask, mean: overlap of effects 0."
+    )
+    numbers = controlled(run, run.summary, same, "mean")
+    assert [each["control_overlap"] for each in numbers["pairs"]] == pytest.approx([1.0], abs=1e-3)
     unlike = run_of(
         {("one", p): planted(5, 90 + i) for i, p in enumerate(clean)}
         | {("two", p): planted(5, 70 + i) for i, p in enumerate(clean)}
     )
     twins = run_of({(name, p): v for name in ("one", "two") for p, v in clean.items()})
-    assert "agree more than each with itself under the other mask" in verdict(twins, twins.summary, unlike)
+    assert "agree more than each with itself under the other mask, mean" in verdict(twins, unlike)
     alone = run_of({("one", p): v for p, v in clean.items()}, ("one",))
-    assert verdict(alone, alone.summary) == ""
+    assert verdicts(alone, alone.summary) == []
 
 
 def test_what_is_constant_has_no_agreement(run):
@@ -116,7 +125,7 @@ def test_what_is_constant_has_no_agreement(run):
     )
     found = agreement(constant["one", "p0"], constant["two", "p0"])
     assert np.isnan([found.overlap, found.correlation, found.noise, found.shuffled]).all()
-    assert verdict(constant, constant.summary) == ""
+    assert verdicts(constant, constant.summary) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- trust
@@ -142,7 +151,7 @@ def test_nothing_speaks_against_a_good_explanation():
         ("last", "The last word is a player"),
         ("small range", "far less than v varies over the masks"),
         ("cancels", r"sizes add up to \d+ times what all words together do"),
-        ("improbable", "hardly expects this target: p 0.003"),
+        ("improbable", "hardly expects this target: p 0.30%"),
     ],
 )
 def test_what_speaks_against_an_explanation_is_said(case, said):

@@ -572,6 +572,11 @@ def test_a_control_is_evaluated_beside_the_run(models, tmp_path, capsys, undrawn
     assert "--control compares two models; got 1" in capsys.readouterr().err
     assert main([*command, "--control", "delete"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "and each with itself under the other mask: overlap of effects" in printed and "too few to tell" in printed
+    assert (
+        "and each with itself under the other mask, nothing (deleted): overlap of effects" in printed
+        and "too few to tell" in printed
+    )
     assert andor.read(tmp_path / "run").recipe.models[0].baseline != "nothing (deleted)"
     assert andor.read(tmp_path / "run" / "control").recipe.models[0].baseline == "nothing (deleted)"
+    (folder,) = (each.parent for each in (tmp_path / "run").glob("*/summary.json"))
+    assert "the other mask, nothing (deleted): overlap" in (folder / "report.html").read_text(encoding="utf-8")

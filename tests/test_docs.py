@@ -242,7 +242,7 @@ def paths(content, at: str = ""):
 
 
 def test_every_number_of_the_files_has_an_entry(tmp_path):
-    path = save_run(tmp_path / "run").path
+    path = save_run(tmp_path / "run").controlled(save_run(tmp_path / "control")).path
     columns = set((path / "prompts.csv").read_text(encoding="utf-8").splitlines()[0].split(","))
     assert columns == entries()["prompts.csv"]
     numbers = set(paths(json.loads((path / "summary.json").read_text(encoding="utf-8"))))

@@ -291,3 +291,12 @@ PAIRS = (
     ),
 )
 """Rows of the table of pairs of models."""
+
+CONTROL = Term(
+    "overlap of a model with itself, another mask",
+    "Overlap of one model's effects with its own under the mask of --control, mean of both models.",
+    "",
+    "Two models that agree as much differ by no more than the choice of a mask does.",
+    _of("control_overlap", form=".2f"),
+)
+"""Another row, where a run has a control."""

@@ -313,8 +313,9 @@ def _tables(run: Reported) -> list[dict]:
         for name, rows in terms.sections(run.tau)
     ]
     if pairs := run.summary["pairs"]:
+        rows = (*terms.PAIRS, terms.CONTROL) if "control" in run.summary else terms.PAIRS
         heads = [" | ".join(run.labels[name] for name in pair["models"]) for pair in pairs]
-        found.append({"name": "Pair of models, mean over prompts", "heads": heads, "rows": _rows(terms.PAIRS, pairs)})
+        found.append({"name": "Pair of models, mean over prompts", "heads": heads, "rows": _rows(rows, pairs)})
     return found
 
 
@@ -374,6 +375,7 @@ def _made(run: Reported, held: int) -> list[tuple[str, list[dict]]]:
             for each in recipe.models
         ],
         "masked words become": [f"{run.labels[each.name]}: {each.baseline}" for each in recipe.models],
+        "in the control they become": [run.summary.get("control", "")],
         "v": [score[recipe.score]],
         "noise bound": [terms.noise_bound(recipe.noise)],
         "least strength by": [f"{each}, for {_listed(list(map(str, ns)))} words" for each, ns in solvers.items()]

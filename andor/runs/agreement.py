@@ -20,6 +20,7 @@ from andor.core import lattice
 from andor.core.explained import Compared, Explained, Pair
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import weighted_overlap
+from andor.measures.reported import mean_of_defined
 from andor.runs.explanation import MOST_SHOWN
 
 SHUFFLES = 20
@@ -86,25 +87,57 @@ def _with_itself(run: Compared, control: Compared, model: str, prompt_id: str) -
     return overlap([each.values.v for each in both], [each.compact.pair for each in both]) if same else np.nan
 
 
-def verdict(run: Compared, summary: Mapping, control: Compared | None = None) -> str:
-    """One sentence on the first two models: whether they agree more than each of them does with itself under the mask
-    of another run, `control`; without one, under noise. "" where there is one model, or nothing is defined.
+def controlled(run: Compared, summary: Mapping, control: Compared, mask: str) -> dict:
+    """The numbers of a run (`andor.runs.summary`) with what the mask of another run changes.
+
+    Args:
+      run, summary: a finished run and its numbers.
+      control: the same models and prompts under another mask.
+      mask: its name.
+
+    Returns:
+      The numbers with "control", the name, and for every pair of models "control_overlap": overlap of a model with
+      itself under that mask, mean of both; nan where a prompt is not in both runs.
+    """
+    own = under_other_mask(run, control)
+    prompts = {
+        prompt.id: {
+            **summary["prompts"][prompt.id],
+            "pairs": [
+                each | {"control_overlap": float(np.mean([own[name][place] for name in each["models"]]))}
+                for each in summary["prompts"][prompt.id]["pairs"]
+            ],
+        }
+        for place, prompt in enumerate(run.prompts)
+    }
+    of_pairs = zip(*(record["pairs"] for record in prompts.values()), strict=True)
+    pairs = [
+        pair | {"control_overlap": mean_of_defined([each["control_overlap"] for each in found])}
+        for pair, found in zip(summary["pairs"], of_pairs, strict=True)
+    ]
+    return {**summary, "prompts": prompts, "pairs": pairs, "control": mask}
+
+
+def verdicts(run: Compared, summary: Mapping) -> list[str]:
+    """A sentence each on whether the first two models agree more than each of them does with itself: under noise, and
+    under another mask where the numbers have it. None where there is one model, or nothing is defined.
 
     Args:
       run, summary: a finished run and its numbers (`andor.runs.summary`).
-      control: the same models and prompts under another mask.
     """
+    found = [_verdict(run, summary, "noise_overlap", "noise that makes v differ as much")]
+    if "control" in summary:
+        found.append(_verdict(run, summary, "control_overlap", f"the other mask, {summary['control']}"))
+    return [each for each in found if each]
+
+
+def _verdict(run: Compared, summary: Mapping, key: str, what: str) -> str:
+    """One sentence, against the overlap under this key."""
     names = run.models[:2]
     if len(names) < 2:
         return ""
     found = [summary["prompts"][each.id]["pairs"][0] for each in run.prompts]
-    if control is None:
-        references = np.array([each["noise_overlap"] for each in found], np.float64)
-        what = "noise that makes v differ as much"
-    else:
-        of_models = under_other_mask(run, control)
-        references = np.mean([of_models[name] for name in names], axis=0)
-        what = "the other mask"
+    references = np.array([each[key] for each in found], np.float64)
     overlaps = np.array([each["shown_overlap"] for each in found], np.float64)
     both = ~np.isnan(overlaps) & ~np.isnan(references)
     if not both.any():

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from andor.prompts import Prompt
 from andor.runs import files
-from andor.runs.agreement import verdict
+from andor.runs.agreement import controlled, verdicts
 from andor.runs.cache import explanation_path, read_explained
 from andor.runs.explanation import Explanation, pandas_or_advice, read_explanation
 from andor.runs.files import AnyPath, Damaged, path_of
@@ -206,7 +206,7 @@ class Run(Mapping):
             raise ValueError(f"Run.report({str(path)!r}) must name an .html file. Try {path.name}.html.")
         if not self.summary:
             raise ValueError(f"the run {self.path} has no summary, of which its page tells. {CONTINUE}")
-        remarks = [each for each in [verdict(self, self.summary)] if each]
+        remarks = verdicts(self, self.summary)
         files.write_bytes(path, page(self, values, remarks, self._drawn()).encode())
         return path
 
@@ -249,10 +249,28 @@ class Run(Mapping):
             if path.is_dir():
                 files.set_aside(path)
         files.write_bytes(self.path / "prompts.csv", text.getvalue().encode())
-        content = files.json_bytes({**summary, "tau": tau, "covers": self.covers()})
-        files.write_bytes(self.path / "summary.json", content)
-        self.summary = summary
+        self._write_summary(summary)
         return self
+
+    def controlled(self, control: "Run") -> "Run":
+        """The run with what another mask changes among its numbers, written to disk where it is not yet.
+
+        Args:
+          control: a run of the same models and prompts under that mask.
+
+        Raises:
+          OSError: the numbers could not be written.
+        """
+        mask = ", ".join(dict.fromkeys(each.baseline.removeprefix("token:") for each in control.recipe.models))
+        summary = files.jsonable(controlled(self, self.summary, control, mask))
+        if summary != self.summary:
+            self._write_summary(summary)
+        return self
+
+    def _write_summary(self, summary: Mapping) -> None:
+        content = files.json_bytes({**summary, "tau": self.tau, "covers": self.covers()})
+        files.write_bytes(self.path / "summary.json", content)
+        self.summary = dict(summary)
 
     def _read(self, model: str, prompt_id: str) -> Explanation:
         prompt = next(each for each in self.prompts if each.id == prompt_id)

@@ -139,7 +139,7 @@ class Compare(_Running, _Prompting, _Listing, _Models):
         if self.control is not None:
             _check_control(self)
         more |= {"left_out": left_out, "solver": _solver(self.solver)}
-        run, control = _compare(self, self.models, prompts, command, **more), None
+        run = _compare(self, self.models, prompts, command, **more)
         if self.control is not None:
             beside = dataclasses.replace(self, baseline=self.control, out=str(run.path.parent / "control"))
             control = _compare(beside, self.models, run.recipe.prompts, command, **more)
@@ -154,7 +154,9 @@ class Compare(_Running, _Prompting, _Listing, _Models):
             print(f"This shard is done; {left} of {len(run)} explanations are left to others. Run: {run.path}")
         elif processes.is_first():
             console = _console()
-            console.print(tables.comparison(run, control))
+            if self.control is not None and control.summary:  # else other shards are at it
+                run.controlled(control)
+            console.print(tables.comparison(run))
             console.print(tables.certificate(run))
             _finish(console, run, start)
 

@@ -21,7 +21,7 @@ from andor.measures import terms
 from andor.measures.reported import TRANSFER_K
 from andor.measures.terms import number
 from andor.prompts import PlayerRow, Prompt
-from andor.runs.agreement import verdict
+from andor.runs.agreement import verdicts
 from andor.runs.explanation import MOST_SHOWN, Explanation
 from andor.runs.masks import OfMask
 from andor.runs.run import Run
@@ -144,10 +144,10 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def comparison(run: Run, control: Run | None = None) -> RenderableType:
-    """The closing tables of `andor compare`. `control`: a run under another mask."""
+def comparison(run: Run) -> RenderableType:
+    """The closing tables of `andor compare`."""
     tables = [prompts(run), in_words(run), models(run), orders(run)]
-    return Group(*_spaced(tables + [pairs(run, control)] * (len(run.models) > 1)))
+    return Group(*_spaced(tables + [pairs(run)] * (len(run.models) > 1)))
 
 
 def prompts(run: Run) -> RenderableType:
@@ -277,7 +277,7 @@ def orders(run: Run) -> RenderableType:
     )
 
 
-def pairs(run: Run, control: Run | None = None) -> RenderableType:
+def pairs(run: Run) -> RenderableType:
     """One line per pair of models, and whether the first two agree more than each with itself."""
     table = _table()
     table.add_column("pair")
@@ -293,11 +293,8 @@ def pairs(run: Run, control: Run | None = None) -> RenderableType:
         "correlation. shuffled: overlap by chance, effects shuffled within their orders. of optima: overlap of the "
         f"certified optima. top {k}: share of their {k} strongest that both have; –: neither has {k} on any prompt."
     )
-    sentences = [verdict(run, run.summary)]
-    if control is not None:
-        sentences.append(verdict(run, run.summary, control))
-    parts = [_titled("Pairs of models: means over prompts", table, notes)]
-    return Group(*parts, *(_text(each, "bold") for each in sentences if each))
+    sentences = (_text(each, "bold") for each in verdicts(run, run.summary))
+    return Group(_titled("Pairs of models: means over prompts", table, notes), *sentences)
 
 
 def effects(explanation: Explanation, top: int) -> RenderableType:
