@@ -32,7 +32,7 @@ def printed(renderable) -> str:
 def test_text_of_prompts_is_never_markup():
     text = printed(tables.comparison(summarised(("one/model", "two"))))
     assert "[bold]two" in text and "' [red]not'" in text and "model" in text.split("Pairs of models")[1]
-    assert "' [red]not' *" in text and "*: predicted by model" in text
+    assert "' [red]not' *" in text and "*: the most probable next text of model" in text
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

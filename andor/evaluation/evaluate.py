@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from andor.core.text import percent
 from andor.core.values import Values
 from andor.devices import processes as hosts
 from andor.devices.memory import available_bytes
@@ -295,20 +296,32 @@ def predict_target(model: LanguageModel, prompt: Prompt) -> str:
             continue
         if tokenize(prompt, model.tokenizer, text, baseline="zero").target_ids.tolist() == [token]:
             if token != order[0]:
-                _warn_of_skipped(model, prompt, logits, order[0], token, text)
+                _warn_of_skipped(model, prompt, logits, int(order[0]), token, text)
             return text
     raise ValueError(f"no token of {model.name!r} is text; give the prompt a target.")
 
 
 def _warn_of_skipped(model: LanguageModel, prompt: Prompt, logits, first, taken, text: str) -> None:
     p = np.exp(logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64)))
-    name = model.tokenizer.convert_ids_to_tokens(int(first)) if first < len(model.tokenizer) else f"number {first}"
     warnings.warn(
-        f"prompt {prompt.id or prompt.text[:40]!r}: the most probable next token of {model.name!r} is {name!r} (p "
-        f"{p[first]:.2g}), which is no text by itself: special, or a piece of a character. {text!r} (p {p[taken]:.2g}) "
-        "is explained; give a target to explain another.",
+        f"prompt {prompt.id or prompt.text[:40]!r}: the most probable next token of {model.name!r} is "
+        f"{_what(model.tokenizer, first)} (p {percent(p[first])}), which is no text by itself. The most probable text, "
+        f"{text!r} (p {percent(p[taken])}), is explained; give a target to explain another.",
         stacklevel=3,
     )
+
+
+def _what(tokenizer, token: int) -> str:
+    """What a token is that is no text."""
+    if token >= len(tokenizer):
+        return f"number {token}, which the tokenizer does not know"
+    name = tokenizer.convert_ids_to_tokens(token)
+    if token in set(tokenizer.all_special_ids):
+        return f"the special token {name!r}"
+    text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+    if "\ufffd" in text:
+        return f"{name!r}, a piece of a character: some of its bytes"
+    return f"{name!r}, whose text {text!r} is written with other tokens"
 
 
 @jax.jit

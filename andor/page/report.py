@@ -218,7 +218,7 @@ def _row(run: Reported, prompt: Any) -> dict:
         "id": prompt.id,
         "text": one_line(prompt.text, 160),
         "target": "each model’s own" if own else numbers["target"].strip() or repr(numbers["target"]),
-        "predicted": "" if own or who == "given" else f"predicted by {run.labels[who]}",
+        "predicted": "" if own or who == "given" else f"the most probable next text of {run.labels[who]}",
         "cells": [
             {"value": "" if x is None else repr(float(x)), "text": "–" if x is None else form(x)} for x, form in defined
         ],

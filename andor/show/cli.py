@@ -191,7 +191,7 @@ class Extract(_Running, _Prompting):
         console.print()
         of = f", {tables.SUM}," if values.score == "sum" else ""
         console.print(
-            f"Target {values.target!r} ({'the prediction' if self.target is None else 'given'}): probability "
+            f"Target {values.target!r} ({'the most probable text' if self.target is None else 'given'}): probability "
             f"{percent(values.target_probability)}; v{of} goes from {values.v[0]:+.3f} (all masked) to "
             f"{values.v[-1]:+.3f}."
         )

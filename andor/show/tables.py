@@ -180,7 +180,10 @@ def prompts(run: Run) -> RenderableType:
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
     notes += [f"!: of a model there is a warning; {run.path / 'prompts.csv'} has it."] * doubted
     predicted = {run.target_from(prompt) for prompt in run.prompts} - {"given", "own"}
-    notes += [f"*: predicted by {run.labels[name]}; all others were given with the prompt." for name in predicted]
+    notes += [
+        f"*: the most probable next text of {run.labels[name]}; all others were given with the prompt."
+        for name in predicted
+    ]
     if len(run.models) > 2:
         notes.append("overlap: of the first two models.")
     if len(run.prompts) > MOST_PROMPTS:
