@@ -146,7 +146,7 @@ def test_nothing_speaks_against_a_good_explanation():
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("few", r"The 1 effects that are shown give v badly: R² -?0\.\d+ on all masks"),
+        ("few", r"The 1 effects that are shown give v badly: R² −?0\.\d+ on all masks"),
         ("constant", "there is nothing to explain"),
         ("last", "The last word is a player"),
         ("small range", "far less than v varies over the masks"),

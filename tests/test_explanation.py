@@ -16,6 +16,7 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
 from andor.core.effects import DUST, Effect, distinct
+from andor.core.text import percent, r2_text, visible
 from andor.core.penalties import L1, Huber, OrderWeightedL1
 from andor.core.problem import Solution
 from andor.core.values import Values
@@ -397,15 +398,21 @@ def test_a_penalty_of_the_user_is_read_and_adds_up(one, tmp_path):
 
 
 def a_line(shown, longest):
-    return len(shown) < longest and shown.isprintable() and shown.startswith("<") and shown.endswith(">")
+    return len(shown) < longest and visible(shown) == shown and "\n" not in shown and shown[0] + shown[-1] == "<>"
 
 
 def test_an_explanation_says_in_a_line_what_it_is(one):
     shown = repr(one)
     assert a_line(shown, 700) and str(one) == shown
-    for each in (" good", "tiny-llama", "the film is not good", f"p {one.values.target_probability:.3g}", "4 players"):
+    for each in (
+        " good",
+        "tiny-llama",
+        "the film is not good",
+        f"p {percent(one.values.target_probability)}",
+        "4 players",
+    ):
         assert each in shown
-    assert str(one.top(1)[0]) in shown and f"R² {one.compact.r2:.2f} of these {one.compact.count}" in shown
+    assert str(one.top(1)[0]) in shown and f"R² {r2_text(one.compact.r2)} of these {one.compact.count}" in shown
     assert f"least strength within {one.solution.gap:.0e}" in shown
     rough = dataclasses.replace(
         one, solution=dataclasses.replace(one.solution, status="not converged: raise max_steps.")

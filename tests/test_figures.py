@@ -196,7 +196,7 @@ def test_control_characters_are_drawn_visibly(tmp_path):
         assert not {"\x1b", "\x7f", "\x00"} & set(drawn)
     for name in ("words", "matrix"):
         drawn = texts(run.plot(name))
-        assert all(each in drawn for each in ("a\\x1b[1m", "b\\x7f", "c\\x00d"))
+        assert all(each in drawn for each in ("aU+001B[1m", "bU+007F", "cU+0000d"))
 
 
 def nothing(rng, n_players):

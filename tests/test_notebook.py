@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 from small_runs import recipe_of, save_run
 
-from andor.page import report
+from andor.core.text import percent
 from andor.prompts import Prompt
 
 EVIL = "<script>alert(1)</script>\u202e"
@@ -39,7 +39,7 @@ def test_a_notebook_shows_picture_and_table(run):
     for html in (of_run, of_explanation):
         assert html.count('<img alt="') == 1 and html.count("<table>") == 1
     for prompt in run.prompts:
-        assert f">{report.percent(run['tiny-llama', prompt.id].values.target_probability)}<" in of_run
+        assert f">{percent(run['tiny-llama', prompt.id].values.target_probability)}<" in of_run
     for each in run["tiny-llama", "plain"].top(10):
         assert each.name in of_explanation and f"{each.effect:+.2f}" in of_explanation
     assert f"“{run['tiny-llama', 'plain'].target.strip()}”" in of_explanation

@@ -16,7 +16,7 @@ from andor.core.effects import distinct
 from andor.core.values import Values
 from andor.figures import matrix, rendered, style
 from andor.figures.prompt import STYLES, plot
-from andor.figures.shown import percent, picture, spelled
+from andor.figures.shown import picture, spelled
 from andor.prompts import Prompt
 
 EFFECTS = {("AND", "good"): 2.0, ("AND", "not"): -0.5, ("AND", "not", "good"): -3.25, ("OR", "film", "good"): 1.0}
@@ -89,7 +89,7 @@ def test_what_is_said_of_a_model():
     (side,) = shown.sides
     assert shown.title == "What makes “bad” less likely" and side.label == "llama"
     assert side.move == "p 27% → 15%, v −1.00 → −1.75 nats".replace(" → ", "\u00a0→\u00a0")
-    assert side.fit == "4 effects shown, R²\u00a01.00 on all 8\u00a0masks"
+    assert side.fit == "4 effects shown, R²\u00a01.000 on all 8\u00a0masks"
     assert [mark.value for mark in side.marks] == [-3.25, 2.0, 1.0, -0.5]
     for how in STYLES:
         drawn = check_drawn(plot([planted(warnings=("the target is improbable.",))], ["llama"], how, "page"))
@@ -233,17 +233,8 @@ def test_words_are_no_markup_in_an_svg():
     tree = ElementTree.fromstring(stream.getvalue())
     assert not [each for each in tree.iter() if each.tag.endswith("script")]
     written = "\n".join(each.text or "" for each in tree.iter())
-    assert all(word in written for word in one.words) and "\\x1b" in written
+    assert all(word in written for word in one.words) and "U+001B" in written
 
 
 def test_targets_and_probabilities_are_spelled():
     assert [spelled(each) for each in (" bad", "\n", "\r\n x", " ", '"$x$"')] == ["bad", "↵", "↵ x", "␣", '"$x$"']
-    assert [percent(p) for p in (0.0, 1e-7, 0.00037, 0.37, 0.994, 0.99999, 1.0)] == [
-        "0%",
-        "<0.001%",
-        "0.037%",
-        "37%",
-        "99.4%",
-        ">99.9%",
-        "100%",
-    ]

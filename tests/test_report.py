@@ -18,10 +18,11 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
 from andor.core.effects import Effect
+from andor.core.text import percent
 from andor.core.values import Values
 from andor.figures import FIGURES
 from andor.page import page, report
-from andor.page.report import packed, percent
+from andor.page.report import packed
 from andor.prompts import Prompt
 from andor.show.cli import main
 
