@@ -16,9 +16,9 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
 from andor.core.effects import DUST, Effect, distinct
-from andor.core.text import percent, r2_text, visible
 from andor.core.penalties import L1, Huber, OrderWeightedL1
 from andor.core.problem import Solution
+from andor.core.text import percent, r2_text, visible
 from andor.core.values import Values
 from andor.prompts import Prompt
 from andor.runs.explanation import MOST_SHOWN, Explanation, check, described, read_explanation
