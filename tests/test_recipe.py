@@ -302,3 +302,4 @@ def test_changed_settings_are_told_before_what_follows_from_them():
 
 def test_labels_are_short_where_they_can_be():
     assert model_labels(("/a/x", "/b/x", "Qwen/y", "/c/z/")) == ("/a/x", "/b/x", "y", "z")
+    assert model_labels(("/a/x.gguf", "/b/x", "/a/w.gguf")) == ("/a/x.gguf", "/b/x", "w")

@@ -171,18 +171,18 @@ def masked(n, *players):
 
 def test_a_click_masks_a_word_and_the_values_are_those_of_the_run(browser, run, written):
     go(browser, written, "#p=plain&k=3")
-    assert readout(browser) == [expected(run, name, "plain", 15, 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", 15, 3) for name in MODELS]
     click(browser, ".player", 1)
-    assert readout(browser) == [expected(run, name, "plain", masked(4, 1), 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", masked(4, 1), 3) for name in MODELS]
     click(browser, ".player", 3)
-    assert readout(browser) == [expected(run, name, "plain", masked(4, 1, 3), 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", masked(4, 1, 3), 3) for name in MODELS]
     assert text(browser, ".player[aria-pressed=true]") == ["not", "never"]
     click(browser, ".player", 1)
-    assert readout(browser) == [expected(run, name, "plain", masked(4, 3), 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", masked(4, 3), 3) for name in MODELS]
     click(browser, "#none")
-    assert readout(browser) == [expected(run, name, "plain", 0, 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", 0, 3) for name in MODELS]
     click(browser, "#all")
-    assert readout(browser) == [expected(run, name, "plain", 15, 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", 15, 3) for name in MODELS]
 
 
 def test_the_slider_says_how_many_effects_are_shown_and_added_up(browser, run, written):
@@ -191,7 +191,7 @@ def test_the_slider_says_how_many_effects_are_shown_and_added_up(browser, run, w
         browser.execute_script(
             "const e = document.getElementById('shown'); e.value = arguments[0]; e.dispatchEvent(new Event('input'))", k
         )
-        assert readout(browser) == [expected(run, name, "plain", 15, k) for name in MODELS[:2]]
+        assert readout(browser) == [expected(run, name, "plain", 15, k) for name in MODELS]
         for place, name in enumerate(MODELS[:2]):
             few = run[name, "plain"].compact
             there = min(k, int(np.count_nonzero(few.and_effects[1:]) + np.count_nonzero(few.or_effects)))
@@ -201,7 +201,7 @@ def test_the_slider_says_how_many_effects_are_shown_and_added_up(browser, run, w
 
 def test_without_a_wish_all_effects_are_shown(browser, run, written):
     go(browser, written)
-    most = max(run[name, run.prompts[0].id].compact.count for name in run.models[:2])
+    most = max(run[name, run.prompts[0].id].compact.count for name in run.models)
     assert find(browser, "#shown")[0].get_attribute("value") == str(most)
 
 
@@ -231,14 +231,14 @@ def test_search_and_sort(browser, run, written):
 def test_links_say_prompt_mask_and_effects(browser, run, written):
     hostile = PROMPTS[1].id
     go(browser, written, f"#p={quote(hostile)}&mask=0,2&k=2")
-    assert readout(browser) == [expected(run, name, hostile, masked(4, 0, 2), 2) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, hostile, masked(4, 0, 2), 2) for name in MODELS]
     click(browser, ".player", 3)
     click(browser, "#link")
     address = browser.current_url
     assert "mask=0,2,3" in address and "k=2" in address
     go(browser, written)
     browser.get(address)
-    assert readout(browser) == [expected(run, name, hostile, masked(4, 0, 2, 3), 2) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, hostile, masked(4, 0, 2, 3), 2) for name in MODELS]
     browser.execute_script("location.hash = '#p=plain&mask=1'")
     time.sleep(0.2)
     assert text(browser, ".player[aria-pressed=true]") == ["not"]
@@ -292,7 +292,7 @@ def test_all_is_done_with_the_keyboard(browser, run, written):
     go(browser, written, "#p=plain&k=3")
     word = find(browser, ".player")[2]
     word.send_keys(Keys.SPACE)
-    assert readout(browser) == [expected(run, name, "plain", masked(4, 2), 3) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "plain", masked(4, 2), 3) for name in MODELS]
     word.send_keys(Keys.ENTER)
     assert text(browser, ".player[aria-pressed=true]") == []
     word.send_keys(Keys.TAB)
@@ -312,8 +312,8 @@ def test_all_is_done_with_the_keyboard(browser, run, written):
 
 def test_the_detail_of_an_effect_is_what_the_run_says(browser, run, written):
     go(browser, written, "#p=plain&k=20")
-    strongest_two = [strongest(run[name, "plain"], 1)[0] for name in MODELS[:2]]
-    top = max(strongest_two, key=lambda each: abs(each.effect))
+    strongest_ones = [strongest(run[name, "plain"], 1)[0] for name in MODELS]
+    top = max(strongest_ones, key=lambda each: abs(each.effect))
     click(browser, "#effects .row")
     rows = find(browser, "#detail > div > table tbody tr")
     subset = lattice.subset_of(top.players)
@@ -327,7 +327,7 @@ def test_the_detail_of_an_effect_is_what_the_run_says(browser, run, written):
     check = find(browser, "#detail .scroll tbody tr")
     for row, there in ((check[0], 15), (check[-1], 15 & ~subset)):
         cells = [each.get_attribute("textContent") for each in row.find_elements("tag name", "td")]
-        assert cells[1::2] == [shown(run[name, "plain"].values.v[there]) for name in MODELS[:2]]
+        assert cells[1::2] == [shown(run[name, "plain"].values.v[there]) for name in MODELS]
     click(browser, "#detail p button")
     assert [each.get_attribute("aria-pressed") == "true" for each in find(browser, ".player")] == [
         bool(subset >> each & 1) for each in range(4)
@@ -336,7 +336,10 @@ def test_the_detail_of_an_effect_is_what_the_run_says(browser, run, written):
 
 def test_other_models_and_one_alone(browser, run, written):
     go(browser, written, "#p=plain&k=3&models=2,0")
-    assert readout(browser) == [expected(run, MODELS[each], "plain", 15, 3) for each in (2, 0)]
+    assert readout(browser) == [expected(run, name, "plain", 15, 3) for name in MODELS]
+    assert "Above the words" in text(browser, "#legend")[0] and {
+        each.get_attribute("data-model") for each in find(browser, "#combs .effect")
+    } == {"0", "2"}
     go(browser, written, "#p=plain&k=3&models=1,-1")
     assert readout(browser) == [expected(run, MODELS[1], "plain", 15, 3)]
     assert "AND effects above the words" in text(browser, "#legend")[0]
@@ -397,9 +400,9 @@ def test_values_that_are_not_in_the_page_are_said_to_be_missing(browser, run, tm
     path = run.report(tmp_path / "few.html", values=["long"])
     go(browser, path, "#p=plain&mask=1&k=2")
     assert "andor report RUN --values plain" in text(browser, "#warnings")[0]
-    assert text(browser, "#readout [data-is=v]") == [] and len(text(browser, "#readout [data-is=sum]")) == 2
+    assert text(browser, "#readout [data-is=v]") == [] and len(text(browser, "#readout [data-is=sum]")) == 3
     go(browser, path, "#p=long&mask=1&k=2")
-    assert readout(browser) == [expected(run, name, "long", masked(4, 1), 2) for name in MODELS[:2]]
+    assert readout(browser) == [expected(run, name, "long", masked(4, 1), 2) for name in MODELS]
     assert "of 1 of 4 prompts" in path.read_text(encoding="utf-8")
 
 

@@ -22,7 +22,8 @@
   const state = { place: 0, there: 0, shown: 8, asked: false, models: several ? [0, 1] : [0, -1], open: null, lit: null };
   const prompt = () => data.prompts[state.place];
   const everyone = () => 2 ** prompt().players.length - 1;
-  const chosen = () => state.models.filter((m) => m >= 0);
+  const chosen = () => state.models.filter((m) => m >= 0); // in the picture
+  const told = () => (state.models.includes(-1) ? chosen() : data.models.map((_, m) => m)); // in readout and tables
 
   // --- making elements: text goes in as text, never as markup ------------------------------------------------------
   const fill = (element, attributes, children) => {
@@ -84,6 +85,11 @@
   const shownOf = (m) => ranked(m).slice(0, state.shown);
   const sumAt = (m, effects, there) =>
     effects.reduce((sum, each) => sum + (applies(each, there) ? each[2][m] : 0), prompt().models[m].empty);
+  // How many of the models that are told have an effect, with one sign.
+  const havers = (effect) => {
+    const up = told().filter((m) => effect[2][m] > 0).length, down = told().filter((m) => effect[2][m] < 0).length;
+    return Math.max(up, down);
+  };
   const shared = (effect) => {
     const [a, b] = state.models;
     return b >= 0 && a >= 0 && effect[2][a] * effect[2][b] > 0;
@@ -144,7 +150,7 @@
     return fits.get(entry);
   };
   const fitShown = (m) => fitsOf(m)?.[Math.min(state.shown, ranked(m).length)] ?? null;
-  const enough = () => Math.max(1, ...chosen().map((m) => ranked(m).length));
+  const enough = () => Math.max(1, ...told().map((m) => ranked(m).length));
 
   // --- the word picture --------------------------------------------------------------------------------------------
   const LANE = 19, BAR = 7, LABEL = 15, GAP = 7, STUB = 16;
@@ -259,6 +265,7 @@
       else lines.push([i]);
     });
     lines.sort((x, y) => place[x[0]].top - place[y[0]].top);
+    $("wrapped").hidden = lines.length < 2;
     const [[above, aboveEffects], [below, belowEffects]] = sides();
     const packed = lines.map((line) => [
       pack(aboveEffects, above, line, place, lines), pack(belowEffects, below, line, place, lines),
@@ -351,7 +358,7 @@
   };
 
   const said = (effect) => {
-    const lines = chosen().map((m) => {
+    const lines = told().map((m) => {
       const value = effect[2][m], who = several ? [modelName(m), ": "] : "";
       if (!value) return make("span", { class: "of-model" }, who, "none of its effects.");
       return make("span", { class: "of-model" }, who, condition(effect), quoted(m), value < 0 ? " loses " : " gains ",
@@ -366,7 +373,7 @@
 
   const readout = () => {
     const all = everyone(), rows = [];
-    for (const m of chosen()) {
+    for (const m of told()) {
       const v = values(m), entry = prompt().models[m], effects = shownOf(m);
       const sum = sumAt(m, effects, state.there), exact = v ? v[state.there] : null;
       const known = data.score !== "sum" || state.there === all;
@@ -392,9 +399,9 @@
         make("td", {}, ruler)));
     }
     const n = prompt().players.length, count = countThere();
-    const same = new Set(chosen().map((m) => prompt().models[m].target)).size === 1;
+    const same = new Set(told().map((m) => prompt().models[m].target)).size === 1;
     const head = make("tr", {}, make("th", { scope: "col" }, count === n ? `All ${n} words there` : `${count} of ${n} words there`),
-      make("th", { scope: "col", class: "n" }, "probability", same ? [" of ", quoted(chosen()[0])] : " of the model’s own target"),
+      make("th", { scope: "col", class: "n" }, "probability", same ? [" of ", quoted(told()[0])] : " of the model’s own target"),
       make("th", { scope: "col", class: "n" }, "v of the model, exact"), make("th", { scope: "col", class: "n" }, "effects shown add up to"),
       make("th", { scope: "col", class: "n" }, "they miss by"), make("th", { scope: "col" }, "│ model  ▲ effects shown"));
     $("readout").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, rows)),
@@ -410,9 +417,10 @@
 
   // --- tables of the prompt ----------------------------------------------------------------------------------------
   const inTable = () => {
-    const strength = (each) => Math.max(...chosen().map((m) => Math.abs(each[2][m])));
+    const strength = (each) => Math.max(...told().map((m) => Math.abs(each[2][m])));
     return prompt().effects.filter((each) => strength(each) > 0).sort((a, b) => strength(b) - strength(a));
   };
+  const inModels = (effect) => (havers(effect) < told().length ? `${havers(effect)} of ${told().length}` : told().length === 2 ? "both" : "all");
   const effectsTable = () => {
     const shown = new Set(chosen().flatMap(shownOf));
     const rows = inTable().map((effect) => {
@@ -420,12 +428,12 @@
       return make("tr", { "data-key": key, class: [shown.has(effect) ? "" : "unshown", state.open === key ? "open" : ""].join(" ") || null },
         make("td", {}, kindOf(effect)),
         make("td", {}, make("button", { type: "button", class: "row", "aria-expanded": state.open === key ? "true" : "false" }, wordsOf(effect))),
-        chosen().map((m) => make("td", { class: "n" }, number(effect[2][m]))),
-        chosen().length > 1 ? make("td", {}, shared(effect) ? make("span", { class: "box" }, "both") : "") : null);
+        told().map((m) => make("td", { class: "n" }, number(effect[2][m]))),
+        told().length > 1 ? make("td", {}, havers(effect) > 1 ? make("span", { class: "box" }, inModels(effect)) : "") : null);
     });
     const head = make("tr", {}, make("th", { scope: "col" }, "kind"), make("th", { scope: "col" }, "words"),
-      chosen().map((m) => make("th", { scope: "col", class: "n" }, modelName(m))),
-      chosen().length > 1 ? make("th", { scope: "col" }, make("span", { class: "hidden" }, "in both")) : null);
+      told().map((m) => make("th", { scope: "col", class: "n" }, modelName(m))),
+      told().length > 1 ? make("th", { scope: "col" }, make("span", { class: "hidden" }, "models that have it with one sign")) : null);
     $("effects").replaceChildren(rows.length
       ? make("table", {}, make("thead", {}, head), make("tbody", {}, rows))
       : make("p", {}, "No effects: v hardly depends on these words."));
@@ -469,15 +477,15 @@
       const there = all & ~masked;
       const words = !masked ? "nothing" : listed(players(masked).map((i) => prompt().words[i]), "and");
       return make("tr", {}, make("td", {}, make("button", { type: "button", class: "row", onclick: () => { state.there = there; changed(); } }, words)),
-        chosen().map((m) => {
+        told().map((m) => {
           const v = values(m);
           return [make("td", { class: "n" }, v ? make("b", {}, signed(v[there])) : "–"), make("td", { class: "n" }, signed(sumAt(m, shownOf(m), there)))];
         }));
     });
-    const heads = chosen().map((m) => make("th", { scope: "colgroup", colspan: 2, class: "n" }, modelName(m)));
-    const names = chosen().map(() => [make("th", { scope: "col", class: "n" }, "v"), make("th", { scope: "col", class: "n" }, "effects")]);
+    const heads = told().map((m) => make("th", { scope: "colgroup", colspan: 2, class: "n" }, modelName(m)));
+    const names = told().map(() => [make("th", { scope: "col", class: "n" }, "v"), make("th", { scope: "col", class: "n" }, "effects")]);
     const table = make("table", {}, make("thead", {}, several ? make("tr", {}, make("td", {}), heads) : null, make("tr", {}, make("th", { scope: "col" }, "masked"), names)), make("tbody", {}, rows));
-    return [make("div", { class: "scroll" }, table), single.length === 2 ? chosen().map((m) => together(m, single, effect[0])) : null];
+    return [make("div", { class: "scroll" }, table), single.length === 2 ? told().map((m) => together(m, single, effect[0])) : null];
   };
   // What two words do together, all other words there: what masking both does beyond masking each. Of an AND that is its
   // effect, which masking either takes away; of an OR the opposite, since only masking both takes it away.
@@ -493,7 +501,7 @@
   };
 
   const orders = () => {
-    const shown = chosen(), n = prompt().players.length;
+    const shown = told(), n = prompt().players.length;
     const strengths = shown.map((m) => {
       const found = Array.from({ length: n }, () => [0, 0]);
       for (const each of ranked(m)) found[bits(each[1]) - 1][each[2][m] < 0 ? 1 : 0] += Math.abs(each[2][m]);
@@ -535,10 +543,10 @@
       two ? [", ", make("span", { class: "box" }, "grey: in both")] : "", ". ", make("b", {}, "Click a word to mask it."),
     ].flat(4));
     const seen = new Map();
-    for (const m of chosen()) for (const each of prompt().models[m].warnings) seen.set(each, [...(seen.get(each) || []), m]);
+    for (const m of told()) for (const each of prompt().models[m].warnings) seen.set(each, [...(seen.get(each) || []), m]);
     $("warnings").replaceChildren(...[...seen].map(([text, models]) =>
       make("p", { class: "warning" }, "⚠ ", several ? [models.map((m, i) => [i ? ", " : "", modelName(m)]), ": "].flat(2) : "", apart(text))));
-    if (chosen().some((m) => !prompt().models[m].v)) {
+    if (told().some((m) => !prompt().models[m].v)) {
       $("warnings").append(make("p", { class: "warning" }, "The values of this prompt are not in this page, which would grow too large: masking shows what the effects add up to, not the model. Write a page that has them with ",
         make("code", {}, "andor report RUN --values "), apart(prompt().id), "."));
     }

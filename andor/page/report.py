@@ -35,6 +35,9 @@ MOST_VALUES = 3_000_000
 """Characters of the page that may go to values; 3 for every mask, prompt and model. 200 prompts of 10 words under two
 models take 1.2 million."""
 
+MOST_PAIRS = 3
+"""Pairs of models whose overlap is a headline."""
+
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -273,20 +276,28 @@ def _headlines(run: Reported) -> list[dict]:
         for name in run.models
     }
 
-    def headline(term: terms.Term, texts: Mapping[str, str], also: str = "") -> dict:
+    def headline(term: terms.Term, texts: Mapping[str, str]) -> dict:
         parts = [
             {"label": run.labels[name] if len(run.models) > 1 and name else "", "place": place % 6, "text": text}
             for place, (name, text) in enumerate(texts.items())
         ]
-        return {"name": term.name, "meaning": f"{term.definition} {term.reading}{also}", "parts": parts}
+        return {"name": term.name, "meaning": f"{term.definition} {term.reading}", "parts": parts}
 
     if run.summary["pairs"]:
-        record = run.summary["pairs"][0]
-        pair = f" Of {_listed([run.labels[name] for name in record['models']])}."
-        first = headline(terms.AGREEMENT, {"": _number(record["shown_overlap"], ".2f")}, pair)
-        first["parts"].append({"label": "by chance", "place": "", "text": _number(record["shuffled_overlap"], ".2f")})
-        first["parts"][0]["label"] = "the two models"
-        first["parts"][0]["place"] = ""
+        first = headline(terms.AGREEMENT, {})
+        pairs = run.summary["pairs"][:MOST_PAIRS]
+        first["parts"] = [
+            {
+                "label": " | ".join(run.labels[name] for name in each["models"])
+                if len(pairs) > 1
+                else "the two models",
+                "place": "",
+                "text": terms.AGREEMENT.text(each),
+            }
+            for each in pairs
+        ]
+        by_chance = max((each["shuffled_overlap"] for each in pairs), key=lambda x: -1 if x is None else x)
+        first["parts"].append({"label": "by chance", "place": "", "text": _number(by_chance, ".2f")})
     else:
         found = {name: percent(run.summary["models"][name]["target_probability"]) for name in run.models}
         first = headline(terms.CONFIDENCE, found)

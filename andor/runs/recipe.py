@@ -337,6 +337,7 @@ def _cut(setting: object) -> str:
 
 
 def model_labels(names: Sequence[str]) -> tuple[str, ...]:
-    """Short names for tables and figures: the last part of each path or id, the whole where two would be the same."""
-    short = [name.rstrip("/").rsplit("/", 1)[-1] or name for name in names]
+    """Short names for tables and figures: the last part of each path or id, without .gguf; the whole where two would be
+    the same."""
+    short = [name.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or name for name in names]
     return tuple(label if short.count(label) == 1 else name for name, label in zip(names, short, strict=True))
