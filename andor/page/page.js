@@ -90,13 +90,15 @@
     const up = told().filter((m) => effect[2][m] > 0).length, down = told().filter((m) => effect[2][m] < 0).length;
     return Math.max(up, down);
   };
+  // Whether the explanation of least strength, which gives v about as well, has less than half of an effect.
+  const unsure = (effect, m) => effect[3][m] * Math.sign(effect[2][m]) < Math.abs(effect[2][m]) / 2;
   const shared = (effect) => {
     const [a, b] = state.models;
     return b >= 0 && a >= 0 && effect[2][a] * effect[2][b] > 0;
   };
 
   const listed = (words, last) =>
-    words.map((word, i) => [i === 0 ? "" : i === words.length - 1 ? ` ${last} ` : ", ", apart(word)]);
+    words.map((word, i) => [i === 0 ? "" : i === words.length - 1 ? ` ${last} ` : ", ", apart(/[,;:.]$/.test(word) ? `“${word}”` : word)]);
   const wordsOf = (effect) => {
     const words = players(effect[1]).map((i) => prompt().words[i]);
     return listed(words, effect[0] ? "or" : "and");
@@ -363,7 +365,8 @@
       if (!value) return make("span", { class: "of-model" }, who, "none of its effects.");
       return make("span", { class: "of-model" }, who, condition(effect), quoted(m), value < 0 ? " loses " : " gains ",
         make("strong", { class: signClass(value) }, `${Math.abs(value).toFixed(2)} nats`),
-        data.score === "sum" ? "." : `: odds ${odds(value)}.`);
+        data.score === "sum" ? "." : `: odds ${odds(value)}.`,
+        unsure(effect, m) ? [" At least strength ", beside(effect[3][m]) === "–" ? "none" : beside(effect[3][m]), "."] : "");
     });
     if (state.open === keyOf(effect)) lines.push(make("a", { href: "#detail", onclick: (event) => { event.preventDefault(); $("detail").scrollIntoView({ block: "center" }); } }, "Its detail, and how to check it ↓"));
     return lines;
@@ -428,7 +431,7 @@
       return make("tr", { "data-key": key, class: [shown.has(effect) ? "" : "unshown", state.open === key ? "open" : ""].join(" ") || null },
         make("td", {}, kindOf(effect)),
         make("td", {}, make("button", { type: "button", class: "row", "aria-expanded": state.open === key ? "true" : "false" }, wordsOf(effect))),
-        told().map((m) => make("td", { class: "n" }, number(effect[2][m]))),
+        told().map((m) => make("td", { class: "n" }, number(effect[2][m]), effect[2][m] && unsure(effect, m) ? make("small", { class: "unsure", title: `At least strength: ${signed(effect[3][m])}` }, " ?") : "")),
         told().length > 1 ? make("td", {}, havers(effect) > 1 ? make("span", { class: "box" }, inModels(effect)) : "") : null);
     });
     const head = make("tr", {}, make("th", { scope: "col" }, "kind"), make("th", { scope: "col" }, "words"),
@@ -438,7 +441,7 @@
       ? make("table", {}, make("thead", {}, head), make("tbody", {}, rows))
       : make("p", {}, "No effects: v hardly depends on these words."));
     $("effects-note").replaceChildren("In nats, strongest first. ", make("b", {}, "AND"), " acts when all its words are there, ",
-      make("b", {}, "OR"), " when any is. –: none of this model’s effects. Grey: not in the picture; move the slider to show more.");
+      make("b", {}, "OR"), " when any is. –: none of this model’s effects. ?: less than half as large in the explanation of least strength, so v does not tell its size. Grey: not in the picture.");
   };
 
   const detail = () => {
@@ -457,6 +460,7 @@
         make("td", { class: "n" }, beside(effect[4][m])));
     });
     const having = data.models.map((_, m) => m).filter((m) => effect[2][m]);
+    const doubtful = having.filter((m) => unsure(effect, m));
     const sharing = !several ? null : having.length < 2 ? ["Only in ", modelName(having[0]), "."]
       : having.every((m) => effect[2][m] * effect[2][having[0]] > 0) ? [having.length === data.models.length ? "In all models, with the same sign." : `In ${having.length} of ${data.models.length} models, with the same sign.`]
       : ["In several models, with opposite signs."];
@@ -465,7 +469,8 @@
       make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ""), make("th", { scope: "col", class: "n" }, "effect"), make("th", { scope: "col", class: "n" }, "rank"),
         make("th", { scope: "col", class: "n", title: "Among all explanations within the noise bound, the one whose effects have the least total strength, proved" }, "least strength"),
         make("th", { scope: "col", class: "n", title: "Harsanyi dividend of these words: the AND effect where no OR effects are allowed" }, "AND only"))), make("tbody", {}, rows)),
-      make("p", {}, make("b", {}, "Check it."), " Mask its words and see what the models do, all other words there:"),
+      doubtful.length ? make("p", {}, make("b", {}, "Not sure. "), "The explanation of least strength gives v about as well with less than half of it in ", listed(doubtful.map((m) => data.models[m].label), "and"), ": v does not tell how large it is.") : null,
+      make("p", {}, make("b", {}, "Check it."), order === 1 ? "" : effect[0] ? " Only masking all of its words takes an OR away." : " Masking any one of its words takes an AND away.", " What the models do, all other words there:"),
       checkTable(effect),
       make("p", {}, make("button", { type: "button", onclick: () => { state.there = everyone() & ~effect[1]; changed(); } }, order === 1 ? "Mask its word" : "Mask its words"), " ",
         make("button", { type: "button", onclick: () => { state.open = null; changed(); } }, "Close"))));
@@ -798,6 +803,7 @@
     return make("option", { value: place }, visible(text.length > 60 ? text.slice(0, 59) + "…" : text));
   }));
   if (data.prompts.length === 1) for (const id of ["previous", "next", "choose"]) $(id).hidden = true;
+  $("sentence").style.minHeight = `${1.5 * (data.models.length + 1)}em`; // what is below stays where it is
   pickers();
   if (!follow()) choose(0);
   else $("prompt").scrollIntoView();
