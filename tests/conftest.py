@@ -10,12 +10,15 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiled programs of this session, for the processes that tests start too.
-COMPILED = tempfile.TemporaryDirectory(prefix="andor-compiled-")
+# Compiled programs of this session, for its two processes and those that tests start.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="andor-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 for name, value in (
-    ("jax_compilation_cache_dir", COMPILED.name),
+    ("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]),
     ("jax_persistent_cache_min_compile_time_secs", 0),
     ("jax_persistent_cache_min_entry_size_bytes", -1),
+    ("jax_disable_most_optimizations", True),  # compiling is most of the work, and takes less than half of it so
 ):
     os.environ[name.upper()] = str(value)
     jax.config.update(name, value)

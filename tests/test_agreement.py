@@ -1,6 +1,7 @@
 """Agreement of two models, beside what an agreement of this size is worth."""
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -20,6 +21,14 @@ from andor.runs.summary import summarise
 PROMPTS = tuple(Prompt("a b c d e", list("abcde"), "x", f"p{i}") for i in range(6))
 
 
+@functools.cache
+def effects_of(v):
+    """The optimum and the compact explanation of v, given as a tuple."""
+    v = np.array(v)
+    solution = andor.extract(v)
+    return solution, andor.compact(v, 20, start=solution)
+
+
 def run_of(values, names=("one", "two")):
     """A run with v given by (model, prompt id), and effects as they are found."""
     recipe = recipe_of(names, PROMPTS)
@@ -27,9 +36,7 @@ def run_of(values, names=("one", "two")):
     for (name, prompt_id), v in values.items():
         prompt = next(each for each in PROMPTS if each.id == prompt_id)
         of_prompt = dataclasses.replace(values_of(prompt), v=v)
-        solution = andor.extract(v)
-        few = andor.compact(v, 20, start=solution)
-        explanations[name, prompt_id] = explanation_of(recipe, name, prompt, of_prompt, solution, few)
+        explanations[name, prompt_id] = explanation_of(recipe, name, prompt, of_prompt, *effects_of(tuple(v.tolist())))
     run = Run(None, recipe, tau=0.05, explanations=explanations)
     run.summary = summarise(run)
     return run

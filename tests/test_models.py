@@ -19,8 +19,8 @@ from tiny_models import (
 import andor
 from andor.models import FAMILIES
 from andor.models.config import read_config
-from andor.models.decoder import Decoder, Llama3RopeScaling, Rope
-from andor.models.weights import count_parameters
+from andor.models.decoder import Llama3RopeScaling, Rope
+from andor.models.weights import abstract_decoder, count_parameters
 
 
 def parameters(settings):
@@ -93,12 +93,8 @@ QWEN, TIED = {"model_type": "qwen2"}, {"tie_word_embeddings": True}
         pytest.param(QWEN_7B, 7_615_616_512, id="Qwen2.5-7B"),
         pytest.param(LLAMA_8B, 8_030_261_248, id="Llama-3.1-8B"),
         pytest.param(sizes(896, 4864, 24, 14, 2, 151936, **QWEN, **TIED), 494_032_768, id="Qwen2.5-0.5B"),
-        pytest.param(sizes(1536, 8960, 28, 12, 2, 151936, **QWEN, **TIED), 1_543_714_304, id="Qwen2.5-1.5B"),
-        pytest.param(sizes(2048, 11008, 36, 16, 2, 151936, **QWEN, **TIED), 3_085_938_688, id="Qwen2.5-3B"),
-        pytest.param(sizes(8192, 29568, 80, 64, 8, 152064, **QWEN), 72_706_203_648, id="Qwen2.5-72B"),
         pytest.param(sizes(4096, 11008, 32, 32, 32, 32000), 6_738_415_616, id="Llama-2-7B"),
         pytest.param(sizes(2048, 8192, 16, 32, 8, 128256, head_dim=64, **TIED), 1_235_814_400, id="Llama-3.2-1B"),
-        pytest.param(sizes(3072, 8192, 28, 24, 8, 128256, head_dim=128, **TIED), 3_212_749_824, id="Llama-3.2-3B"),
     ],
 )
 def test_parameter_counts_of_published_models(settings, expected):
@@ -191,7 +187,7 @@ def test_unused_settings_at_their_default_are_accepted():
 def changed_logits(name: str, change) -> float:
     """Largest change of the logits of random weights by another config."""
     decoder = random_decoder(SETTINGS[name])
-    other = nnx.merge(nnx.split(Decoder(change(decoder.config), rngs=nnx.Rngs(0)))[0], nnx.split(decoder)[1])
+    other = nnx.merge(abstract_decoder(change(decoder.config), jnp.float32)[0], nnx.split(decoder)[1])
     x = tokens((1, 40), 300)
     return float(jnp.abs(forward(other, x) - forward(decoder, x)).max())
 

@@ -39,6 +39,7 @@ def weight_table(config: DecoderConfig, family: Family) -> dict[str, WeightRow]:
     }
 
 
+@functools.cache  # tracing takes up to a tenth of a second for each layer, and `parameters` asks again and again
 def abstract_decoder(config: DecoderConfig, dtype) -> tuple[nnx.GraphDef, nnx.State]:
     """Graph and shapes of a decoder without allocating its weights."""
     return nnx.split(nnx.eval_shape(lambda: Decoder(config, dtype=dtype, rngs=nnx.Rngs(0))))
