@@ -19,6 +19,7 @@ Axis letters, used in shapes, einsums and sharding names throughout the package:
 """
 
 import importlib
+import importlib.metadata
 
 _EXPORTS = {
     "load": "andor.models",
@@ -65,6 +66,8 @@ def __getattr__(name: str):
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name == "__version__":
+        return importlib.metadata.version("andor")
     raise AttributeError(f"module 'andor' has no attribute {name!r}")
 
 

@@ -1,3 +1,4 @@
+import importlib.metadata
 import subprocess
 import sys
 
@@ -15,3 +16,9 @@ def test_every_public_name_resolves():
     first = {name: getattr(andor, name) for name in andor.__all__}
     assert first == {name: getattr(andor, name) for name in andor.__all__}
     assert all(callable(first[name]) for name in ("load", "evaluate", "extract", "explain", "compare", "read"))
+
+
+def test_the_version_is_that_of_the_distribution():
+    done = subprocess.run([sys.executable, "-m", "andor", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"andor {andor.__version__}\n"
+    assert andor.__version__ == importlib.metadata.version("andor")

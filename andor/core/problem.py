@@ -16,7 +16,7 @@ OR{ij}, at the same cost); which optimum is returned is the solver's business, s
 """
 
 import dataclasses
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,8 +79,11 @@ class Solver(Protocol):
       tolerance: certified relative gap that counts as converged.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # `dataclasses.replace` changes the tolerance
     penalties: ClassVar[tuple[type, ...]]
-    tolerance: float
+
+    @property
+    def tolerance(self) -> float: ...
 
     def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
         """Raise ValueError, in the name of `caller`, when the memory there is does not hold what `solve` needs."""

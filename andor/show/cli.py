@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -376,6 +377,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # An encoding without ∅ is no reason to fail. The streams of a notebook or of a test cannot be reconfigured.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if arguments == ["--version"]:
+        print(f"andor {version('andor')}")
+        return 0
     command = None
     try:
         command = _parse(arguments)
@@ -410,7 +414,7 @@ def _parse(arguments: list[str]):
             return tyro.extras.subcommand_cli_from_dict(
                 COMMANDS,
                 prog="andor",
-                description="AND-OR interactions of language models, exact and certified.",
+                description="AND-OR interactions of language models, exact and certified. --version prints which.",
                 args=arguments or ["--help"],
                 config=(tyro.conf.FlagCreatePairsOff,),
             )

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Array = jax.Array | np.ndarray
-Number = Float[Array, ""] | np.generic | float
+Number = Float[Array, ""] | np.floating | float
 
 # Every pair's product of a primal variable and its slack starts here, at unit scale of v. Measured: from 1e-2, effects
 # that have to grow stall for a dozen steps in some games; from 1, all take a step or two more.

@@ -54,7 +54,7 @@ def strength_interval(
             "strength_interval(v=..., solution=..., counted=...) must be of one v; got shapes "
             f"{v.shape}, {solution.and_effects.shape} and {counted.shape}."
         )
-    most = (1 + slack) * solution.primal  # no less than 1 + slack times the least
+    most = (1 + slack) * float(solution.primal)  # no less than 1 + slack times the least
     dearer, cheaper = (
         extract(v, solution.noise_bound, solver, noise_unit="log-odds", weights=np.where(counted, 1 + each, 1.0))
         for each in (step, -step)
@@ -87,5 +87,5 @@ def share_of_orders(
     low_orders = lattice.orders(lattice.n_players_of(solution.and_effects)) <= highest
     counted = np.tile(low_orders, (2, 1))
     low, high = strength_interval(v, solution, counted, **settings)
-    most = (1 + settings.get("slack", 1e-3)) * solution.primal
-    return low / most, min(1.0, high / solution.dual)
+    most = (1 + settings.get("slack", 1e-3)) * float(solution.primal)
+    return low / most, min(1.0, high / float(solution.dual))

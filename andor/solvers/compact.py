@@ -70,11 +70,11 @@ def compact_of(
     v: Float[Array, "p s"], starts: Sequence[Solution], most: int | None, solver: Solver | None = None
 ) -> list[Compact]:
     """`compact` of a batch over the same number of players, each from a solution; least strengths are one solve."""
-    solver = solver or default_solver(lattice.n_players_of(v))
+    finer = dataclasses.replace(solver or default_solver(lattice.n_players_of(v)), tolerance=_LEAST)
     found = []
     for row, start in zip(v, starts, strict=True):
         search = Search(row, most)
         found.append(search.fitted(search.best_of(strongest_columns(start), np.empty(0, np.int64))))
     errors = np.array([np.abs(row - reconstruct(*pair)).max() for row, pair in zip(v, found, strict=True)])
-    least = extract(v, errors, dataclasses.replace(solver, tolerance=_LEAST), noise_unit="log-odds")
+    least = extract(v, errors, finer, noise_unit="log-odds")
     return [Compact.of(*each) for each in zip(v, found, least.dual_values, strict=True)]

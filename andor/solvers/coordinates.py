@@ -17,7 +17,7 @@ the condition number is about 1.6^(2 n_players). O(n_players 2^n_players) a tran
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from andor.core import lattice
 
-Array = jax.Array | np.ndarray
+Array = TypeVar("Array", bound=jax.Array | np.ndarray)
 
 _MIRROR_TRANSPOSED = ((1, 0), (1, -1))
 _MOEBIUS_TRANSPOSED = ((1, -1), (0, 1))

@@ -241,7 +241,7 @@ def checked(
             f"{caller}(weights=...) must have shape ({size},), one per subset, or (2, {size}), one per AND and one per "
             f"OR effect; got shape {weights.shape}."
         )
-    weights = np.array(np.broadcast_to(weights, (2, size)))
+    weights = np.array(np.broadcast_to(weights, (2, size)), np.float64)
     if not np.isfinite(weights[:, 1:]).all() or (weights[:, 1:] <= 0).any():
         raise ValueError(
             f"{caller}(weights=...) must be finite and positive for every non-empty subset; got "

@@ -60,7 +60,7 @@ class FirstOrder:
         `[p]`, of the problems that the noise alone does not explain.
     """
 
-    penalties: ClassVar = (Penalty,)
+    penalties: ClassVar[tuple[type, ...]] = (Penalty,)
 
     tolerance: float = 1e-2
     max_steps: int = 50_000
@@ -192,15 +192,12 @@ def _solve(
     optimizer = optax.with_extra_args_support(optax.lbfgs() if settings.optimizer is None else settings.optimizer)
     typical = jnp.mean(jnp.abs(jnp.stack(least_norm_pair(harsanyi))), axis=(0, 2, 3))
     given = Given(harsanyi, noise_bound, scale, width * typical, weights)
-    of_each = 0, 0, Given(0, 0, 0, 0, None)
+    of_each = 0, 0, Given._make([0, 0, 0, 0, None])
     round_ = jax.vmap(functools.partial(_round, penalty=penalty, optimizer=optimizer, settings=settings), of_each)
 
     def unfinished(state):
         _, _, best, step = state
         return jnp.any(~(best.gap() <= settings.tolerance)) & (step + settings.steps_per_round <= settings.max_steps)
-
-    def report(step, gap):
-        settings.progress(int(step), np.asarray(gap, np.float64))
 
     def body(state):
         unknowns, multipliers, best, step = state
@@ -208,7 +205,7 @@ def _solve(
         best = candidate.best_of(best)
         step = step + settings.steps_per_round
         if settings.progress is not None:
-            jax.debug.callback(report, step, best.gap(), ordered=True)
+            jax.debug.callback(functools.partial(_report, settings.progress), step, best.gap(), ordered=True)
         return unknowns, multipliers, best, step
 
     zero = jnp.zeros_like(harsanyi)
@@ -218,6 +215,10 @@ def _solve(
     state = unknowns, multipliers, best, jnp.zeros((), dtype=int)
     _, _, best, step = jax.lax.while_loop(unfinished, body, state)
     return best, step
+
+
+def _report(progress: Callable, step, gap):
+    progress(int(step), np.asarray(gap, np.float64))
 
 
 def _several(x: Float[Array, "m s"], one: Float[Array, "m s"] | float) -> Float[Array, "m s"]:

@@ -10,10 +10,11 @@ two butterflies and two gathers. One Cholesky factorisation a step, 2^(3 n_playe
 (In the coordinates of v every block of K is dense, and steps lose accuracy at larger gaps.)
 """
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ from andor.solvers.placement import exact_bytes, exact_platform, on_exact_device
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact:
+class Exact(abc.ABC):
     """Settings of the exact solvers, which compute in float64.
 
     Attributes:
@@ -66,6 +67,10 @@ class Exact:
             )
         if self.max_steps < 1:
             raise ValueError(f"{name}(max_steps=...) must be at least 1; got {self.max_steps}.")
+
+    @abc.abstractmethod
+    def bytes_of_one(self, n_players: int, n_models: int = 1) -> int:
+        """Memory of one problem."""
 
     def check_memory(self, n_players: int, n_models: int = 1, n_problems: int = 1, caller: str = "extract") -> None:
         """Raise ValueError when a problem of so many players and models does not fit in the memory there is."""
@@ -94,7 +99,7 @@ class InteriorPoint(Exact):
     (planted ones of 6 and 8 players; integer, 0/1, heavy-tailed, symmetric and sparse ones of 4 to 6).
     """
 
-    penalties: ClassVar = (L1,)
+    penalties: ClassVar[tuple[type, ...]] = (L1,)
 
     def bytes_of_one(self, n_players: int, n_models: int = 1) -> int:
         """Memory of one problem: the normal matrix, what is gathered into it, and its factor."""
@@ -207,7 +212,7 @@ def path(
     tolerance,
     max_steps,
     coordinates: Coordinates,
-    newton: Callable[["Barrier", Float[Array, "s"]], Callable],
+    newton: Callable[["Barrier", Any], Callable],
     while_loop: Callable = jax.lax.while_loop,
 ) -> Progress:
     """The central path of one problem, at unit scale and v[∅] = 0, to a relative gap of `tolerance`.

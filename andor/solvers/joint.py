@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float
 from andor.core import lattice
 from andor.core.penalties import RowMax
 from andor.core.problem import Problem, RawSolution
-from andor.solvers.central_path import START, Iterate, conjugate_gradients, follow, predictor_corrector
+from andor.solvers.central_path import START, Iterate, Number, conjugate_gradients, follow, predictor_corrector
 from andor.solvers.cholesky import cholesky_solver
 from andor.solvers.coordinates import correlations, harsanyi_sum, without_empty
 from andor.solvers.interior_point import Exact, in_groups, problems_at_once, tie_breaking
@@ -35,7 +35,7 @@ from andor.solvers.placement import on_exact_device
 class JointInteriorPoint(Exact):
     """Exact joint solver: m models of n_players cost what one of n_players + log2(m) does. Settings as for `Exact`."""
 
-    penalties: ClassVar = (RowMax,)
+    penalties: ClassVar[tuple[type, ...]] = (RowMax,)
 
     max_steps: int = 80
 
@@ -48,6 +48,7 @@ class JointInteriorPoint(Exact):
         groups, models = problem.v.shape[:2]
         weights = problem.weights * tie_breaking(problem.n_players, self.tie_break)
         scale = np.max(np.abs(problem.v), axis=(1, 2))
+        assert isinstance(problem.penalty, RowMax)  # the one of `penalties`
         prices = weights, problem.penalty.shared, problem.penalty.own
         settings = *prices, self.tolerance - self.tie_break, self.max_steps
         given = problem.v / scale[:, None, None], problem.noise_bound / scale[:, None]
@@ -139,9 +140,7 @@ class _Blocks(NamedTuple):
         return diagonal + lean[:, None] * lean[None, :] / jnp.sum(1 / self.stiffness, axis=0)[None, None]
 
 
-def _advance(
-    target: Float[Array, "m s"], active: Bool[Array, "4 m 2 s"], iterate: Iterate, end: Float[Array, ""]
-) -> Iterate:
+def _advance(target: Float[Array, "m s"], active: Bool[Array, "4 m 2 s"], iterate: Iterate, end: Number) -> Iterate:
     """One predictor-corrector step: one factorisation, two directions."""
     primal, slack, _ = iterate
     kinds, noisy = active[0], active[3]

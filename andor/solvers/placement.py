@@ -41,5 +41,5 @@ def exact_bytes() -> int:
 
 def platform() -> str:
     """The platform that a function traced now will run on."""
-    device = jax.config.jax_default_device
+    device = jax.config.jax_default_device  # ty: ignore[missing-attribute]  # JAX defines its options as it starts
     return backend() if device is None else getattr(device, "platform", device)

@@ -16,7 +16,7 @@ The one difference is speed: butterflies in place of the 2^n x 2^n matrices.
 
 import dataclasses
 import functools
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class Published:
       tolerance: certified relative gap that counts as converged; not a stopping rule, the number of steps is fixed.
     """
 
-    penalties: ClassVar = (L1,)
+    penalties: ClassVar[tuple[type, ...]] = (L1,)
 
     steps: int = 50_000
     learning_rate: float = 1e-5
@@ -122,7 +122,7 @@ def _descend(v, noise_bound, gamma, weights, settings: Published):
     def step(_, carry):
         parameters, state, mean_signs = carry
         updates, state = optimizer.update(jax.grad(loss)(parameters), state)
-        gamma, noise = optax.apply_updates(parameters, updates)
+        gamma, noise = cast(tuple[jax.Array, jax.Array], optax.apply_updates(parameters, updates))
         noise = without_empty(jnp.clip(noise, -noise_bound, noise_bound))
         signs = tuple(map(lambda x, price: price * jnp.sign(x), _effects(v, gamma, noise), weights))
         # The signs of effects that hover around 0 average to their multipliers, over the last hundredth or so.
@@ -131,6 +131,6 @@ def _descend(v, noise_bound, gamma, weights, settings: Published):
 
     window = min(1.0, 100 / settings.steps)
     start = parameters, optimizer.init(parameters), (jnp.zeros_like(v), jnp.zeros_like(v))
-    parameters, _, mean_signs = jax.lax.fori_loop(0, settings.steps, step, start)
-    u = without_empty(nearest_multipliers(*map(without_empty, mean_signs)))
+    parameters, _, (of_and, of_or) = jax.lax.fori_loop(0, settings.steps, step, start)
+    u = without_empty(nearest_multipliers(without_empty(of_and), without_empty(of_or)))
     return *_effects(v, *parameters), correlations(u)[2]

@@ -190,7 +190,7 @@ class Search:
         scale = 1 / np.sqrt(np.diag(products))
         scaled = products * scale[:, None] * scale[None, :]
         inverse = known = np.linalg.inv(scaled + _RIDGE * np.eye(len(columns)))
-        if len(columns) and np.max(np.diag(inverse)) >= 1 / _DEPENDENT:
+        if len(columns) and float(np.max(np.diag(inverse))) >= 1 / _DEPENDENT:
             # Least squares of least norm. Nearly infinite in between: those that depend on each other can be spared.
             values, vectors = np.linalg.eigh(scaled)
             known = (vectors * np.where(values > _RIDGE, 1 / np.maximum(values, _RIDGE), 0.0)) @ vectors.T

@@ -93,7 +93,8 @@ def stability(
         k=len(top),
         and_spread=_root_mean_square(solutions.and_effects[1:] - first.and_effects),
         or_spread=_root_mean_square(solutions.or_effects[1:] - first.or_effects),
-        strength_spread=float(_root_mean_square(solutions.primal[1:] - first.primal)) / max(first.primal, 1e-300),
+        strength_spread=float(_root_mean_square(np.asarray(solutions.primal)[1:] - first.primal))
+        / max(float(first.primal), 1e-300),
     )
 
 

@@ -39,7 +39,7 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from andor.core import lattice
 from andor.core.penalties import L1
@@ -49,6 +49,8 @@ from andor.solvers.central_path import loop_on_host
 from andor.solvers.coordinates import MASKS
 from andor.solvers.first_order import FirstOrder
 from andor.solvers.interior_point import Barrier, Exact, InteriorPoint, answer_of, path, tie_breaking
+
+_sytrf, _sytrs = get_lapack_funcs(("sytrf", "sytrs"), dtype=np.float64)
 
 # A minute of the dense solver on a CPU, or some seconds on a GPU.
 MOST_PLAYERS_DENSE = 13
@@ -115,7 +117,7 @@ class WorkingSet(Exact):
       progress: called as progress(step, masks, effects) in every step, with the size of the working set.
     """
 
-    penalties: ClassVar = (L1,)
+    penalties: ClassVar[tuple[type, ...]] = (L1,)
 
     max_steps: int = 200
     progress: Callable[[int, int, int], None] | None = None
@@ -175,7 +177,7 @@ class WorkingSet(Exact):
         progress = path(*at_unit_scale, tolerance, self.max_steps, MASKS, newton, loop_on_host)
         and_effects, or_effects, dual_values = answer_of(progress.best, v / scale, MASKS)
         steps, gap = np.atleast_1d(progress.step), np.atleast_1d(progress.gap)
-        effects = (x[None, None] for x in (scale * and_effects, scale * or_effects, dual_values))
+        effects = (np.asarray(x)[None, None] for x in (scale * and_effects, scale * or_effects, dual_values))
         return RawSolution(*effects, steps, self.advice(steps, gap)), bool(gap[0] <= tolerance)
 
 
@@ -216,7 +218,7 @@ class _Newton:
             if spent > _GAIN * _factor_seconds(unknowns + more - self.limit):
                 self.limit = more
         d_effects = np.stack([barrier.d_and, barrier.d_or])
-        masks, effects = self.chosen(d_effects, barrier.d_noise)
+        masks, effects = self.chosen(d_effects, np.asarray(barrier.d_noise))
         self.step += 1
         if self.progress is not None:
             self.progress(self.step, len(masks), len(effects))
@@ -322,7 +324,7 @@ class _Preconditioner:
         self.scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1.0))
         matrix *= self.scale[:, None]
         matrix *= self.scale
-        self.factor, self.pivots, failed = lapack.dsytrf(matrix, lower=1, lwork=64 * len(matrix) + 1, overwrite_a=1)
+        self.factor, self.pivots, failed = _sytrf(matrix, lower=1, lwork=64 * len(matrix) + 1, overwrite_a=1)
         assert not failed, failed
         self.softness, self.masks, self.effects = softness, masks, effects
         self.applied = 0
@@ -332,7 +334,7 @@ class _Preconditioner:
         alone = self.softness * r
         through = np.stack(MASKS.correlations(alone)[:2]).ravel()[self.effects]
         rhs = self.scale * np.concatenate([r[self.masks], -through])
-        solved, failed = lapack.dsytrs(self.factor, self.pivots, rhs, lower=1)
+        solved, failed = _sytrs(self.factor, self.pivots, rhs, lower=1)
         assert not failed, failed
         solved = self.scale * solved.ravel()
         held = np.zeros(2 * r.size)
