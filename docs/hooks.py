@@ -1,21 +1,23 @@
-"""Hooks of mkdocs: the site takes pictures and numbers from figures/, beside docs/, where the studies write them.
+"""Hooks of mkdocs: the site takes pages from beside docs/, and pictures and numbers from figures/, where studies write
+them.
 
-Pages link to them as ../figures/NAME, which a reader of the repository can follow too.
+Pages link to them as ../NAME, and those to pages as docs/NAME, which a reader of the repository can follow too.
 """
 
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
-FIGURES = Path(__file__).parent.parent / "figures"
+ROOT = Path(__file__).parent.parent
 
 
 def on_files(files, config):
-    for path in sorted(FIGURES.iterdir()):
+    for path in (ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "figures").iterdir())):
         if path.suffix in (".png", ".md"):
-            files.append(File.generated(config, f"figures/{path.name}", abs_src_path=str(path)))
+            name = path.relative_to(ROOT).as_posix()
+            files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown, **_):
-    return markdown.replace("](../figures/", "](figures/")
+    return markdown.replace("](../", "](").replace("](docs/", "](")

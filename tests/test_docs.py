@@ -32,7 +32,8 @@ from andor.runs.masks import OfMask
 from andor.show import cli, tables
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", CONTRIBUTING, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_WORDS = 1000
 
 
@@ -119,6 +120,14 @@ def test_links_lead_somewhere():
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert "://" in link or (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_files_to_touch_are_there():
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/.])(?:\w+/)+\w+\.\w+", text)) | set(re.findall(r"`([\w.-]+\.(?:md|toml))`", text))
+    assert len(named) > 30
+    for path in map(ROOT.joinpath, named):
+        assert path.is_file() or (path.stem == "NAME" and path.parent.is_dir()), f"CONTRIBUTING.md names {path}"
 
 
 def test_the_readme_is_short():
