@@ -319,7 +319,7 @@ class _Preconditioner:
         matrix[of_effects, of_masks] = np.concatenate([within, touching], axis=1).T
         matrix[of_effects, of_effects] = -_between_effects(softness, ands, ors)
         diagonal = np.concatenate([d_noise[masks], -1.0 / d_effects.ravel()[effects]])
-        matrix[np.diag_indices_from(matrix)] += diagonal
+        np.einsum("ii->i", matrix)[:] += diagonal  # a view of the diagonal
         # Large entries of the diagonal to 1; small ones stay small against the zeros and ones beside them.
         self.scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1.0))
         matrix *= self.scale[:, None]
@@ -374,9 +374,10 @@ def _between_effects(
         free = free[:, : n_players - order]
         above = ands[group][:, None]
         place = np.zeros((len(group), len(ors)), dtype=np.int64)
-        for position, player in enumerate(free.T):
-            above = np.concatenate([above, above | (1 << player)[:, None]], axis=1)
-            place |= ((~ors >> player[:, None]) & 1) << position
+        for position in range(free.shape[1]):
+            player = free[:, position, None]
+            above = np.concatenate([above, above | (1 << player)], axis=1)
+            place |= ((~ors >> player) & 1) << position
         sums = lattice.zeta(softness[above])
         apart = (ands[group][:, None] & ors) == 0
         across[group] -= np.where(apart, np.take_along_axis(sums, place, axis=1), 0.0)
