@@ -245,7 +245,8 @@ def checked(
     if not np.isfinite(weights[:, 1:]).all() or (weights[:, 1:] <= 0).any():
         raise ValueError(
             f"{caller}(weights=...) must be finite and positive for every non-empty subset; got "
-            f"{np.min(weights[:, 1:])} to {np.max(weights[:, 1:])}. A subset of weight 0 would explain anything for free."
+            f"{np.min(weights[:, 1:])} to {np.max(weights[:, 1:])}. A subset of weight 0 would explain anything for "
+            "free."
         )
     weights[:, 0] = 1.0  # and_effects[∅] is v(∅) whatever it costs
     one_player = lattice.orders(lattice.n_players_of(v)) == 1
