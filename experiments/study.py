@@ -130,6 +130,13 @@ def _spread(prompts: list[Prompt], count: int) -> list[Prompt]:
     return [prompts[round(index)] for index in np.linspace(0, len(prompts) - 1, count)]
 
 
+def two_models(name: str, settings: Settings) -> tuple[str, ...]:
+    """The first two models, for a study that compares two. Raises ValueError where there is one."""
+    if len(settings.models) < 2:
+        raise ValueError(f"{name} compares two models; got --models {' '.join(settings.models)}.")
+    return settings.models[:2]
+
+
 def comparison(
     settings: Settings,
     models: Sequence[str] | None = None,

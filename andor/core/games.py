@@ -1,10 +1,10 @@
-"""Games with known effects: a few at random, or a part that decays with order beside a part that is a spindle."""
+"""Games with known effects: a few at random, rules, or a part that decays with order beside a part that is a spindle."""
 
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from andor.core import lattice
 from andor.core.certificate import reconstruct
@@ -80,3 +80,59 @@ def mixture(
     v = reconstruct(and_effects, or_effects)
     v = v + noise * abs(v[-1] - v[0]) * rng.normal(size=v.size)
     return Game(and_effects, or_effects, v), float(strengths[1] / strengths.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """AND and OR rules over some items: the players of a game, or the words of a language.
+
+    Attributes:
+      is_or: `[rules]`.
+      members: `[rules, items]`, which items a rule is about.
+      strength: `[rules]`, signed, in log-odds (nats).
+    """
+
+    is_or: Bool[np.ndarray, "rules"]
+    members: Bool[np.ndarray, "rules items"]
+    strength: Float[np.ndarray, "rules"]
+
+    def log_odds(self, present: Bool[np.ndarray, "*batch items"]) -> Float[np.ndarray, "*batch"]:
+        """Sum of the strengths of the rules that hold where these items are present."""
+        found = present.astype(np.int64) @ self.members.T.astype(np.int64)
+        holds = np.where(self.is_or, found > 0, found == self.members.sum(axis=1))
+        return holds @ self.strength
+
+    def effects(self, items: Int[np.ndarray, "players"]) -> tuple[np.ndarray, np.ndarray]:
+        """The rules as AND and OR effects `[2**n_players]` of a game whose players are these items, in this order.
+
+        An AND rule with an item that is no player never holds. An OR rule is left with its items that are players; of
+        one such item it is the same as an AND. Rules that become the same effect add up.
+        """
+        bits = 2 ** np.arange(len(items))
+        and_effects, or_effects = np.zeros((2, 2 ** len(items)))
+        for is_or, members, strength in zip(self.is_or, self.members, self.strength, strict=True):
+            inside = members[items]
+            subset = int(bits @ inside)
+            if is_or and inside.sum() >= 2:
+                or_effects[subset] += strength
+            elif inside.any() and (is_or or inside.sum() == members.sum()):
+                and_effects[subset] += strength
+        return and_effects, or_effects
+
+
+def random_rules(
+    n_items: int, and_orders: tuple[int, ...], or_orders: tuple[int, ...], rng: np.random.Generator
+) -> Rules:
+    """One rule per given order, about different random items; strengths of random sign, 0.5 to 1.5 nats."""
+    members, seen = [], set()
+    for is_or, order in [*((False, order) for order in and_orders), *((True, order) for order in or_orders)]:
+        while True:
+            row = np.zeros(n_items, bool)
+            row[rng.choice(n_items, order, replace=False)] = True
+            if (is_or, row.tobytes()) not in seen:
+                break
+        seen.add((is_or, row.tobytes()))
+        members.append(row)
+    n_rules = len(members)
+    strength = rng.choice([-1.0, 1.0], n_rules) * rng.uniform(0.5, 1.5, n_rules)
+    return Rules(np.arange(n_rules) >= len(and_orders), np.array(members), strength)

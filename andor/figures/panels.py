@@ -49,6 +49,14 @@ def points(ax, x, numbers, **line) -> None:
     ax.errorbar(x, middle, spread, **{"marker": "o", "ms": 3, "lw": 1.0, "elinewidth": 0.8} | line)
 
 
+def interval_row(ax, y: float, numbers, *, lw: float = 0.9, bar: str | None = None, **point) -> None:
+    """An estimate as a point, and its interval as a line to the left and right; `bar` is the line's colour, if another
+    than the point's `color`."""
+    middle, low, high = np.array(numbers, float)
+    ax.plot([low, high], [y, y], color=bar or point["color"], lw=lw)
+    ax.plot(middle, y, **{"marker": "o", "ms": 3, "ls": "none"} | point)
+
+
 def order_bars(
     ax, numbers, width: float = 0.8, shift: float = 0.0, error: str | None = None, label: str | None = None, **bars
 ) -> None:

@@ -194,6 +194,24 @@ def matching(
     )
 
 
+def effects_needed(
+    v: Float[np.ndarray, "s"],
+    and_effects: Float[np.ndarray, "s"],
+    or_effects: Float[np.ndarray, "s"],
+    explained: float = 0.95,
+) -> float:
+    """Least k such that the k strongest effects have this R² on all masks (`matching`); nan when no k has."""
+    top = ranking(and_effects, or_effects)
+    masks = np.arange(v.size)
+    total = np.sum((v - v.mean()) ** 2)
+    logic = np.full(v.size, and_effects[0])
+    for k, (is_or, subset, effect) in enumerate(zip(top.is_or, top.subset, top.effect, strict=True), start=1):
+        logic += effect * ((masks & subset) != 0 if is_or else (masks & subset) == subset)
+        if np.sum((v - logic) ** 2) <= (1 - explained) * total:
+            return float(k)
+    return float("nan")
+
+
 def walsh_r2(v: Float[np.ndarray, "s"], k: int) -> float:
     """R² of v on all masks from the mean and the k strongest Walsh (Fourier) coefficients; nan where v is constant.
 
@@ -288,6 +306,18 @@ def weighted_overlap(first: Pair, second: Pair, ranges: tuple[float, float]) -> 
     one, two = (_stack(*pair) / scale for pair, scale in zip((first, second), ranges, strict=True))
     smaller, larger = np.minimum(np.abs(one), np.abs(two)), np.maximum(np.abs(one), np.abs(two))
     return _ratio(float(smaller[one * two > 0].sum()), float(larger.sum()))
+
+
+def shuffled(pair: Pair, rng: np.random.Generator) -> Pair:
+    """The same effects on other subsets of the same order, AND and OR apart: equal order strengths, nothing shared but
+    by chance."""
+    order = orders(n_players_of(pair[0]))
+    moved = tuple(effects.copy() for effects in pair)
+    for effects, others in zip(pair, moved, strict=True):
+        for each in range(1, order.max() + 1):
+            places = np.flatnonzero(order == each)
+            others[places] = effects[rng.permutation(places)]
+    return moved
 
 
 def order_strength(

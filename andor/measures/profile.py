@@ -6,13 +6,14 @@ happens to be next to v(∅).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from andor.core.explained import Compared, Method, Pair
+from andor.measures.bootstrap import REPEATS, interval, resampled
 from andor.measures.metrics import OrderStrength, order_strength
 from andor.measures.spindle import SpindleSplit, spindle_split
 
@@ -59,14 +60,24 @@ class Profile:
     @property
     def low_orders(self) -> float:
         """Share of the mean strength that orders 1 and 2 carry; nan without any strength."""
-        total = float(self.strengths.sum())
-        return float(self.strengths[:, :, :2].sum()) / total if total > 0 else math.nan
+        return _share(self.strengths[:, :, :2].sum(), self.strengths.sum())
 
     @property
     def mean_order(self) -> float:
-        """Mean order of the mean strength."""
+        """Mean order of the mean strength; nan without any."""
         by_order = self.strengths.sum(axis=(0, 1))
-        return float(by_order @ np.arange(1, by_order.size + 1) / by_order.sum())
+        return _share(by_order @ np.arange(1, by_order.size + 1), by_order.sum())
+
+    @property
+    def positive(self) -> float:
+        """Share of the mean strength that is positive; nan without any."""
+        return _share(self.strengths[:, 0].sum(), self.strengths.sum())
+
+    @property
+    def balance(self) -> float:
+        """1 where every order has as much positive as negative mean strength, 0 where each has one sign; nan without
+        any."""
+        return 1 - _share(np.abs(self.mean.positive - self.mean.negative).sum(), self.total)
 
     @property
     def cancellation(self) -> Float[np.ndarray, "orders"]:
@@ -81,6 +92,18 @@ class Profile:
         """The profile of some of the prompts, one perhaps more than once."""
         return Profile(self.strengths[chosen], tuple(self.players[each] for each in chosen))
 
+    def interval(
+        self, statistic: Callable[["Profile"], float], seed: int = 0, repeats: int = REPEATS
+    ) -> tuple[float, float, float]:
+        """(estimate, low, high) of a number of the profile: 95%, over prompts. A spindle share takes 15 ms for each of
+        the repeats."""
+        return resampled(len(self.players), lambda places: statistic(self.of(places)), seed, repeats).interval()
+
+    def intervals(self, seed: int = 0) -> Float[np.ndarray, "2 orders 3"]:
+        """(estimate, low, high) of the mean strength, positive then negative, of every order: 95%, over prompts."""
+        sides = self.strengths.transpose(1, 0, 2)
+        return np.array([[interval(column, seed=seed) for column in side.T] for side in sides])
+
 
 def profile(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Profile:
     """The profile of prompts with these order strengths, each divided by its unit (positive)."""
@@ -90,12 +113,16 @@ def profile(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Profi
     return Profile(stacked, tuple(max(each.players) for each in strengths))
 
 
+def profile_of(pairs: Sequence[Pair], units: Sequence[float] | None = None) -> Profile:
+    """The profile of prompts with these effects; without units each in that of its own strength, where it has any."""
+    strengths = [order_strength(*pair) for pair in pairs]
+    return profile(strengths, [strength(pair) or 1.0 for pair in pairs] if units is None else units)
+
+
 def run_profile(run: Compared, model: str, method: Method) -> Profile:
     """Profile of a model by a method, on the prompts where every model of the run has effects at the optimum."""
     explained = [run[model, prompt_id] for prompt_id in prompts_with_effects(run)]
-    return profile(
-        [order_strength(*each.pair(method)) for each in explained], [strength(each.pair()) for each in explained]
-    )
+    return profile_of([each.pair(method) for each in explained], [strength(each.pair()) for each in explained])
 
 
 def prompts_with_effects(run: Compared) -> tuple[str, ...]:
@@ -108,3 +135,7 @@ def strength(pair: Pair) -> float:
     """Sum of |effect| over all effects, in the unit of v."""
     orders = order_strength(*pair)
     return float(orders.positive.sum() + orders.negative.sum())
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else math.nan

@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from andor.core import lattice
 from andor.core.explained import Compared, Explained, Pair
 from andor.measures.bootstrap import interval
-from andor.measures.metrics import weighted_overlap
+from andor.measures.metrics import shuffled, weighted_overlap
 from andor.measures.reported import mean_of_defined
 from andor.runs.explanation import MOST_SHOWN
 
@@ -63,7 +62,7 @@ def agreement(first: Explained, second: Explained, seed: int = 0) -> Agreement:
         overlap=overlap(v, pairs),
         correlation=correlation,
         noise=float(np.mean([_with_noise(each, correlation, rng) for each in v])),
-        shuffled=float(np.mean([overlap(v, (pairs[0], _shuffled(pairs[1], rng))) for _ in range(SHUFFLES)])),
+        shuffled=float(np.mean([overlap(v, (pairs[0], shuffled(pairs[1], rng))) for _ in range(SHUFFLES)])),
     )
 
 
@@ -164,16 +163,3 @@ def _with_noise(v: Float[np.ndarray, "s"], correlation: float, rng: np.random.Ge
     noisy = v + v.std() * np.sqrt(1 / correlation**2 - 1) * rng.normal(size=v.size)
     return overlap((v, noisy), [Search(each, MOST_SHOWN).quick() for each in (v, noisy)])
 
-
-def _shuffled(pair: Pair, rng: np.random.Generator) -> Pair:
-    """Effects in other places of the same kind and order."""
-    orders = lattice.orders(lattice.n_players_of(pair[0]))
-    return tuple(_within(effects, orders, rng) for effects in pair)
-
-
-def _within(effects: np.ndarray, orders: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    shuffled = effects.copy()
-    for order in range(1, orders.max() + 1):
-        places = np.flatnonzero(orders == order)
-        shuffled[places] = effects[rng.permutation(places)]
-    return shuffled

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 BOS, EOS, MASK, PAD = "<s>", "</s>", "<mask>", "<pad>"
 LABELS = (" negative", " positive")
@@ -145,6 +146,11 @@ def read_stories(folder: Path) -> tuple[list[str], list[str]]:
     return stories[:cut], stories[cut:]
 
 
+def sentiment_tokenizer(phrases: list[Phrase], vocab_size: int, stories: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer of these phrases with their labels, and of these stories."""
+    return train_tokenizer([*(text + TEMPLATE + LABELS[label] for text, label in phrases), *stories], vocab_size)
+
+
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens that puts `<s>` before every text."""
     tokenizer = Tokenizer(models.BPE())
@@ -161,6 +167,12 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
     )
     return tokenizer
+
+
+def fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """The tokenizer with the names of its special tokens, as `andor` takes it."""
+    names = {"bos_token": BOS, "eos_token": EOS, "mask_token": MASK, "pad_token": PAD}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def label_ids(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -192,6 +204,12 @@ def sentiment_documents(tokenizer: Tokenizer, phrases: list[Phrase], label_weigh
         document(tokenizer, text, TEMPLATE + LABELS[label], label_weight * 0.5 / share[label])
         for text, label in phrases
     ]
+
+
+def story_documents(tokenizer: Tokenizer, stories: Sequence[str], size: int | None = None) -> list[Document]:
+    """Stories without an ending, cut into pieces of `size` tokens, if given."""
+    found = [document(tokenizer, text, "", 1.0) for text in stories]
+    return found if size is None else chunks(found, size)
 
 
 def chunks(documents: list[Document], size: int) -> list[Document]:

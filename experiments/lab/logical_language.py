@@ -15,72 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from andor import Prompt
+from andor.core.games import Rules, random_rules
 from andor.models import LanguageModel
 from andor.models.decoder import Decoder, DecoderConfig, Rope
+from experiments.lab.training import explainable
 
 SPECIAL = ("<s>", "</s>", "<mask>", "<pad>", ":", "no", "yes")
 _BOS, _MASK, _COLON, _NO, _YES = 0, 2, 4, 5, 6
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rules:
-    """AND and OR rules over some items: the players of a game, or the words of a language.
-
-    Attributes:
-      is_or: `[rules]`.
-      members: `[rules, items]`, which items a rule is about.
-      strength: `[rules]`, signed, in log-odds (nats).
-    """
-
-    is_or: Bool[np.ndarray, "rules"]
-    members: Bool[np.ndarray, "rules items"]
-    strength: Float[np.ndarray, "rules"]
-
-    def log_odds(self, present: Bool[np.ndarray, "*batch items"]) -> Float[np.ndarray, "*batch"]:
-        """Sum of the strengths of the rules that hold where these items are present."""
-        found = present.astype(np.int64) @ self.members.T.astype(np.int64)
-        holds = np.where(self.is_or, found > 0, found == self.members.sum(axis=1))
-        return holds @ self.strength
-
-    def effects(self, items: Int[np.ndarray, "players"]) -> tuple[np.ndarray, np.ndarray]:
-        """The rules as AND and OR effects `[2**n_players]` of a game whose players are these items, in this order.
-
-        An AND rule with an item that is no player never holds. An OR rule is left with its items that are players; of
-        one such item it is the same as an AND. Rules that become the same effect add up.
-        """
-        bits = 2 ** np.arange(len(items))
-        and_effects, or_effects = np.zeros((2, 2 ** len(items)))
-        for is_or, members, strength in zip(self.is_or, self.members, self.strength, strict=True):
-            inside = members[items]
-            subset = int(bits @ inside)
-            if is_or and inside.sum() >= 2:
-                or_effects[subset] += strength
-            elif inside.any() and (is_or or inside.sum() == members.sum()):
-                and_effects[subset] += strength
-        return and_effects, or_effects
-
-
-def random_rules(
-    n_items: int, and_orders: tuple[int, ...], or_orders: tuple[int, ...], rng: np.random.Generator
-) -> Rules:
-    """One rule per given order, about different random items; strengths of random sign, 0.5 to 1.5 nats."""
-    members, seen = [], set()
-    for is_or, order in [*((False, order) for order in and_orders), *((True, order) for order in or_orders)]:
-        while True:
-            row = np.zeros(n_items, bool)
-            row[rng.choice(n_items, order, replace=False)] = True
-            if (is_or, row.tobytes()) not in seen:
-                break
-        seen.add((is_or, row.tobytes()))
-        members.append(row)
-    n_rules = len(members)
-    strength = rng.choice([-1.0, 1.0], n_rules) * rng.uniform(0.5, 1.5, n_rules)
-    return Rules(np.arange(n_rules) >= len(and_orders), np.array(members), strength)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,14 +63,13 @@ class Language:
         words = [self.words[i] for i in sentence]
         return Prompt(" ".join([*words, ":"]), players=words, target="yes")
 
-    def tokenizer(self) -> PreTrainedTokenizerFast:
+    def tokenizer(self) -> Tokenizer:
         """One token per word."""
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *self.words])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", _BOS)])
-        names = {"bos_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>", "pad_token": "<pad>"}
-        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+        return tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,14 +136,7 @@ def train(language: Language, recipe: Recipe, checkpoints: tuple[int, ...]) -> I
     for index in range(1, recipe.steps + 1):
         state, opt_state = step(state, opt_state, *_batch(language, recipe, rng))
         if index in checkpoints:
-            yield (
-                index,
-                LanguageModel(
-                    name=f"logical-language-{language.seed}-step-{index}",
-                    family="llama",
-                    decoder=nnx.merge(graphdef, jax.tree.map(jnp.copy, state)),
-                    tokenizer=language.tokenizer(),
-                    dtype=jnp.dtype(jnp.float32),
-                    fingerprint=f"{language} {recipe} step {index}",
-                ),
-            )
+            name = f"logical-language-{language.seed}-step-{index}"
+            decoder = nnx.merge(graphdef, jax.tree.map(jnp.copy, state))
+            fingerprint = f"{language} {recipe} step {index}"
+            yield index, explainable(name, "llama", decoder, language.tokenizer(), fingerprint)

@@ -7,7 +7,7 @@ published    AND and OR effects by gradient descent as published (`andor.solvers
              answers the one of less strength. `studies.ablations` shows what one rate gives on v as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from andor.figures import style
 from andor.measures import metrics
 from andor.runs.run import Run
 from andor.solvers import InteriorPoint, Published
-from experiments.study import PUBLISHED_NOISE, Settings, comparison
+from experiments.study import PUBLISHED_NOISE, Settings, comparison, with_interval
 
 LABELS = {"certified": "certified optimum", "and_only": "AND only (Harsanyi)", "published": "published solver"}
 """Name of a method -> what figures call it."""
@@ -99,6 +99,12 @@ def published_pairs(v: Float[np.ndarray, "games s"], solvers: Sequence[Published
 def unbatched(solution: andor.Solution) -> list[metrics.Pair]:
     """A batch of solutions as pairs of (AND, OR) effects."""
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
+
+
+def beside(numbers: Mapping[str, Sequence[float]], form: str = ".2f") -> str:
+    """(estimate, low, high) of the certified optimum, and beside it those of the other methods."""
+    ours, and_only, published = (with_interval(numbers[method], form) for method in LABELS)
+    return f"{ours}; AND only {and_only}; published solver {published}"
 
 
 def look(method: str, place: int | None = None) -> dict:

@@ -8,19 +8,8 @@ is `tiny-llama` itself, of seed 0; quick and smoke runs train two of fewer steps
 import dataclasses
 import json
 
-from experiments.lab import training
-from experiments.lab.corpus import (
-    LABELS,
-    TEMPLATE,
-    chunks,
-    document,
-    read_corpus,
-    require,
-    sentiment_documents,
-    train_tokenizer,
-)
-from experiments.lab.train_embedded import PLANS, VOCAB_SIZE
-from experiments.lab.training import Source, sentiment_scores
+from experiments.lab import corpus, training
+from experiments.lab.train_embedded import PLANS, VOCAB_SIZE, sources_of
 from experiments.study import Settings
 
 QUICK_STEPS, SMOKE_STEPS = 300, 4
@@ -34,22 +23,18 @@ def trained(settings: Settings) -> tuple[str, ...]:
     recipes = [dataclasses.replace(plan.recipe, steps=steps, seed=seed) for seed in (1, 2)[: 2 - len(shipped)]]
     folders = [settings.work / "seeds" / f"tiny-llama-{steps}-seed-{recipe.seed}" for recipe in recipes]
     missing = [pair for pair in zip(recipes, folders, strict=True) if not (pair[1] / "scores.json").exists()]
+    if missing and settings.corpus is None:
+        return ()
     if missing:
-        if settings.corpus is None:
-            return ()
-        require(settings.corpus, stories=True)
-        data = read_corpus(settings.corpus, seed=0)
-        tokenizer = train_tokenizer(
-            [text + TEMPLATE + LABELS[label] for text, label in data.train] + data.stories, VOCAB_SIZE
-        )
-        for recipe, folder in missing:
-            sentiment = sentiment_documents(tokenizer, data.train, recipe.label_weight)
-            stories = chunks([document(tokenizer, text, "", 1.0) for text in data.stories], recipe.row_tokens + 1)
-            sources = [Source(sentiment, plan.sentiment_rows), Source(stories, plan.story_rows)]
-            print(f"training {folder.name}, {steps} steps", flush=True)
-            model = training.train(recipe, sources, tokenizer, log=lambda line: print(line, flush=True))
-            training.save(model, folder, tokenizer)
-            scores = sentiment_scores(model, sentiment_documents(tokenizer, data.dev, 1.0), tokenizer)
-            # Written last: a model with scores is finished.
-            (folder / "scores.json").write_text(json.dumps({"steps": steps, "dev": scores}, indent=2) + "\n")
+        data = corpus.read_corpus(corpus.require(settings.corpus, stories=True), seed=0)
+        tokenizer = corpus.sentiment_tokenizer(data.train, VOCAB_SIZE, data.stories)
+    for recipe, folder in missing:
+        print(f"training {folder.name}, {steps} steps", flush=True)
+        sources = sources_of(dataclasses.replace(plan, recipe=recipe), data, tokenizer)
+        model = training.train(recipe, sources, tokenizer, log=lambda line: print(line, flush=True))
+        training.save(model, folder, tokenizer)
+        dev = corpus.sentiment_documents(tokenizer, data.dev, 1.0)
+        scores = training.sentiment_scores(model, dev, tokenizer)
+        # Written last: a model with scores is finished.
+        (folder / "scores.json").write_text(json.dumps({"steps": steps, "dev": scores}, indent=2) + "\n")
     return (*shipped, *map(str, folders))

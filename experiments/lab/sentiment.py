@@ -7,25 +7,24 @@ the training). Explained are SST-2 dev sentences with 8 or 9 content words, with
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 import andor
 from andor.core import lattice
 from andor.measures import metrics
 from andor.measures.bootstrap import interval, resampled
-from andor.measures.profile import Profile, profile, strength
-from andor.models import EMBEDDED, LanguageModel
-from andor.solvers import Published
+from andor.measures.profile import Profile, profile_of, strength
+from andor.models import EMBEDDED
+from andor.solvers import InteriorPoint, Published
 from experiments.lab import corpus, methods, training
 from experiments.lab.corpus import LABELS, TEMPLATE, Document, Phrase
-from experiments.study import Settings
+from experiments.study import PUBLISHED_NOISE, Settings
 
 METHODS = tuple(methods.LABELS)
 
@@ -49,11 +48,6 @@ class Task:
     validation: list[Phrase]
     dev: list[Document]
     prompts: list[andor.Prompt]
-
-    @property
-    def fast_tokenizer(self) -> PreTrainedTokenizerFast:
-        names = {"bos_token": corpus.BOS, "eos_token": corpus.EOS, "mask_token": corpus.MASK, "pad_token": corpus.PAD}
-        return PreTrainedTokenizerFast(tokenizer_object=self.tokenizer, **names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +79,7 @@ def read_task(settings: Settings, n_prompts: int) -> Task:
     phrases = corpus.read_sst2(folder / "sst2" / "train.tsv")
     train, validation = corpus.split_by_parent(phrases, share=0.05, seed=settings.seed)
     sentences = corpus.read_sst2(folder / "sst2" / "dev.tsv")
-    tokenizer = corpus.train_tokenizer([text + TEMPLATE + LABELS[label] for text, label in train], VOCAB_SIZE)
+    tokenizer = corpus.sentiment_tokenizer(train, VOCAB_SIZE)
     every = (andor.Prompt(text + TEMPLATE, target=LABELS[label].strip()) for text, label in sentences)
     prompts = [prompt for prompt in every if settings.smoke or prompt.n_players in PLAYERS][:n_prompts]
     if len(prompts) < n_prompts:
@@ -96,14 +90,27 @@ def read_task(settings: Settings, n_prompts: int) -> Task:
     return Task(tokenizer, train, validation, corpus.sentiment_documents(tokenizer, sentences, 1.0), prompts)
 
 
+def overfitting(**settings) -> training.Recipe:
+    """A Llama of 0.2 M parameters with nothing that holds overfitting back but what these settings of a recipe say."""
+    free = {"decay_to_zero": False, "weight_decay": 0.0, "dropout": 0.0}
+    small = {"family": "llama", "learning_rate": 3e-3, "width": 64, "row_tokens": 128}
+    return training.Recipe(**small | free | settings)
+
+
+def task_described(task: Task, recipe: training.Recipe, published: Sequence[Published]) -> dict:
+    """What decides the explanations, for the result of a study."""
+    return {
+        "parameters": training.new_model(recipe, task.tokenizer.get_vocab_size()).parameters,
+        "dtype": "float32",
+        "noise": PUBLISHED_NOISE,
+        "solver": repr(InteriorPoint()),
+        "published": list(map(repr, published)),
+        "prompts": [prompt.text for prompt in task.prompts],
+    }
+
+
 def follow(
-    task: Task,
-    recipe: training.Recipe,
-    phrases: list[Phrase],
-    at: Sequence[int],
-    folder: Path,
-    rows: int = 8,
-    log: Callable[[str], None] = print,
+    task: Task, recipe: training.Recipe, phrases: list[Phrase], at: Sequence[int], folder: Path, rows: int = 8
 ) -> list[Snapshot]:
     """Train on these phrases and look at the model at these steps. What was followed before is read from `folder`."""
     decides = repr((recipe, phrases, tuple(at), rows, [prompt.text for prompt in task.prompts], len(task.train)))
@@ -112,66 +119,38 @@ def follow(
     if file.exists():
         return _read(file)
     documents = corpus.sentiment_documents(task.tokenizer, phrases, recipe.label_weight)
-    watched = documents[:: max(1, len(documents) // _SCORED)]
     validation = corpus.sentiment_documents(task.tokenizer, task.validation, 1.0)
-    validation = validation[:: max(1, len(validation) // _SCORED)]
-    tokenizer, snapshots = task.fast_tokenizer, []
+    scored = [*(each[:: max(1, len(each) // _SCORED)] for each in (documents, validation)), task.dev]
+    snapshots = []
 
     def look(step: int, model: training.Model) -> None:
-        losses = [_label_losses(model, part, task.tokenizer) for part in (watched, validation, task.dev)]
-        readable = LanguageModel(
-            name=f"{name}-{step}",
-            family=recipe.family,
-            decoder=nnx.merge(model.graphdef, model.state),
-            tokenizer=tokenizer,
-            dtype=np.dtype(np.float32),
-            fingerprint=name,
-        )
+        losses = [training.label_losses(model, part, task.tokenizer) for part in scored]
+        decoder = nnx.merge(model.graphdef, model.state)
+        readable = training.explainable(f"{name}-{step}", recipe.family, decoder, task.tokenizer, name)
         v = [values.v for values in andor.evaluate_all(readable, task.prompts)]
         snapshots.append(Snapshot(step, *(loss for loss, _ in losses), float(losses[2][1].mean()), v))
-        log(f"  step {step}: label loss, train {losses[0][0].mean():.3f}, validation {losses[1][0].mean():.3f}")
+        print(f"  step {step}: label loss, train {losses[0][0].mean():.3f}, validation {losses[1][0].mean():.3f}")
 
     training.train(recipe, [training.Source(documents, rows)], task.tokenizer, callback=look, at=at)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(file, snapshots)
+    arrays = {field: np.array([getattr(each, field) for each in snapshots]) for field in _FIELDS}
+    v = {f"v{index}": np.stack([each.v[index] for each in snapshots]) for index in range(len(task.prompts))}
+    np.savez_compressed(file, **arrays, **v)
     return snapshots
 
 
-def _write(file: Path, snapshots: list[Snapshot]) -> None:
-    fields = ("step", "train", "validation", "dev", "accuracy")
-    arrays = {field: np.array([getattr(each, field) for each in snapshots]) for field in fields}
-    for index in range(len(snapshots[0].v)):
-        arrays[f"v{index}"] = np.stack([each.v[index] for each in snapshots])
-    np.savez_compressed(file, **arrays)
+_FIELDS = ("step", "train", "validation", "dev", "accuracy")
 
 
 def _read(file: Path) -> list[Snapshot]:
     with np.load(file) as stored:
         arrays = dict(stored)
-    prompts = [arrays[f"v{index}"] for index in range(sum(name[1:].isdigit() for name in arrays))]
+    prompts = [arrays[f"v{index}"] for index in range(len(arrays) - len(_FIELDS))]
+    fields = zip(*(arrays[field] for field in _FIELDS), strict=True)
     return [
-        Snapshot(
-            int(step),
-            arrays["train"][place],
-            arrays["validation"][place],
-            arrays["dev"][place],
-            float(arrays["accuracy"][place]),
-            [v[place] for v in prompts],
-        )
-        for place, step in enumerate(arrays["step"])
+        Snapshot(int(step), train, validation, dev, float(accuracy), [v[place] for v in prompts])
+        for place, (step, train, validation, dev, accuracy) in enumerate(fields)
     ]
-
-
-def _label_losses(model: training.Model, documents: Sequence[Document], tokenizer: Tokenizer):
-    """Label cross-entropy of each document over the whole vocabulary, nats, and whether its label is the likelier."""
-    labels = list(corpus.label_ids(tokenizer))
-    longest = max(len(doc.tokens) for doc in documents)
-    scored = [
-        (log_p[doc.tokens[-2]], log_p[labels].max())
-        for doc, _, log_p in training.token_losses(model, documents, longest)
-    ]
-    own, best = np.array(scored, np.float64).T
-    return -own, own >= best
 
 
 def by_difficulty(phrases: list[Phrase], folder: Path) -> list[Phrase]:
@@ -185,15 +164,14 @@ def by_difficulty(phrases: list[Phrase], folder: Path) -> list[Phrase]:
 
 def _judged(phrases: list[Phrase]) -> Float[np.ndarray, "phrases"]:
     folder = EMBEDDED / "tiny-llama"
-    judge = training.load(folder, training.Recipe("llama", steps=1, learning_rate=1.0))
-    documents = corpus.sentiment_documents(Tokenizer.from_file(str(folder / "tokenizer.json")), phrases, 1.0)
+    judge, tokenizer = training.load(folder), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    documents = corpus.sentiment_documents(tokenizer, phrases, 1.0)
     losses = np.zeros(len(phrases))
     lengths = np.array([len(doc.tokens) for doc in documents])
     sizes = 2 ** np.ceil(np.log2(lengths)).astype(int)  # so that short phrases are not padded to the longest
     for size in np.unique(sizes):
         index = np.flatnonzero(sizes == size)
-        scored = training.token_losses(judge, [documents[i] for i in index], int(size))
-        losses[index] = [-log_p[doc.tokens[-2]] for doc, _, log_p in scored]
+        losses[index], _ = training.label_losses(judge, [documents[i] for i in index], tokenizer, int(size))
     return losses
 
 
@@ -247,8 +225,7 @@ def orders_of(values: Sequence[Float[np.ndarray, "s"]], published: Sequence[Publ
 
 def _orders(pairs: Sequence[metrics.Pair]) -> Orders:
     """Order strengths of the effects on every prompt."""
-    total = np.array([strength(pair) for pair in pairs])
-    found = profile([metrics.order_strength(*pair) for pair in pairs], np.where(total > 0, total, 1.0).tolist())
+    total, found = np.array([strength(pair) for pair in pairs]), profile_of(pairs)
     found.strengths[total == 0] = np.nan
     return Orders(found, total)
 
@@ -264,21 +241,12 @@ def pooled(orders: Orders, repeats: int) -> dict:
     weight, of_usable = orders.total[usable], orders.profile.of(usable)
     in_nats = Profile(of_usable.strengths * weight[:, None, None], of_usable.players)
     share = in_nats.strengths.sum(axis=0) / weight.sum() if len(usable) else orders.profile.strengths[0]
-    return {
-        **{
-            name: interval(np.column_stack([weight * values[usable], weight]), _ratio_of_sums)
-            for name, values in (
-                ("mean_order", orders.mean_order),
-                ("high", orders.high),
-                ("cancellation", orders.cancellation),
-            )
-        },
-        "spindle_share": resampled(
-            len(usable), lambda places: in_nats.of(places).split.spindle_share, repeats=repeats
-        ).interval(),
-        "positive": share[0],
-        "negative": share[1],
+    spindle = resampled(len(usable), lambda places: in_nats.of(places).split.spindle_share, repeats=repeats)
+    ratios = {
+        name: interval(np.column_stack([weight * getattr(orders, name)[usable], weight]), _ratio_of_sums)
+        for name in ("mean_order", "high", "cancellation")
     }
+    return ratios | {"spindle_share": spindle.interval(), "positive": share[0], "negative": share[1]}
 
 
 def _ratio_of_sums(rows: Float[np.ndarray, "prompts 2"]) -> float:

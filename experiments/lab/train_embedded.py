@@ -22,18 +22,10 @@ import time
 from pathlib import Path
 
 import tyro
+from tokenizers import Tokenizer
 
-from experiments.lab import training
-from experiments.lab.corpus import (
-    LABELS,
-    TEMPLATE,
-    chunks,
-    document,
-    label_ids,
-    read_corpus,
-    sentiment_documents,
-    train_tokenizer,
-)
+from experiments.lab import corpus, training
+from experiments.lab.corpus import sentiment_documents, story_documents
 from experiments.lab.training import Model, Recipe, Source, sentiment_scores, text_loss
 
 VOCAB_SIZE = 4096
@@ -61,20 +53,19 @@ PLANS = {
     "tiny-qwen2": Plan(Recipe("qwen2", steps=3800, learning_rate=3e-3)),
     "tiny-llama-overfit": Plan(
         Recipe(
-            "llama",
-            steps=1600,
-            learning_rate=2e-3,
-            decay_to_zero=False,
-            weight_decay=0.0,
-            dropout=0.0,
+            "llama", steps=1600, learning_rate=2e-3, decay_to_zero=False, weight_decay=0.0, dropout=0.0,
             masked_documents=0.25,
         ),
-        start_from="tiny-llama",
-        sentiment_rows=5,
-        story_rows=2,
-        every=10,
+        start_from="tiny-llama", sentiment_rows=5, story_rows=2, every=10,
     ),
-}
+}  # fmt: skip
+
+
+def sources_of(plan: Plan, data: corpus.Corpus, tokenizer: Tokenizer) -> list[Source]:
+    """Phrases and stories, as every step of a plan reads them."""
+    phrases = sentiment_documents(tokenizer, data.train[:: plan.every], plan.recipe.label_weight)
+    stories = story_documents(tokenizer, data.stories, plan.recipe.row_tokens + 1)
+    return [Source(phrases, plan.sentiment_rows), Source(stories, plan.story_rows)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,17 +135,14 @@ def main(config: Config) -> dict[str, dict]:
     def log(text):
         print(f"[{time.perf_counter() - started:6.0f} s] {text}", flush=True)
 
-    data = read_corpus(config.corpus, config.seed)
-    texts = [text + TEMPLATE + LABELS[label] for text, label in data.train] + data.stories
-    tokenizer = train_tokenizer(texts, VOCAB_SIZE)
-    label_ids(tokenizer)  # refuses a corpus too small for them
-    validation = sentiment_documents(tokenizer, data.validation, 1.0)
-    dev = sentiment_documents(tokenizer, data.dev, 1.0)
-    stories = chunks([document(tokenizer, text, "", 1.0) for text in data.stories], config.row_tokens + 1)
-    held_out = [document(tokenizer, text, "", 1.0) for text in data.held_out_stories]
+    data = corpus.read_corpus(config.corpus, config.seed)
+    tokenizer = corpus.sentiment_tokenizer(data.train, VOCAB_SIZE, data.stories)
+    corpus.label_ids(tokenizer)  # refuses a corpus too small for them
+    validation, dev = (sentiment_documents(tokenizer, part, 1.0) for part in (data.validation, data.dev))
+    held_out = story_documents(tokenizer, data.held_out_stories)
     log(
         f"phrases: {len(data.train)} train, {len(validation)} validation; {len(dev)} dev; "
-        f"stories: {sum(len(d.tokens) for d in stories)} train tokens, {len(held_out)} held out"
+        f"stories: {len(data.stories)} train, {len(held_out)} held out"
     )
     watched = validation[:: len(validation) // 800 or 1]
 
@@ -165,36 +153,31 @@ def main(config: Config) -> dict[str, dict]:
     results = {}
     for name in config.models:
         plan = PLANS[name]
-        recipe = dataclasses.replace(
-            plan.recipe,
-            steps=4 if config.smoke else plan.recipe.steps,
-            row_tokens=config.row_tokens,
-            seed=config.seed,
-        )
-        start = training.load(config.out / plan.start_from, recipe) if plan.start_from else None
-        sentiment = sentiment_documents(tokenizer, data.train[:: plan.every], recipe.label_weight)
-        sources = [Source(sentiment, plan.sentiment_rows), Source(stories, plan.story_rows)]
+        changes = {"row_tokens": config.row_tokens, "seed": config.seed} | ({"steps": 4} if config.smoke else {})
+        recipe = dataclasses.replace(plan.recipe, **changes)
+        start = training.load(config.out / plan.start_from) if plan.start_from else None
+        sources = sources_of(dataclasses.replace(plan, recipe=recipe), data, tokenizer)
         log(name)
-        train_start = time.perf_counter()
-        watch = range(recipe.steps // 6 or 1, recipe.steps + 1, recipe.steps // 6 or 1)
+        train_start, every = time.perf_counter(), recipe.steps // 6 or 1
+        watch = range(every, recipe.steps + 1, every)
         model = training.train(recipe, sources, tokenizer, start=start, callback=monitor, at=watch, log=log)
         minutes = (time.perf_counter() - train_start) / 60
 
         folder = config.out / name
         training.save(model, folder, tokenizer)
-        model = training.load(folder, recipe)  # score what is stored, not what was trained
-        train_scores = sentiment_scores(model, sentiment[:: len(sentiment) // 2000 or 1], tokenizer)
-        validation_scores = sentiment_scores(model, validation, tokenizer)
-        dev_scores = sentiment_scores(model, dev, tokenizer)
-        gap = dev_scores["cross_entropy"] - train_scores["cross_entropy"]
+        model = training.load(folder)  # score what is stored, not what was trained
+        seen = sources[0].documents
+        of_train, of_validation, of_dev = (
+            sentiment_scores(model, part, tokenizer) for part in (seen[:: len(seen) // 2000 or 1], validation, dev)
+        )
         scores = {
-            "SST-2 dev accuracy": f"{dev_scores['accuracy']:.3f}",
-            "SST-2 dev label cross-entropy (nats)": f"{dev_scores['cross_entropy']:.3f}",
-            "validation accuracy": f"{validation_scores['accuracy']:.3f}",
-            "validation label cross-entropy (nats)": f"{validation_scores['cross_entropy']:.3f}",
-            "train label cross-entropy (nats, 2000 phrases)": f"{train_scores['cross_entropy']:.3f}",
-            "train-dev label cross-entropy gap (nats)": f"{gap:.3f}",
-            "all-masked log-odds of positive, dev mean": f"{dev_scores['masked_log_odds']:+.3f}",
+            "SST-2 dev accuracy": f"{of_dev['accuracy']:.3f}",
+            "SST-2 dev label cross-entropy (nats)": f"{of_dev['cross_entropy']:.3f}",
+            "validation accuracy": f"{of_validation['accuracy']:.3f}",
+            "validation label cross-entropy (nats)": f"{of_validation['cross_entropy']:.3f}",
+            "train label cross-entropy (nats, 2000 phrases)": f"{of_train['cross_entropy']:.3f}",
+            "train-dev label cross-entropy gap (nats)": f"{of_dev['cross_entropy'] - of_train['cross_entropy']:.3f}",
+            "all-masked log-odds of positive, dev mean": f"{of_dev['masked_log_odds']:+.3f}",
             "stories (nats per token, held out)": f"{text_loss(model, held_out, config.row_tokens):.3f}",
             "safetensors (MB)": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.2f}",
         }

@@ -31,8 +31,9 @@ from jaxtyping import Float
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from andor.models import FAMILIES
-from andor.models.decoder import Decoder, DecoderConfig, Rope, attend_within, rotation
+from andor.models import FAMILIES, LanguageModel
+from andor.models.config import read_config
+from andor.models.decoder import Decoder, attend_within, rotation
 from andor.models.weights import hf_tensors, load_decoder
 from experiments.lab import corpus
 from experiments.lab.corpus import BOS, EOS, MASK, PAD, Document
@@ -102,54 +103,44 @@ class Model:
 # -------------------------------------------------------------------------------------------------------- the model
 
 
-def architecture(recipe: Recipe, vocab_size: int) -> tuple[DecoderConfig, dict]:
-    """The decoder and its HF `config.json`."""
+def hf_config(recipe: Recipe, vocab_size: int) -> dict:
+    """The architecture, as HF's `config.json` has it."""
     if recipe.width % 32:
         raise ValueError(f"Recipe(width=...) must be a multiple of 32, the width of a head; got {recipe.width}.")
     qwen2 = recipe.family == "qwen2"
     heads = recipe.width // 32
-    config = DecoderConfig(
-        vocab_size=vocab_size,
-        hidden_size=recipe.width,
-        intermediate_size=3 * recipe.width,
-        num_layers=recipe.layers,
-        num_heads=heads,
-        num_kv_heads=heads // 2 if heads % 2 == 0 else 1,
-        head_dim=32,
-        max_positions=recipe.row_tokens,
-        rms_norm_eps=1e-6 if qwen2 else 1e-5,
-        rope=Rope(1e6 if qwen2 else 1e4, None),
-        sliding=None,
-        query_scalar=32.0,
-        qkv_bias=qwen2,
-        tied_head=True,  # as in Llama 3.2; an untied head of this size learns the training labels by heart
-    )
-    hf = {
+    return {
         "architectures": ["Qwen2ForCausalLM" if qwen2 else "LlamaForCausalLM"],
         "model_type": recipe.family,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
+        "vocab_size": vocab_size,
+        "hidden_size": recipe.width,
+        "intermediate_size": 3 * recipe.width,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2 if heads % 2 == 0 else 1,
         "hidden_act": "silu",
-        "max_position_embeddings": config.max_positions,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope.theta,
-        "tie_word_embeddings": config.tied_head,
+        "max_position_embeddings": recipe.row_tokens,
+        "rms_norm_eps": 1e-6 if qwen2 else 1e-5,
+        "rope_theta": 1e6 if qwen2 else 1e4,
+        "tie_word_embeddings": True,  # as in Llama 3.2; an untied head of this size learns the labels by heart
         "bos_token_id": 0,
         "eos_token_id": 1,
         "pad_token_id": 3,
         "torch_dtype": "float16",
     }
-    return config, hf
 
 
 def new_model(recipe: Recipe, vocab_size: int) -> Model:
     """Random weights."""
-    config, hf = architecture(recipe, vocab_size)
+    hf = hf_config(recipe, vocab_size)
+    config = read_config(hf, FAMILIES[recipe.family])
     return Model(hf, *nnx.split(Decoder(config, rngs=nnx.Rngs(recipe.seed))))
+
+
+def explainable(name: str, family: str, decoder: Decoder, tokenizer: Tokenizer, fingerprint: str) -> LanguageModel:
+    """A model in training as `andor.evaluate` takes it; float32."""
+    dtype = jnp.dtype(jnp.float32)
+    return LanguageModel(name, family, decoder, corpus.fast_tokenizer(tokenizer), dtype, fingerprint)
 
 
 def save(model: Model, folder: Path, tokenizer: Tokenizer) -> None:
@@ -172,11 +163,11 @@ def save(model: Model, folder: Path, tokenizer: Tokenizer) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def load(folder: Path, recipe: Recipe) -> Model:
+def load(folder: Path) -> Model:
     """A saved model, to be scored as it is stored or trained on. Float32."""
     hf = json.loads((folder / "config.json").read_text())
-    config, _ = architecture(recipe, hf["vocab_size"])
-    return Model(hf, *nnx.split(load_decoder(folder, config, FAMILIES[recipe.family], jnp.float32)))
+    family = FAMILIES[hf["model_type"]]
+    return Model(hf, *nnx.split(load_decoder(folder, read_config(hf, family), family, jnp.float32)))
 
 
 # --------------------------------------------------------------------------------------------------------- batches
@@ -243,15 +234,9 @@ def loss_fn(graphdef, state, batch, key, dropout: float):
     """Weighted mean next-token cross-entropy in nats."""
     inputs, targets, weights, segments, positions = batch
     decoder = nnx.merge(graphdef, state)
-    hidden = hidden_with_dropout(
-        decoder,
-        decoder.embed(inputs.astype(jnp.int32)),
-        positions.astype(jnp.int32),
-        segments.astype(jnp.int32),
-        key,
-        dropout,
-    )
-    losses = optax.softmax_cross_entropy_with_integer_labels(decoder.logits(hidden), targets.astype(jnp.int32))
+    inputs, targets, segments, positions = (each.astype(jnp.int32) for each in (inputs, targets, segments, positions))
+    hidden = hidden_with_dropout(decoder, decoder.embed(inputs), positions, segments, key, dropout)
+    losses = optax.softmax_cross_entropy_with_integer_labels(decoder.logits(hidden), targets)
     return jnp.sum(losses * weights) / jnp.sum(weights)
 
 
@@ -329,8 +314,9 @@ def _score(graphdef, state, tokens, read_at):
     return losses, jax.nn.log_softmax(decoder.logits(last))
 
 
-def token_losses(model: Model, documents: Sequence[Document], size: int):
+def token_losses(model: Model, documents: Sequence[Document], size: int | None = None):
     """Each document with its next-token losses (nats) and the log-probabilities `[v]` of its last token but one."""
+    size = size or max(len(doc.tokens) for doc in documents)
     for start in range(0, len(documents), 32):
         part = documents[start : start + 32]
         tokens = np.zeros((32, size), np.int32)
@@ -343,18 +329,24 @@ def token_losses(model: Model, documents: Sequence[Document], size: int):
             yield doc, losses[index, : len(doc.tokens) - 1], log_p[index]
 
 
+def label_losses(model: Model, documents: Sequence[Document], tokenizer: Tokenizer, size: int | None = None):
+    """Label cross-entropy of each document over the whole vocabulary, nats, and whether its label is the likelier;
+    `size` is at least the longest document's, by default that."""
+    labels = list(corpus.label_ids(tokenizer))
+    scored = [(log_p[doc.tokens[-2]], log_p[labels].max()) for doc, _, log_p in token_losses(model, documents, size)]
+    own, best = np.array(scored, np.float64).T
+    return -own, own >= best
+
+
 def sentiment_scores(model: Model, documents: Sequence[Document], tokenizer: Tokenizer) -> dict[str, float]:
     """Accuracy, label cross-entropy (nats, over the whole vocabulary) and mean all-masked log-odds of " positive"."""
-    labels, mask_id = list(corpus.label_ids(tokenizer)), tokenizer.token_to_id(MASK)
-    longest = max(len(doc.tokens) for doc in documents)
-    scored = list(token_losses(model, documents, longest))
-    right = [log_p[doc.tokens[-2]] >= log_p[labels].max() for doc, _, log_p in scored]
-    cross_entropy = [-log_p[doc.tokens[-2]] for doc, _, log_p in scored]
+    positive_id, mask_id = corpus.label_ids(tokenizer)[1], tokenizer.token_to_id(MASK)
+    losses, right = label_losses(model, documents, tokenizer)
     masked = [replace(doc, tokens=np.where(doc.words >= 0, mask_id, doc.tokens)) for doc in documents]
-    positive = np.array([log_p[labels[1]] for _, _, log_p in token_losses(model, masked, longest)])
+    positive = np.array([log_p[positive_id] for _, _, log_p in token_losses(model, masked)])
     return {
         "accuracy": float(np.mean(right)),
-        "cross_entropy": float(np.mean(cross_entropy)),
+        "cross_entropy": float(np.mean(losses)),
         "masked_log_odds": float(np.mean(positive - np.log1p(-np.exp(positive)))),
     }
 

@@ -27,18 +27,8 @@ from pathlib import Path
 
 import tyro
 
-from experiments.lab import training
-from experiments.lab.corpus import (
-    LABELS,
-    TEMPLATE,
-    Phrase,
-    choose,
-    folds_by_parent,
-    read_sst2,
-    sentiment_documents,
-    split_by_parent,
-    train_tokenizer,
-)
+from experiments.lab import corpus, training
+from experiments.lab.corpus import Phrase, choose, read_sst2, sentiment_documents
 from experiments.lab.training import Recipe, Source, sentiment_scores
 
 VOCAB_SIZE = 2048
@@ -112,16 +102,8 @@ def members(config: Config) -> list[Member]:
     found: list[Member] = []
     for architecture in list(ARCHITECTURES)[-1 if config.quick or config.smoke else 0 :]:
         width, dropout = ARCHITECTURES[architecture]
-        base = Recipe(
-            architecture.split("-")[0],
-            steps=1600,
-            learning_rate=3e-3,
-            width=width,
-            layers=2,
-            dropout=dropout,
-            label_weight=8.0,
-            row_tokens=128,
-        )
+        size = {"width": width, "layers": 2, "dropout": dropout, "label_weight": 8.0, "row_tokens": 128}
+        base = Recipe(architecture.split("-")[0], steps=1600, learning_rate=3e-3, **size)
         kinds = {
             "few": ({"steps": 600, "fraction": 0.025, **_BY_HEART}, 0),
             "tenth": ({"steps": 800, "fraction": 0.1, **_BY_HEART}, 0),
@@ -137,15 +119,13 @@ def members(config: Config) -> list[Member]:
         for part in range(1, 3 if config.smoke else 1 + REFERENCES):
             reference = dataclasses.replace(base, steps=1500)
             found.append(Member(f"{architecture}-reference-{part}", "reference", reference, part))
-    return [_scaled(member, place, config) for place, member in enumerate(found)]
-
-
-def _scaled(member: Member, place: int, config: Config) -> Member:
-    steps = 4 if config.smoke else member.recipe.steps // (4 if config.quick else 1)
+    steps = [4 if config.smoke else each.recipe.steps // (4 if config.quick else 1) for each in found]
     # Every model has a seed of its own, so that no two begin alike.
-    return dataclasses.replace(
-        member, recipe=dataclasses.replace(member.recipe, steps=steps, seed=1000 * config.seed + place)
-    )
+    scaled = [{"steps": each, "seed": 1000 * config.seed + place} for place, each in enumerate(steps)]
+    return [
+        dataclasses.replace(member, recipe=dataclasses.replace(member.recipe, **changes))
+        for member, changes in zip(found, scaled, strict=True)
+    ]
 
 
 def folder_of(config: Config) -> Path:
@@ -154,10 +134,8 @@ def folder_of(config: Config) -> Path:
 
 def corpus_digest(folder: Path) -> str:
     """SHA-256 of sst2/train.tsv and sst2/dev.tsv, one after the other: what the zoo is trained on and scored on."""
-    digest = hashlib.sha256()
-    for part in ("train", "dev"):
-        digest.update((folder / "sst2" / f"{part}.tsv").read_bytes())
-    return digest.hexdigest()
+    files = ((folder / "sst2" / f"{part}.tsv").read_bytes() for part in ("train", "dev"))
+    return hashlib.sha256(b"".join(files)).hexdigest()
 
 
 def finished(config: Config) -> list[Scored]:
@@ -179,30 +157,28 @@ def main(config: Config) -> list[Scored]:
     began = time.perf_counter()
     done = {each.member.name: each for each in finished(config)}
     wanted = [member for member in members(config) if member.name.startswith(config.only or "")]
-    if any(member.name not in done for member in wanted):
+    missing = [member for member in wanted if member.name not in done]
+    if missing:
         sst2, digest = config.corpus / "sst2", corpus_digest(config.corpus)
-        train, validation = split_by_parent(read_sst2(sst2 / "train.tsv"), share=0.05, seed=config.seed)
+        train, validation = corpus.split_by_parent(read_sst2(sst2 / "train.tsv"), share=0.05, seed=config.seed)
         dev = read_sst2(sst2 / "dev.tsv")
-        tokenizer = train_tokenizer([text + TEMPLATE + LABELS[label] for text, label in train], VOCAB_SIZE)
-        parts = folds_by_parent(train, PARTS, config.seed)
+        tokenizer = corpus.sentiment_tokenizer(train, VOCAB_SIZE)
+        parts = corpus.folds_by_parent(train, PARTS, config.seed)
         # Scoring takes longer than a quick training.
         held_out = {
             name: sentiment_documents(tokenizer, phrases[:: 4 if config.quick else 1], 1.0)
             for name, phrases in (("dev", dev), ("validation", validation or dev))
         }
-        for member in wanted:
-            if member.name not in done:
-                phrases = train if member.part is None else parts[member.part]
-                folder = folder_of(config) / member.name
-                done[member.name] = _train(member, phrases, tokenizer, held_out, folder, digest)
-                scored = done[member.name]
-                print(
-                    f"[{time.perf_counter() - began:5.0f} s] {member.name:26s} dev accuracy "
-                    f"{scored.scores['dev']['accuracy']:.3f}, label cross-entropy train "
-                    f"{scored.scores['train']['cross_entropy']:.3f}, dev {scored.scores['dev']['cross_entropy']:.3f}, "
-                    f"validation {scored.scores['validation']['cross_entropy']:.3f}",
-                    flush=True,
-                )
+    for member in missing:
+        phrases = train if member.part is None else parts[member.part]
+        scored = _train(member, phrases, tokenizer, held_out, folder_of(config) / member.name, digest)
+        losses = ", ".join(f"{name} {each['cross_entropy']:.3f}" for name, each in scored.scores.items())
+        print(
+            f"[{time.perf_counter() - began:5.0f} s] {member.name:26s} dev accuracy "
+            f"{scored.scores['dev']['accuracy']:.3f}, label cross-entropy {losses}",
+            flush=True,
+        )
+        done[member.name] = scored
     return [done[member.name] for member in wanted]
 
 
@@ -214,7 +190,7 @@ def _train(member: Member, phrases: list[Phrase], tokenizer, held_out: dict, fol
     model = training.train(recipe, [Source(documents, ROWS)], tokenizer)
     seconds = time.perf_counter() - began
     training.save(model, folder, tokenizer)
-    model = training.load(folder, recipe)  # score what is stored, not what was trained
+    model = training.load(folder)  # score what is stored, not what was trained
     seen = documents[:: len(documents) // 2000 or 1]
     scores = {name: sentiment_scores(model, each, tokenizer) for name, each in {"train": seen, **held_out}.items()}
     record = {

@@ -78,29 +78,23 @@ def dev_prompts(settings: Settings) -> list[tuple[Prompt, int]]:
     ]
 
 
-def zoo_config(settings: Settings) -> zoo.Config:
-    return zoo.Config(
-        corpus=require(settings.corpus),
-        work=settings.work,
-        quick=settings.quick,
-        smoke=settings.smoke,
-        seed=settings.seed,
-    )
+def zoo_config(settings: Settings, only: tuple[str, ...] = ()) -> zoo.Config:
+    """The zoo of these settings, or the members whose names begin so."""
+    given = {name: getattr(settings, name) for name in ("work", "quick", "smoke", "seed")}
+    return zoo.Config(corpus=require(settings.corpus), only=only, **given)
 
 
 def zoo_runs(settings: Settings) -> list[ZooRun]:
     """The whole zoo with its effects. What is missing of either is made; what is there is read."""
     prompts = dev_prompts(settings)
-    return [effects_of(settings, scored, prompts) for scored in zoo.main(zoo_config(settings))]
-
-
-def effects_of(settings: Settings, scored: zoo.Scored, prompts: list[tuple[Prompt, int]]) -> ZooRun:
-    """The effects of one model, as runs of its own: the zoo can grow without being evaluated again."""
-    models, explained = [str(scored.folder)], [prompt for prompt, _ in prompts]
-    effects = methods.effects(settings, methods.FEW_STEPS, models=models, prompts=explained)
-    labels = {prompt.id: label for prompt, label in prompts}
-    positive = np.array([labels[prompt.id] == 1 for prompt in effects.run.prompts])
-    return ZooRun(effects, effects.run.models[0], scored, positive)
+    explained, labels = [prompt for prompt, _ in prompts], {prompt.id: label for prompt, label in prompts}
+    found = []
+    for scored in zoo.main(zoo_config(settings)):
+        # In runs of its own: the zoo can grow without being evaluated again.
+        effects = methods.effects(settings, methods.FEW_STEPS, models=[str(scored.folder)], prompts=explained)
+        positive = np.array([labels[prompt.id] == 1 for prompt in effects.run.prompts])
+        found.append(ZooRun(effects, effects.run.models[0], scored, positive))
+    return found
 
 
 def zoo_described(runs: list[ZooRun]) -> dict:
@@ -112,9 +106,7 @@ def zoo_described(runs: list[ZooRun]) -> dict:
                 "model": each.scored.member.name,
                 "kind": each.scored.member.kind,
                 "fingerprint": each.run.recipe.models[0].fingerprint[:16],
-                "train": each.scored.scores["train"]["cross_entropy"],
-                "dev": each.scored.scores["dev"]["cross_entropy"],
-                "validation": each.scored.scores["validation"]["cross_entropy"],
+                **{part: each.scored.scores[part]["cross_entropy"] for part in ("train", "dev", "validation")},
                 "dev_accuracy": each.scored.scores["dev"]["accuracy"],
             }
             for each in runs

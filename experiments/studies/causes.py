@@ -15,28 +15,101 @@ Remedies: more data, clean labels, early stop (the watched step of least validat
 
 Prompts: 30 dev sentences of 8 or 9 players, the same for all models, each prompt's strengths divided by their sum.
 Every number is the mean over seeds and prompts; score: 1 - spindle share of the order strengths averaged so. Changes
-are after less before, from the same seeds on the same prompts. The 95% intervals resample seeds, then prompts
-(`studies.cause_numbers`); the change of every seed is in the result and in the figure's table. A change has a sign
-only if its interval leaves out 0. A quick run has one seed: its intervals are over prompts only, and no change has a
-sign. Gap: label cross-entropy on held-out phrases less that on the clean or noisy training phrases, nats.
+are after less before, from the same seeds on the same prompts. What is changed, the training, differs from run to run,
+so each resample of the 95% intervals draws seeds, then prompts, both with replacement; all numbers are resampled with
+the same draws. Resampling so few seeds makes intervals somewhat too narrow: with 5, the standard error of a mean by a
+factor of 0.9. The change of every seed is in the result and in the figure's table. A change has a sign only if its
+interval leaves out 0. A quick run has one seed: its intervals are over prompts only, and no change has a sign. Gap:
+label cross-entropy on held-out phrases less that on the clean or noisy training phrases, nats.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
 
-from andor.solvers import InteriorPoint
+from andor.figures import panels, style
+from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws
+from andor.measures.profile import Profile
 from experiments.lab import training
 from experiments.lab.corpus import choose
-from experiments.lab.methods import FEW_STEPS, LABELS, published_solvers
-from experiments.lab.sentiment import METHODS, Snapshot, Task, by_difficulty, follow, orders_of, read_task
-from experiments.studies.cause_numbers import of_change, of_model, sampled, sign
-from experiments.studies.cause_settings import CHANGES, EARLY, NUMBERS, SETTINGS, Setting
-from experiments.studies.causes_figure import draw as draw
-from experiments.studies.causes_figure import named
-from experiments.study import PUBLISHED_NOISE, Row, Settings, with_interval
+from experiments.lab.methods import FEW_STEPS, LABELS, look, published_solvers
+from experiments.lab.sentiment import (
+    METHODS,
+    Orders,
+    Snapshot,
+    Task,
+    by_difficulty,
+    follow,
+    orders_of,
+    overfitting,
+    read_task,
+    task_described,
+)
+from experiments.study import Row, Settings, with_interval
 
 OWN_MODELS = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way of training.
+
+    Attributes:
+      data: phrases, as a multiple of the base.
+      label_noise: share of flipped labels.
+      samples: "mixed", "easy" or "hard".
+      weight_decay: of AdamW.
+      early: whether the model is also looked at before the end.
+    """
+
+    data: float = 1.0
+    label_noise: float = 0.0
+    samples: str = "mixed"
+    weight_decay: float = 0.0
+    early: bool = False
+
+
+SETTINGS = {
+    "base": Setting(early=True),
+    "few": Setting(data=0.25, early=True),
+    "more": Setting(data=4.0),
+    "noise 15%": Setting(label_noise=0.15),
+    "noise 30%": Setting(label_noise=0.3, early=True),
+    "easy": Setting(samples="easy"),
+    "hard": Setting(samples="hard"),
+    "few, decay": Setting(data=0.25, weight_decay=1.0),
+}
+
+EARLY = "early stop"
+"""Behind the name of a setting: at the watched step of least validation loss."""
+
+CAUSES = {
+    "training steps": None,  # the base at every watched step
+    "phrases": ("few", "base", "more"),
+    "flipped labels": ("base", "noise 15%", "noise 30%"),
+    "samples": ("easy", "base", "hard"),
+}
+"""Cause -> models in order of its strength."""
+
+CHANGES = (
+    ("cause", "trained longer", "base, first", "base"),
+    ("cause", "less data", "more", "few"),
+    ("cause", "noisy labels", "base", "noise 30%"),
+    ("cause", "hard samples", "easy", "hard"),
+    ("remedy for long training", "early stop", "base", f"base, {EARLY}"),
+    ("remedy for long training", "more data", "base", "more"),
+    ("remedy for little data", "more data", "few", "base"),
+    ("remedy for little data", "early stop", "few", f"few, {EARLY}"),
+    ("remedy for little data", "weight decay", "few", "few, decay"),
+    ("remedy for noisy labels", "clean labels", "noise 30%", "base"),
+    ("remedy for noisy labels", "early stop", "noise 30%", f"noise 30%, {EARLY}"),
+)
+"""(kind, what is changed, model before, model after)."""
+
+NUMBERS = {"score": "score", "mean_order": "mean order", "cancellation": "cancellation"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +132,12 @@ class Plan:
     resamples: int = 100
 
 
+_SMOKE = ("base", "few", "easy", "hard")
 PLANS = {
     "full": Plan(),
     "quick": Plan(at=(300, 400, 550), seeds=1, resamples=40),
-    "smoke": Plan(
-        at=(2, 4), prompts=3, seeds=1, fraction=0.3, layers=1, settings=("base", "few", "easy", "hard"), resamples=2
-    ),
+    "smoke": Plan(at=(2, 4), prompts=3, seeds=1, fraction=0.3, layers=1, settings=_SMOKE, resamples=2),
 }
-
 
 _ROWS = 8  # of 128 tokens: about 47 phrases a step
 
@@ -78,10 +149,9 @@ def measure(settings: Settings) -> dict:
     models: dict[str, list[Snapshot]] = {}
     recipes = {}
     for name in plan.settings or SETTINGS:
-        for seed in seeds_of(plan, settings):
-            recipe = recipe_of(plan, SETTINGS[name], seed)
+        for seed in (10 * settings.seed + number for number in range(plan.seeds)):
+            recipe, watched = run(name, seed, plan, task, settings)
             recipes[name] = dataclasses.asdict(recipe)
-            watched = run(name, seed, plan, task, settings)
             models.setdefault(name, []).append(watched[-1])
             if SETTINGS[name].early:
                 best = min(watched, key=lambda each: each.validation.mean())
@@ -93,54 +163,37 @@ def measure(settings: Settings) -> dict:
     # An early stop may be at a step that stands for another model too.
     distinct = {id(each): each for snapshots in models.values() for each in snapshots}
     orders = {key: orders_of(each.v, published) for key, each in distinct.items()}
-    found = {name: [orders[id(each)] for each in snapshots] for name, snapshots in models.items()}
-    numbers = {
-        name: {method: sampled([each[method] for each in of_seeds], plan.resamples) for method in METHODS}
-        for name, of_seeds in found.items()
-    }
-    return {
-        "plan": dataclasses.asdict(plan),
-        "recipes": recipes,
-        "model": {
-            "parameters": training.new_model(recipe, task.tokenizer.get_vocab_size()).parameters,
-            "dtype": "float32",
-            "noise": PUBLISHED_NOISE,
-            "solver": repr(InteriorPoint()),
-            "published": list(map(repr, published)),
-            "prompts": [prompt.text for prompt in task.prompts],
-        },
-        "models": [of_model(name, models[name], numbers[name], found[name]) for name in models],
-        "changes": [of_change(each, numbers) for each in CHANGES if each[2] in models and each[3] in models],
-    }
+    records, numbers = [], {}
+    for name, snapshots in models.items():
+        found = {method: [orders[id(each)][method] for each in snapshots] for method in METHODS}
+        numbers[name] = {method: sampled(found[method], plan.resamples) for method in METHODS}
+        record = {"model": name, "steps": [each.step for each in snapshots], **_losses(snapshots)}
+        for method in METHODS:
+            strengths = np.concatenate([each.profile.strengths for each in found[method]])
+            record[method] = _saved(numbers[name][method]) | {"by_order": np.nanmean(strengths, axis=0)}
+        records.append(record)
+    changes = [
+        {"kind": kind, "what": what, "before": before, "after": after}
+        | {m: _saved({key: numbers[after][m][key] - numbers[before][m][key] for key in NUMBERS}) for m in METHODS}
+        for kind, what, before, after in CHANGES
+        if before in models and after in models
+    ]
+    about = {"plan": dataclasses.asdict(plan), "recipes": recipes, "model": task_described(task, recipe, published)}
+    return about | {"models": records, "changes": changes}
 
 
-def recipe_of(plan: Plan, setting: Setting, seed: int) -> training.Recipe:
-    """0.2 M parameters, nothing that holds overfitting back but what the setting says."""
-    return training.Recipe(
-        family="llama",
+def run(name: str, seed: int, plan: Plan, task: Task, settings: Settings) -> tuple[training.Recipe, list[Snapshot]]:
+    """A setting trained from one seed and watched; read from disk if it was before."""
+    setting, folder = SETTINGS[name], settings.work / "causes"
+    recipe = overfitting(
         steps=plan.at[-1],
-        learning_rate=3e-3,
-        width=64,
         layers=plan.layers,
-        decay_to_zero=False,
         weight_decay=setting.weight_decay,
-        dropout=0.0,
         label_weight=16.0,
         fraction=plan.fraction * setting.data,
         label_noise=setting.label_noise,
-        row_tokens=128,
         seed=seed,
     )
-
-
-def seeds_of(plan: Plan, settings: Settings) -> list[int]:
-    """Seeds of the training runs of one setting."""
-    return [10 * settings.seed + number for number in range(plan.seeds)]
-
-
-def run(name: str, seed: int, plan: Plan, task: Task, settings: Settings) -> list[Snapshot]:
-    """A setting trained from one seed and watched; read from disk if it was before."""
-    setting, recipe, folder = SETTINGS[name], recipe_of(plan, SETTINGS[name], seed), settings.work / "causes"
     print(f"causes: {name}, seed {seed}", flush=True)
     if setting.samples == "mixed":  # more data has the same phrases, and others
         phrases = choose(task.train, recipe.fraction, setting.label_noise, seed)
@@ -148,15 +201,156 @@ def run(name: str, seed: int, plan: Plan, task: Task, settings: Settings) -> lis
         ranked = by_difficulty(choose(task.train, 3 * plan.fraction, 0.0, settings.seed), folder)
         third = len(ranked) // 3
         phrases = ranked[:third] if setting.samples == "easy" else ranked[-third:]
-    return follow(task, recipe, phrases, plan.at if setting.early else plan.at[-1:], folder, rows=_ROWS)
+    return recipe, follow(task, recipe, phrases, plan.at if setting.early else plan.at[-1:], folder, rows=_ROWS)
+
+
+# ------------------------------------------------------------------------------------------------- numbers
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sampled(Resampled):
+    """A number of one model, or of a change: over all seeds and prompts, on resamples of both, and by seed."""
+
+    by_seed: Float[np.ndarray, "seeds"]
+
+
+def sampled(found: Sequence[Orders], resamples: int) -> dict[str, Sampled]:
+    """The `NUMBERS` of one model by one method.
+
+    Args:
+      found: order strengths on the same prompts, one entry per seed.
+      resamples: behind the interval of the score, which takes 15 ms each.
+    """
+    n_seeds, n_prompts = len(found), len(found[0].total)
+    strengths = Profile(np.concatenate([each.profile.strengths for each in found]), found[0].profile.players * n_seeds)
+    every = Orders(strengths, total=np.concatenate([each.total for each in found]))
+    statistics = {
+        "score": (every.scores, resamples),
+        "mean_order": (lambda places: _mean(every.mean_order[places]), REPEATS),
+        "cancellation": (lambda places: _mean(every.cancellation[places]), REPEATS),
+    }
+    seeds = np.arange(n_seeds * n_prompts).reshape(n_seeds, n_prompts)
+    return {
+        number: Sampled(
+            value=float(statistic(seeds.reshape(1, -1))[0]),
+            resampled=statistic(crossed_draws(n_seeds, n_prompts, repeats)),
+            by_seed=statistic(seeds),
+        )
+        for number, (statistic, repeats) in statistics.items()
+    }
+
+
+def _mean(values: Float[np.ndarray, "rows pairs"]) -> Float[np.ndarray, "rows"]:
+    """Mean of each row's entries that are not nan."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
+
+
+def _saved(numbers: dict[str, Sampled]) -> dict:
+    intervals = {key: each.interval() for key, each in numbers.items()}
+    return intervals | {f"{key}_by_seed": each.by_seed for key, each in numbers.items()}
+
+
+def _losses(snapshots: Sequence[Snapshot]) -> dict:
+    means = {
+        part: np.mean([getattr(each, part).mean() for each in snapshots]) for part in ("train", "validation", "dev")
+    }
+    accuracy = np.mean([each.accuracy for each in snapshots])
+    return means | {"gap": means["validation"] - means["train"], "accuracy": accuracy}
+
+
+def sign(change: dict, number: str, method: str = "certified") -> str:
+    """ "+" or "−" where there are several seeds and the interval of a saved change leaves out 0, else "0"."""
+    _, low, high = np.array(change[method][number], float)
+    if len(change[method][f"{number}_by_seed"]) < 2:
+        return "0"
+    return "+" if low > 0 else "−" if high < 0 else "0"
+
+
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+def draw(result: dict) -> Figure:
+    """Above, the numbers against each cause; below, the diagnosis table."""
+    figure = style.new_figure(style.TWO_COLUMNS, 7.0)
+    by_name = {each["model"]: each for each in result["models"]}
+    style.title(figure, _claim(by_name, result["plan"]["seeds"]))
+    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    axes = above.subplots(3, 4, sharey="row", sharex="col")
+    for column, (cause, names) in zip(axes.T, CAUSES.items(), strict=True):
+        names = names or [*(name for name in by_name if name.startswith("base, ") and EARLY not in name), "base"]
+        names = [name for name in names if name in by_name]
+        for ax, number in zip(column, NUMBERS, strict=True):
+            for shift, method in zip((-0.1, 0, 0.1), LABELS, strict=True):
+                line = look(method) | {"label": LABELS[method]}
+                x = np.arange(len(names)) + shift
+                panels.points(ax, x, [by_name[name][method][number] for name in names], **line)
+                seeds = np.array([by_name[name][method][f"{number}_by_seed"] for name in names], float)
+                ax.plot(x, seeds, ls="", marker=".", ms=2.5, color=line["color"], alpha=0.5)
+            ax.grid(axis="y")
+        column[0].set_title(cause)
+        ticks = {  # what a model has of each cause
+            "training steps": lambda name: f"{by_name[name]['steps'][0]:,}",
+            "phrases": lambda name: f"{result['plan']['fraction'] * SETTINGS[name].data:.3g}".lstrip("0"),
+            "flipped labels": lambda name: f"{SETTINGS[name].label_noise:.0%}",
+            "samples": lambda name: SETTINGS[name].samples,
+        }
+        column[-1].set_xticks(range(len(names)), list(map(ticks[cause], names)))
+        column[-1].set_xlim(-0.4, len(names) - 0.6)
+    for ax, label in zip(axes[:, 0], NUMBERS.values(), strict=True):
+        ax.set_ylabel(label)
+    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    _table(below.subplots(), result["changes"], by_name)
+    return figure
+
+
+def _claim(by_name: dict, seeds: int) -> str:
+    """Scores at the ends of the causes, and whether the models learnt the task at all."""
+    said = {"more": "much data", "few": "little data", "noise 30%": "noisy labels", "hard": "hard samples"}
+    parts = [
+        f"{text} {style.number(by_name[name]['certified']['score'][0])} ({by_name[name]['accuracy']:.0%})"
+        for name, text in said.items()
+        if name in by_name
+    ]
+    over = f"{seeds} seeds" if seeds > 1 else "1 seed, intervals over prompts only"
+    return f"Score at the certified optimum (accuracy on dev; {over}): {', '.join(parts)}"
+
+
+def named(change: dict) -> str:
+    """A cause as it is; a remedy behind the trouble."""
+    trouble = change["kind"].removeprefix("remedy for ")
+    return change["what"] if change["kind"] == "cause" else f"{trouble} → {change['what']}"
+
+
+def _table(ax, changes: list[dict], by_name: dict) -> None:
+    """One line a change; bold where it has a sign."""
+    ax.set_axis_off()
+    heads = ("", "change of score", "by seed", "of mean order", "of cancellation", "accuracy", "gap")
+    places = (0.0, 0.185, 0.325, 0.545, 0.685, 0.835, 0.925)
+    lines = len(changes) + 2
+    for place, head in zip(places, heads, strict=True):
+        ax.text(place, 1, head, va="top", fontsize=6.5, color=style.MUTED)
+    for row, change in enumerate(changes, start=1):
+        y = 1 - row / lines
+        ax.text(places[0], y, named(change), va="top", fontsize=6.5)
+        for place, number in zip((places[1], *places[3:5]), NUMBERS, strict=True):
+            weight = "normal" if sign(change, number) == "0" else "bold"
+            value, low, high = map(style.number, np.array(change["certified"][number], float))
+            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=5.5, weight=weight)
+        by_seed = map(style.number, np.array(change["certified"]["score_by_seed"], float))
+        ax.text(places[2], y, " ".join(by_seed), va="top", fontsize=5.5)
+        for place, key in zip(places[5:], ("accuracy", "gap"), strict=True):
+            ends = (style.number(by_name[change[end]][key]) for end in ("before", "after"))
+            ax.text(place, y, " → ".join(ends), va="top", fontsize=5.5)
 
 
 def rows(result: dict) -> list[Row]:
     """Changes of the score by cause and by remedy, seed by seed and by method; the diagnosis."""
-    texts = {
-        kind: "; ".join(_told(each) for each in result["changes"] if each["kind"].startswith(kind))
+    causes, remedies = (
+        "; ".join(_told(each) for each in result["changes"] if each["kind"].startswith(kind))
         for kind in ("cause", "remedy")
-    }
+    )
     accuracy = {each["model"]: each["accuracy"] for each in result["models"]}
     profiles = "; ".join(
         f"{each['what']}: {', '.join(sign(each, number) for number in NUMBERS)}, "
@@ -167,14 +361,11 @@ def rows(result: dict) -> list[Row]:
     seeds = result["plan"]["seeds"]
     over = f"{seeds} seeds, intervals over seeds and prompts" if seeds > 1 else "1 seed, intervals over prompts only"
     uncertain = "interval with 0" if seeds > 1 else "not certain, from 1 seed"
+    diagnosis = f"diagnosis: which way score, mean order and cancellation go (0: {uncertain}); dev accuracy"
     return [
-        Row(f"causes: change of the score, 1 - spindle share ({over})", "none", texts["cause"]),
-        Row(f"remedies: change of the score ({over})", "none", texts["remedy"]),
-        Row(
-            f"diagnosis: which way score, mean order and cancellation go (0: {uncertain}); dev accuracy",
-            "none",
-            profiles,
-        ),
+        Row(f"causes: change of the score, 1 - spindle share ({over})", "none", causes),
+        Row(f"remedies: change of the score ({over})", "none", remedies),
+        Row(diagnosis, "none", profiles),
     ]
 
 

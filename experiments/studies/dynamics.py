@@ -32,16 +32,25 @@ import dataclasses
 import itertools
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
 from andor.figures import panels, style
+from andor.measures.bootstrap import Resampled, draws, interval
 from experiments.lab.corpus import choose
 from experiments.lab.methods import FEW_STEPS, LABELS, look, published_solvers
-from experiments.lab.sentiment import METHODS, Orders, follow, orders_of, pooled, read_task
-from experiments.lab.training import Recipe, new_model
-from experiments.studies.phases import coincide, gap_interval, gap_opening, phase_change
-from experiments.study import PUBLISHED_NOISE, Row, Settings, with_interval
+from experiments.lab.sentiment import (
+    METHODS,
+    Orders,
+    follow,
+    orders_of,
+    overfitting,
+    pooled,
+    read_task,
+    task_described,
+)
+from experiments.study import Row, Settings, with_interval
 
 OWN_MODELS = True
 
@@ -68,21 +77,13 @@ PLANS = {
 }
 
 
-def recipe_of(plan: Plan, seed: int) -> Recipe:
-    """0.2 M parameters, nothing that holds overfitting back."""
-    return Recipe(
-        family="llama",
-        steps=plan.steps,
-        learning_rate=3e-3,
-        width=64,
-        layers=plan.layers,
-        decay_to_zero=False,
-        weight_decay=0.0,
-        dropout=0.0,
-        fraction=plan.fraction,
-        row_tokens=128,
-        seed=seed,
-    )
+NUMBERS = {
+    "mean_order": "mean order of the strength",
+    "high": "share at order 3 and above",
+    "spindle_share": "spindle share",
+    "cancellation": "cancellation",
+}
+"""Of the strength of all prompts together (`sentiment.pooled`) -> what the figure calls them."""
 
 
 def measure(settings: Settings) -> dict:
@@ -91,53 +92,120 @@ def measure(settings: Settings) -> dict:
     task = read_task(settings, plan.prompts)
     at = [0, *np.unique(np.geomspace(plan.first, plan.steps, plan.watched - 1).round().astype(int)).tolist()]
     runs, published = [], published_solvers(settings, FEW_STEPS)
-    for number in range(plan.seeds):
-        recipe = recipe_of(plan, seed=10 * settings.seed + number)
-        phrases = choose(task.train, plan.fraction, 0.0, recipe.seed)
-        print(f"dynamics: seed {recipe.seed}, {len(phrases)} phrases", flush=True)
+    for seed in (10 * settings.seed + number for number in range(plan.seeds)):
+        recipe = overfitting(steps=plan.steps, layers=plan.layers, fraction=plan.fraction, seed=seed)
+        phrases = choose(task.train, plan.fraction, 0.0, seed)
+        print(f"dynamics: seed {seed}, {len(phrases)} phrases", flush=True)
         snapshots = follow(task, recipe, phrases, at, settings.work / "dynamics")
         found = [orders_of(snapshot.v, published) for snapshot in snapshots]
+        losses = {
+            part: [getattr(snapshot, part).mean() for snapshot in snapshots] for part in ("train", "validation", "dev")
+        }
         gaps = np.array([gap_interval(snapshot.validation, snapshot.train) for snapshot in snapshots])
         opens = gap_opening(gaps)
         ranges = np.array([np.mean([abs(v[-1] - v[0]) for v in snapshot.v]) for snapshot in snapshots])
         changes = {method: change_of([each[method] for each in found], ranges) for method in METHODS}
         runs.append(
             {
-                "seed": recipe.seed,
+                "seed": seed,
                 "recipe": dataclasses.asdict(recipe),
                 "phrases": len(phrases),
                 "step": at,
-                "train": [snapshot.train.mean() for snapshot in snapshots],
-                "validation": [snapshot.validation.mean() for snapshot in snapshots],
-                "dev": [snapshot.dev.mean() for snapshot in snapshots],
+                **losses,
                 "accuracy": [snapshot.accuracy for snapshot in snapshots],
                 "range": ranges,
                 "gap": gaps,
                 "gap_opens": opens,
-                "best_validation": int(np.argmin([snapshot.validation.mean() for snapshot in snapshots])),
+                "best_validation": int(np.argmin(losses["validation"])),
                 **{method: [pooled(each[method], plan.resamples) for each in found] for method in METHODS},
                 "change": changes,
                 "coincide": {method: coincide(change, opens) for method, change in changes.items()},
             }
         )
-    return {
-        "plan": dataclasses.asdict(plan),
-        "model": {
-            "parameters": new_model(recipe, task.tokenizer.get_vocab_size()).parameters,
-            "dtype": "float32",
-            "noise": PUBLISHED_NOISE,
-            "solver": "InteriorPoint()",
-            "published": list(map(repr, published)),
-            "prompts": [prompt.text for prompt in task.prompts],
-        },
-        "runs": runs,
-    }
+    return {"plan": dataclasses.asdict(plan), "model": task_described(task, recipe, published), "runs": runs}
+
+
+# ------------------------------------------------------------------------------------------------- phases
 
 
 def change_of(found: list[Orders], ranges: np.ndarray) -> dict:
     """`phase_change` of one method's effects, an entry per step; `range`: mean |v(N) - v(∅)| there / at the end."""
     change = phase_change(*(np.stack([getattr(each, of) for each in found], axis=1) for of in ("mean_order", "total")))
     return change | {"range": None if change["index"] is None else ranges[change["index"]] / ranges[-1]}
+
+
+def phase_change(
+    mean_order: Float[np.ndarray, "prompts steps"], strength: Float[np.ndarray, "prompts steps"], seed: int = 0
+) -> dict:
+    """Where falling turns into growing, and whether it does.
+
+    The curve is the mean order of the strength of all prompts together: a prompt weighs as much as it has strength. The
+    change is at the step where it is least. It counts if the fall (first step less least step) and the rise (last step
+    less least step) are both above 0 with 97.5% confidence. The least of many noisy numbers always looks low, so for
+    this test the prompts are divided in two, and each half's step is tested on the other half's prompts.
+
+    Args:
+      mean_order: of each prompt's effects at each step; anything where it has none.
+      strength: total strength of the same effects, nats; 0 where there are none.
+      seed: of the resampling.
+
+    Returns:
+      index: the step's place in the list of steps, None if there is no change.
+      low, high: 95% interval of the place, over prompts.
+      fall, rise: (estimate, low, high) of the test, in orders. nan with fewer than 4 prompts, or where a half of them
+        has no effects at some step.
+    """
+    moment = np.where(strength > 0, strength * mean_order, 0.0)
+    halves = np.arange(len(strength)) % 2
+    if len(strength) < 4 or not all(strength[halves == half].any(axis=0).all() for half in (0, 1)):
+        return dict.fromkeys(("index", "low", "high")) | dict.fromkeys(("fall", "rise"), (np.nan,) * 3)
+    chosen = np.array([_curve(moment[halves != half], strength[halves != half]).argmin() for half in (0, 1)])
+    every = np.arange(len(strength))
+    at_least = moment[every, chosen[halves]], strength[every, chosen[halves]]
+    fall, rise = (
+        interval(np.column_stack([moment[:, end], strength[:, end], *at_least]), _difference, seed) for end in (0, -1)
+    )
+    resampled = [_curve(moment[each], strength[each]).argmin() for each in draws(len(strength), seed=seed)]
+    low, high = (int(np.quantile(resampled, q, method="nearest")) for q in (0.025, 0.975))
+    found = fall[1] > 0 and rise[1] > 0
+    index = int(_curve(moment, strength).argmin())
+    places = {"index": index, "low": low, "high": high} if found else dict.fromkeys(("index", "low", "high"))
+    return places | {"fall": fall, "rise": rise}
+
+
+def _curve(moment: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """Mean order of the strength of all prompts at each step; infinite where there is none."""
+    total = strength.sum(axis=0)
+    return np.divide(moment.sum(axis=0), total, out=np.full(total.shape, np.inf), where=total > 0)
+
+
+def _difference(rows: Float[np.ndarray, "prompts 4"]) -> float:
+    """Mean order of the first two columns (moment, strength) less that of the last two; nan where one has none."""
+    one, one_strength, other, other_strength = rows.sum(axis=0)
+    return one / one_strength - other / other_strength if one_strength and other_strength else np.nan
+
+
+def gap_interval(held_out: Float[np.ndarray, "a"], train: Float[np.ndarray, "b"]) -> tuple[float, float, float]:
+    """Mean of the first less mean of the second, with a 95% interval; both are resampled."""
+    rng = np.random.default_rng(0)
+    means = [Resampled(each.mean(), each[draws(len(each), seed=rng)].mean(axis=1)) for each in (held_out, train)]
+    return (means[0] - means[1]).interval()
+
+
+def gap_opening(gaps: Float[np.ndarray, "steps 3"]) -> int | None:
+    """Place of the first step from which on the gap's interval is above 0; None if it is not so at the last step."""
+    open_ = gaps[:, 1] > 0
+    if not open_[-1]:
+        return None
+    return int(len(open_) - np.argmin(open_[::-1])) if not open_.all() else 0
+
+
+def coincide(change: dict, gap_opens: int | None) -> bool | None:
+    """Whether the gap opens at a step inside the interval of the phase change, or next to it in the list of watched
+    steps. The step where it opens has no interval. None: there is no change, or the gap does not open."""
+    if change["index"] is None or gap_opens is None:
+        return None
+    return change["low"] - 1 <= gap_opens <= change["high"] + 1
 
 
 # ------------------------------------------------------------------------------------------------- drawing
@@ -149,14 +217,10 @@ def draw(result: dict) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 4.6)
     style.title(figure, _claim(result))
     axes = figure.subplots(2, 4, sharex=True)
-    x = _places(first["step"])
+    x = np.arange(len(first["step"]), dtype=float)  # side by side: they are log-spaced, and step 0 is before the first
     losses, *by_order = axes[0]
-    for name, colour, line in (
-        ("train", style.MODELS[3], "-"),
-        ("validation", style.MODELS[4], "-"),
-        ("dev", style.MODELS[4], ":"),
-    ):
-        losses.plot(x, first[name], color=colour, ls=line, label=name)
+    for name, place, line in (("train", 3, "-"), ("validation", 4, "-"), ("dev", 4, ":")):
+        losses.plot(x, first[name], color=style.MODELS[place], ls=line, label=name)
     late = len(x) // 2  # before, the model learns that a label follows at all
     losses.set_ylim(0, 1.1 * max(*first["validation"][late:], *first["dev"][late:]))
     losses.set_ylabel("label cross-entropy (nats)")
@@ -167,10 +231,7 @@ def draw(result: dict) -> Figure:
         _stack(ax, x, shares / shares.sum(axis=1, keepdims=True))
         ax.set_title(LABELS[method])
     by_order[0].set_ylabel("share of strength by order")
-    for ax, number, label in zip(
-        axes[1], ("mean_order", "high", "spindle_share", "cancellation"),
-        ("mean order of the strength", "share at order 3 and above", "spindle share", "cancellation"), strict=True,
-    ):  # fmt: skip
+    for ax, (number, label) in zip(axes[1], NUMBERS.items(), strict=True):
         for method in METHODS:
             for run in reversed(runs):
                 numbers = np.array([each[number] for each in run[method]], float)
@@ -183,20 +244,16 @@ def draw(result: dict) -> Figure:
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS))
     for ax in axes[1, 1:]:
         ax.set_ylim(0, 1)
+    shown = [0, *range(1, len(x), 3)]
     for ax in axes.ravel():
         _mark(ax, x, first, show_change=ax is not losses)
         ax.grid(axis="y")
         ax.set_xlim(x[0], x[-1])
-        ax.xaxis.set_major_locator(FixedLocator(x[[0, *range(1, len(x), 3)]]))
+        ax.xaxis.set_major_locator(FixedLocator(x[shown]))
         ax.xaxis.set_minor_locator(FixedLocator(x))
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticklabels([f"{first['step'][i]:,}" for i in [0, *range(1, len(x), 3)]])
+        ax.set_xticklabels([f"{first['step'][i]:,}" for i in shown])
     return figure
-
-
-def _places(steps: list[int]) -> np.ndarray:
-    """Watched steps side by side: they are log-spaced, and step 0 comes before the first."""
-    return np.arange(len(steps), dtype=float)
 
 
 def _stack(ax, x, shares: np.ndarray) -> None:
@@ -208,10 +265,8 @@ def _stack(ax, x, shares: np.ndarray) -> None:
     level = np.concatenate([[0], np.cumsum(kept[0])])
     for order, (low, high) in enumerate(itertools.pairwise(level), start=1):
         if high - low > 0.06:
-            text = f"{order}" if order < 6 else "6+"
-            ax.text(
-                x[0] + 0.15, (low + high) / 2, text, va="center", fontsize=6.5, color="white" if order > 3 else "black"
-            )
+            text, colour = f"{order}" if order < 6 else "6+", "white" if order > 3 else "black"
+            ax.text(x[0] + 0.15, (low + high) / 2, text, va="center", fontsize=6.5, color=colour)
 
 
 def _mark(ax, x, run: dict, show_change: bool) -> None:
@@ -231,7 +286,7 @@ def _claim(result: dict) -> str:
     change_at = [(run["step"], run["change"]["certified"]) for run in found]
     least = ", ".join(f"{steps[change['index']]:,}" for steps, change in change_at)
     ranges = ", ".join(f"{change['range']:.1%}" for _, change in change_at)
-    opens = ", ".join("never" if run["gap_opens"] is None else f"{run['step'][run['gap_opens']]:,}" for run in found)
+    opens = ", ".join(_opens(run, ",") for run in found)
     return (
         f"Order falls, then grows, in {len(found)} of {len(runs)} runs at the certified optimum; least at step {least} "
         f"(band: first run), where |v(N) − v(∅)| is {ranges} of the end's; the gap opens at {opens} (line)"
@@ -241,25 +296,23 @@ def _claim(result: dict) -> str:
 def rows(result: dict) -> list[Row]:
     """Steps of phase change and gap of every seed, by method, and whether they coincide."""
     runs = result["runs"]
-    gaps = "; ".join(
-        f"seed {run['seed']}: {'never' if run['gap_opens'] is None else run['step'][run['gap_opens']]}" for run in runs
-    )
+    gaps = "; ".join(f"seed {run['seed']}: {_opens(run, '')}" for run in runs)
     agree = "; ".join(
         f"{LABELS[method]} in {sum(run['coincide'][method] is True for run in runs)} of {len(runs)} runs"
         for method in METHODS
     )
+    changes = "; ".join(f"{LABELS[method]}: {'; '.join(_told(run, method) for run in runs)}" for method in METHODS)
+    phase = "training: step of the phase change (mean order least), and |v(N) - v(∅)| there as a share of the end's"
+    gap = "training: step where the gap opens, and whether the phase change coincides with it"
     return [
-        Row(
-            "training: step of the phase change (mean order least), and |v(N) - v(∅)| there as a share of the end's",
-            "two phases (2407.19198)",
-            "; ".join(f"{LABELS[method]}: {'; '.join(_told(run, method) for run in runs)}" for method in METHODS),
-        ),
-        Row(
-            "training: step where the gap opens, and whether the phase change coincides with it",
-            "where the second phase begins (2407.19198)",
-            f"{gaps}; coincides, {agree}",
-        ),
+        Row(phase, "two phases (2407.19198)", changes),
+        Row(gap, "where the second phase begins (2407.19198)", f"{gaps}; coincides, {agree}"),
     ]
+
+
+def _opens(run: dict, form: str) -> str:
+    """Step where the gap of a run opens."""
+    return "never" if run["gap_opens"] is None else format(run["step"][run["gap_opens"]], form)
 
 
 def _told(run: dict, method: str) -> str:

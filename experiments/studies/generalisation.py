@@ -20,15 +20,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from scipy.stats import rankdata
 
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import Resampled, clustered_draw
 from andor.measures.profile import Profile, profile, strength
-from experiments.lab.methods import LABELS
+from experiments.lab.methods import LABELS, look
 from experiments.lab.zoo_effects import ZooRun, zoo_described, zoo_runs
-from experiments.studies.generalisation_figure import LINES, PLAIN, SCORES, SPLIT, TESTED, correlation
-from experiments.studies.generalisation_figure import draw as draw
 from experiments.study import Row, Settings, with_interval
 
 PROMPT_COUNTS = (1, 3, 10, 30)
@@ -37,6 +38,36 @@ REPLICATES, SMOKE_REPLICATES = 500, 10
 GIVEN = "certainty"
 """The score without effects that the partial correlation holds fixed."""
 OWN_MODELS = True
+
+SPLIT = "spindle share"
+TESTED = f"certified {SPLIT}"
+SCORES = {
+    SPLIT: "spindle share",
+    "high orders": "share of orders ≥ 3",
+    "mean order": "mean order",
+    "salient": "salient effects",
+    "strength": "strength of effects",
+    "cancellation": "cancellation",
+}
+"""Scores from effects, by either method; the first is the one that is tested, the others are for comparison.
+
+Strength is in nats, cancellation that within a prompt.
+"""
+PLAIN = {"certainty": "certainty", "loss": "loss (needs labels)"}
+"""Scores without effects."""
+
+_MARKERS = {"reference": "o", "all": "*", "part": "s", "third": "D", "tenth": "^", "few": "v", "noise": "X"}
+LINES = {
+    **{f"{method} {SPLIT}": look(method) | {"label": f"{SPLIT}, {LABELS[method]}"} for method in LABELS},
+    "certainty": {"color": style.MODELS[2], "ls": "-", "label": "certainty (1 bit less entropy)"},
+    "loss": {"color": style.MODELS[3], "ls": "-", "label": "loss (needs labels)"},
+}
+"""Score of the panel over the number of prompts -> its look and name."""
+ALSO = {f"certified {name}": f"{SCORES[name]}, {LABELS['certified']}" for name in ("mean order", "strength")}
+"""Simpler scores, at the same optimum, that have to be beaten."""
+RIVALS = (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN)
+"""Scores from which the tested one is told apart, on the same draws."""
+_POINTS = dict(zip(LINES, "osv^D", strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +114,7 @@ def measure(settings: Settings) -> dict:
         "differences": [
             {"prompts": count, "first": TESTED, "second": name, "rho": found(_difference, count, [TESTED, name])}
             for count in counts
-            for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN)
+            for name in RIVALS
         ],
         "partial": [
             {"prompts": count, "score": TESTED, "given": GIVEN, "rho": found(_partial, count, [TESTED, GIVEN])}
@@ -108,17 +139,15 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray | Profile]:
     """What scores are made of: profiles by method, in units of the strength at the optimum, and numbers `[prompts]`."""
     ids = [prompt.id for prompt in each.run.prompts]
     total = np.array([strength(each.pair("certified", p)) for p in ids])
+    units = np.where(total > 0, total, 1.0).tolist()
     found: dict[str, np.ndarray | Profile] = {"usable": total > 0}
     for method in LABELS:
-        pairs = [each.pair(method, p) for p in ids]
-        orders = [
-            metrics.order_strength(*(each.direction(p) * effects for effects in pair))
-            for p, pair in zip(ids, pairs, strict=True)
-        ]
+        pairs = {p: each.pair(method, p) for p in ids}
+        orders = [metrics.order_strength(*np.multiply(each.direction(p), pair)) for p, pair in pairs.items()]
         found |= {
-            f"{method} profile": profile(orders, np.where(total > 0, total, 1.0).tolist()),
-            f"{method} salient": np.array([metrics.salient_count(*pair) for pair in pairs], float),
-            f"{method} strength": np.array([strength(pair) for pair in pairs]),
+            f"{method} profile": profile(orders, units),
+            f"{method} salient": np.array([metrics.salient_count(*pair) for pair in pairs.values()], float),
+            f"{method} strength": np.array([strength(pair) for pair in pairs.values()]),
             f"{method} cancellation": np.array([metrics.cancellation(of_prompt).overall for of_prompt in orders]),
         }
     whole = np.array([each.run[each.name, prompt].values.v[-1] for prompt in ids])
@@ -131,6 +160,10 @@ def _numbers(each: ZooRun) -> dict[str, np.ndarray | Profile]:
 
 def _scores(per_prompt: list[dict], draws: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Name of a score, with its method -> `[draws, models]`."""
+
+    def each_draw(of: Callable[[dict, np.ndarray], float]) -> np.ndarray:
+        return np.array([[of(numbers, chosen) for numbers in per_prompt] for chosen in draws])
+
     found = {}
     for method in LABELS:
         profiles = [
@@ -140,10 +173,8 @@ def _scores(per_prompt: list[dict], draws: list[np.ndarray]) -> dict[str, np.nda
         found[f"{method} high orders"] = np.array([[1 - each.low_orders for each in row] for row in profiles])
         found[f"{method} mean order"] = np.array([[each.mean_order for each in row] for row in profiles])
         for name in (f"{method} {what}" for what in ("salient", "strength", "cancellation")):
-            found[name] = np.array([[np.nanmean(each[name][chosen]) for each in per_prompt] for chosen in draws])
-    for name in PLAIN:
-        found[name] = np.array([[each[name][chosen].mean() for each in per_prompt] for chosen in draws])
-    return found
+            found[name] = each_draw(lambda numbers, chosen, name=name: np.nanmean(numbers[name][chosen]))
+    return found | {name: each_draw(lambda numbers, chosen, name=name: numbers[name][chosen].mean()) for name in PLAIN}
 
 
 def _rho(values: np.ndarray, truth: np.ndarray) -> float:
@@ -199,37 +230,117 @@ def _within(every: dict[str, np.ndarray], gap: np.ndarray, architectures: list[s
     }
 
 
-ALSO = {f"certified {name}": f"{SCORES[name]}, {LABELS['certified']}" for name in ("mean order", "strength")}
-"""Simpler scores, at the same optimum, that have to be beaten."""
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+def draw(result: dict) -> Figure:
+    """Spindle share against the gap; correlation against the number of prompts; all scores on all prompts."""
+    figure = style.new_figure(style.TWO_COLUMNS, 5.0)
+    style.title(figure, _claim(result))
+    above, below = figure.subfigures(2, 1)
+    upper = above.subplots(1, len(LABELS), sharey=True)
+    for ax, method in zip(upper, LABELS, strict=True):
+        _draw_models(ax, result, method)
+    upper[0].set_ylabel("spindle share, all prompts")
+    handles, kinds = upper[0].get_legend_handles_labels()
+    families = [Patch(color=style.model_colour(i), label=name) for i, name in enumerate(("Llama", "Qwen2"))]
+    above.legend(handles=[*families, *handles], labels=["Llama", "Qwen2", *kinds], loc="outside lower center", ncols=9)
+    counts, scores = below.subplots(1, 2)
+    _draw_counts(counts, result)
+    _draw_scores(scores, result)
+    return figure
+
+
+def _draw_models(ax, result: dict, method: str) -> None:
+    for kind, marker in _MARKERS.items():
+        chosen = [each for each in result["models"] if each["kind"] == kind]
+        colours = [style.model_colour(0 if each["model"].startswith("llama") else 1) for each in chosen]
+        x, y = ([each[key] for each in chosen] for key in ("gap", f"{method} {SPLIT}"))
+        ax.scatter(x, y, c=colours, marker=marker, s=16, lw=0)
+        ax.scatter([], [], c=style.MUTED, marker=marker, s=16, lw=0, label=kind)
+    most = max(each["prompts"] for each in result["correlations"])
+    rho = correlation(result, most, f"{method} {SPLIT}")
+    ax.set_title("{}\nρ = {} [{}, {}]".format(LABELS[method], *map(style.number, rho.tolist())))
+    ax.set_xlabel("dev less train label cross-entropy, nats")
+    ax.set_ylim(0, 1)
+    ax.grid()
+
+
+def _draw_counts(ax, result: dict) -> None:
+    counts = sorted({each["prompts"] for each in result["correlations"]})
+    for place, (name, line) in enumerate(LINES.items()):
+        rho = np.array([correlation(result, count, name) for count in counts])
+        x = np.array(counts) * 1.06 ** (place - 2)
+        panels.points(ax, x, rho, marker=_POINTS[name], elinewidth=0.7, **line)
+    ax.axhline(0, color="black", lw=0.6)
+    ax.set_xscale("log")
+    ax.set_xticks(counts, [str(count) for count in counts])
+    ax.minorticks_off()
+    ax.set_ylim(-1, 1.05)
+    ax.set_xlabel("prompts")
+    ax.set_ylabel("Spearman's ρ with the gap")
+    ax.set_title("From few prompts (95%: draws and kinds of model)")
+    ax.grid(axis="y")
+    ax.legend(loc="lower right", fontsize=6)
+
+
+def _draw_scores(ax, result: dict) -> None:
+    most = max(each["prompts"] for each in result["correlations"])
+    names = [*SCORES, *PLAIN]
+    for row, name in enumerate(names):
+        if name in PLAIN:
+            keys = {name: (LINES[name]["color"], _POINTS[name])}
+        else:
+            keys = {f"{method} {name}": (look(method)["color"], _POINTS[f"{method} {SPLIT}"]) for method in LABELS}
+        for place, (key, (colour, point)) in enumerate(keys.items()):
+            rho = correlation(result, most, key)
+            y = row + (0 if len(keys) == 1 else 0.22 * (place - 1))
+            panels.interval_row(ax, y, rho, lw=0.8, color=colour, marker=point)
+    ax.axvline(0, color="black", lw=0.6)
+    ax.set_yticks(range(len(names)), [{**SCORES, **PLAIN}[name] for name in names])
+    ax.invert_yaxis()
+    ax.set_xlim(-1.02, 1.02)
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1])
+    ax.set_xlabel("Spearman's ρ with the gap")
+    ax.set_title(f"All scores, {most} prompts")
+    ax.grid(axis="x")
+
+
+def correlation(result: dict, count: int, score: str, against: str = "gap") -> np.ndarray:
+    """Correlation, low, high; nan where it is undefined."""
+    (rho,) = (
+        each["rho"]
+        for each in result["correlations"]
+        if (each["prompts"], each["score"], each["against"]) == (count, score, against)
+    )
+    return np.array(rho, float)
+
+
+def _claim(result: dict) -> str:
+    count = max(each["prompts"] for each in result["correlations"])
+    few = min(10, count)
+    rho = {name: float(correlation(result, few, name)[0]) for name in (*LINES, "certified mean order")}
+    share, and_only, published, certainty, loss, mean_order = map(style.number, rho.values())
+    return (
+        f"Rank correlation with the train-dev gap of {len(result['models'])} models, {few} prompts: spindle share "
+        f"{share} (AND only {and_only}, published solver {published}), mean order {mean_order}, certainty {certainty}, "
+        f"loss {loss}"
+    )
 
 
 def rows(result: dict) -> list[Row]:
     counts = sorted({each["prompts"] for each in result["correlations"]})
     names = {name: line["label"] for name, line in LINES.items()} | ALSO
-    given = [each["rho"] for each in result["partial"]]
-    found = [
-        Row(
-            f"rank correlation of {label} with the train-dev gap, {len(result['models'])} models, "
-            f"{' / '.join(map(str, counts))} prompts",
-            "none",
-            " / ".join(with_interval(correlation(result, count, name)) for count in counts),
-        )
+    of = f"{len(result['models'])} models, {' / '.join(map(str, counts))} prompts"
+    numbers = {
+        f"rank correlation of {label} with the train-dev gap, {of}": [
+            correlation(result, count, name) for count in counts
+        ]
         for name, label in names.items()
-    ]
-    found.append(
-        Row(
-            f"the same of {names[TESTED]}, given {GIVEN} (partial rank correlation)",
-            "none",
-            " / ".join(map(with_interval, given)),
-        )
-    )
-    for name in (f"and_only {SPLIT}", f"published {SPLIT}", *PLAIN):
-        of_name = [each for each in result["differences"] if each["second"] == name]
-        found.append(
-            Row(
-                f"correlation of {names[TESTED]} less that of {names[name]}, same draws",
-                "none",
-                " / ".join(with_interval(each["rho"]) for each in of_name),
-            )
-        )
-    return found
+    }
+    partial = [each["rho"] for each in result["partial"]]
+    numbers[f"the same of {names[TESTED]}, given {GIVEN} (partial rank correlation)"] = partial
+    for name in RIVALS:
+        less = [each["rho"] for each in result["differences"] if each["second"] == name]
+        numbers[f"correlation of {names[TESTED]} less that of {names[name]}, same draws"] = less
+    return [Row(claim, "none", " / ".join(map(with_interval, each))) for claim, each in numbers.items()]

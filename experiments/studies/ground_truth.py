@@ -17,7 +17,7 @@ Recovered are the salient effects, above 5% of the largest. A recovered effect i
 Ties. {i} + {j} and AND{ij} + OR{ij} are the same function at the same cost. So whenever some of the four are rules,
 there are usually other ways to write v that are just as strong, and an optimum is one of them or a mixture. The main
 numbers count *up to ties*: rules and recovered effects are both first brought to one of these ways, by the same moves
-along that identity (`studies.rule_recovery.canonical`). The `strict` numbers count without that.
+along that identity (`andor.measures.recovery`). The `strict` numbers count without that.
 
 Intervals (95%) of the exact functions are over games. The sentences of a language share one model and its errors, so
 those of the trained models are over languages: of each language's mean over its sentences.
@@ -31,23 +31,26 @@ import dataclasses
 import functools
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 import andor
-from andor.core import lattice
+from andor.core.certificate import reconstruct
+from andor.core.games import random_rules
+from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
+from andor.measures.metrics import Pair
+from andor.measures.profile import strength
+from andor.measures.recovery import NUMBERS, score
 from andor.measures.reported import mean_of_defined
-from andor.solvers import InteriorPoint
-from experiments.lab.logical_language import Language, Recipe, random_rules, train
-from experiments.lab.methods import published_solvers
-from experiments.studies.ground_truth_figure import SOLVERS, cell_of
-from experiments.studies.ground_truth_figure import draw as draw
-from experiments.studies.rule_recovery import NUMBERS, optima, recovered, score
-from experiments.study import Row, Settings, with_interval
+from andor.solvers import InteriorPoint, Published
+from experiments.lab.logical_language import Language, Recipe, train
+from experiments.lab.methods import by_method, published_solvers, unbatched
+from experiments.study import PUBLISHED_NOISE, Row, Settings, with_interval
 
 AND_ORDERS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4)
 OR_ORDERS = (2, 2, 3, 3, 4, 4)
@@ -79,13 +82,21 @@ class Plan:
 
 OWN_MODELS = True
 
+_FEWER = {"n_players": (6, 8), "noise": (0.0, 0.02, 0.1), "steps": (125, 500, 1000)}
+_TINY = {"n_players": (5,), "noise": (0.05,), "shown_players": 5, "steps": (2, 4), "sentence_words": 5}
 PLANS = {
     "full": Plan(),
-    "quick": Plan(n_players=(6, 8), noise=(0.0, 0.02, 0.1), shown_players=8, shown_noise=0.1, games=25, languages=4,
-                  sentences=4, steps=(125, 500, 1000)),
-    "smoke": Plan(n_players=(5,), noise=(0.05,), shown_players=5, games=3, languages=2, sentences=2, steps=(2, 4),
-                  sentence_words=5),
-}  # fmt: skip
+    "quick": Plan(shown_players=8, shown_noise=0.1, games=25, languages=4, sentences=4, **_FEWER),
+    "smoke": Plan(games=3, languages=2, sentences=2, **_TINY),
+}
+
+SOLVERS = {
+    "true bound": ("certified optimum, true bound", style.CERTIFIED, "o", "-."),
+    "rule": ("certified optimum, 2% rule", style.CERTIFIED, "s", "-"),
+    "published": ("published solver, 2% rule", style.MUTED, "^", ":"),
+    "and only": ("AND only (Harsanyi)", style.AND_ONLY, "x", "--"),
+}
+"""Name in the result -> label, colour, marker, line."""
 
 
 def measure(settings: Settings) -> dict:
@@ -108,15 +119,14 @@ def measure(settings: Settings) -> dict:
 
 
 def _cells(
-    pairs: dict[str, list[metrics.Pair]], planted: list[metrics.Pair], language: np.ndarray | None = None
+    pairs: dict[str, list[Pair]], planted: list[Pair], language: np.ndarray | None = None
 ) -> list[tuple[str, dict]]:
     """(solver, numbers with intervals over games, or over languages where each game's `language` is given)."""
+    over = interval if language is None else functools.partial(over_languages, language=language)
     cells = []
     for name, found in pairs.items():
         scores = [score(*each) for each in zip(found, planted, strict=True)]
-        numbers = {key: np.array([each[key] for each in scores]) for key in NUMBERS}
-        over = interval if language is None else functools.partial(over_languages, language=language)
-        cells.append((name, {key: over(each) for key, each in numbers.items()}))
+        cells.append((name, {key: over(np.array([each[key] for each in scores])) for key in NUMBERS}))
     return cells
 
 
@@ -127,17 +137,35 @@ def over_languages(
     return interval([mean_of_defined(values[language == each]) for each in np.unique(language)])
 
 
+def optima(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"]) -> dict[str, list[Pair]]:
+    """The certified optimum at two noise bounds, "true bound" and "rule": effects of every game.
+
+    Args:
+      v: values to explain.
+      error: how far they are from the truth, in the same unit; the true bound is the largest |error - error[∅]|.
+    """
+    bound = np.abs(error - error[:, :1]).max(axis=1)
+    true_bound = andor.extract(v, bound, InteriorPoint(), noise_unit="log-odds")
+    rule = andor.extract(v, PUBLISHED_NOISE, InteriorPoint())
+    return {"true bound": unbatched(true_bound), "rule": unbatched(rule)}
+
+
+def recovered(v, error, published: tuple[Published, ...]) -> dict[str, list[Pair]]:
+    """`optima`, and "published" and "and only": the effects of every game by every one of `SOLVERS`."""
+    found = by_method(v, published)
+    return optima(v, error) | {"published": found["published"], "and only": found["and_only"]}
+
+
 # ------------------------------------------------------------------------------------------------- exact functions
 
 
-def _games(plan: Plan, n_players: int, seed: int) -> list[metrics.Pair]:
-    rng = np.random.default_rng([seed, n_players])
-    players = np.arange(n_players)
+def _games(plan: Plan, n_players: int, seed: int) -> list[Pair]:
+    rng, players = np.random.default_rng([seed, n_players]), np.arange(n_players)
     return [random_rules(n_players, AND_ORDERS, OR_ORDERS, rng).effects(players) for _ in range(plan.games)]
 
 
-def _values(planted: list[metrics.Pair]) -> np.ndarray:
-    return np.stack([lattice.zeta(and_effects) + lattice.or_sums(or_effects) for and_effects, or_effects in planted])
+def _values(planted: list[Pair]) -> np.ndarray:
+    return np.stack([reconstruct(*pair) for pair in planted])
 
 
 def exact_cells(plan: Plan, n_players: int, place: int, settings: Settings) -> list[dict]:
@@ -156,14 +184,9 @@ def _identifiable(plan: Plan, seed: int) -> list[dict]:
     for n_players in plan.n_players:
         planted = _games(plan, n_players, seed)
         solution = andor.extract(_values(planted), 0.0, InteriorPoint())
-        strength = np.array([np.abs(a[1:]).sum() + np.abs(b).sum() for a, b in planted])
-        records.append(
-            {
-                "n_players": n_players,
-                "share": float(np.mean(strength <= (1 + 1e-5) * solution.primal)),
-                "strength_over_least": float(np.mean(strength / solution.primal)),
-            }
-        )
+        ratio = np.array([strength(pair) for pair in planted]) / solution.primal
+        share, mean = float(np.mean(ratio <= 1 + 1e-5)), float(np.mean(ratio))
+        records.append({"n_players": n_players, "share": share, "strength_over_least": mean})
     return records
 
 
@@ -178,7 +201,7 @@ def explained(plan: Plan, number: int, settings: Settings) -> dict:
     language, sentences = _language(plan, number, settings.seed)
     recipe = Recipe(steps=plan.steps[-1])
     decides = repr(("model", language, recipe, plan.steps, plan.sentences, settings.seed))
-    file: Path = settings.work / "ground_truth" / f"{hashlib.sha256(decides.encode()).hexdigest()[:16]}.json"
+    file = settings.work / "ground_truth" / f"{hashlib.sha256(decides.encode()).hexdigest()[:16]}.json"
     if not file.exists():
         print(f"ground_truth: language {number + 1} of {plan.languages}", flush=True)
         prompts, v = [language.prompt(sentence) for sentence in sentences], {}
@@ -211,14 +234,9 @@ def _model(plan: Plan, settings: Settings) -> dict:
             stages[step].append((v, truth, noise, planted))
         error = np.sqrt(np.mean((v - truth) ** 2, axis=1))
         own = [score(*each) for each in zip(optima(v, v - truth)["rule"], planted, strict=True)]
-        languages.append(
-            {
-                **{key: model[key] for key in ("parameters", "fingerprint", "dtype")},
-                "rms_error": float(error.mean()),
-                "precision": mean_of_defined(each["precision"] for each in own),
-                "recall": mean_of_defined(each["recall"] for each in own),
-            }
-        )
+        means = {key: mean_of_defined(each[key] for each in own) for key in ("precision", "recall")}
+        about = {key: model[key] for key in ("parameters", "fingerprint", "dtype")}
+        languages.append(about | {"rms_error": float(error.mean())} | means)
     records = []
     for step, parts in stages.items():
         v, truth, noise = (np.concatenate([part[i] for part in parts]) for i in range(3))
@@ -226,14 +244,9 @@ def _model(plan: Plan, settings: Settings) -> dict:
         language = np.repeat(np.arange(plan.languages), plan.sentences)
         over = functools.partial(over_languages, language=language)
         error = v - truth
-        rms = np.sqrt(np.mean(error**2, axis=1))
         share = 1 - np.sum(error**2, axis=1) / np.sum((truth - truth.mean(axis=1, keepdims=True)) ** 2, axis=1)
-        about = {
-            "step": step,
-            "rms_error": over(rms),
-            "max_error": over(np.abs(error).max(axis=1)),
-            "r2": over(share),
-        }
+        largest, rms = np.abs(error).max(axis=1), np.sqrt(np.mean(error**2, axis=1))
+        about = {"step": step, "rms_error": over(rms), "max_error": over(largest), "r2": over(share)}
         found = {"model": recovered(v, error, published_solvers(settings)), "noise": optima(truth + noise, noise)}
         for source, pairs in found.items():
             for name, numbers in _cells(pairs, planted, language):
@@ -241,30 +254,86 @@ def _model(plan: Plan, settings: Settings) -> dict:
     return {"model": records, "languages": languages}
 
 
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+def draw(result: dict) -> Figure:
+    """Recall above, precision below; against noise, against players, and along the training of models."""
+    plan, last = result["plan"], result["model"][-1]["step"]
+    figure = style.new_figure(style.TWO_COLUMNS, 4.3)
+    shares = {name: f"{cell_of(result, plan, name)['precision'][0]:.0%}" for name in SOLVERS}
+    style.title(
+        figure,
+        f"Precision at {plan['shown_players']} players, noise {plan['shown_noise']:g}: {shares['true bound']} at the "
+        f"optimum with the true bound, {shares['rule']} with the 2% rule, {shares['published']} by the published "
+        f"solver, {shares['and only']} with AND only",
+    )
+    axes = figure.subplots(2, 3, sharey=True, sharex="col", width_ratios=[1.15, 0.8, 1.15])
+    for number, row in zip(("recall", "precision"), axes, strict=True):
+        for name, (label, colour, marker, line) in SOLVERS.items():
+            look = {"color": colour, "marker": marker, "ls": line, "ms": 4, "lw": 1.2, "label": label}
+            exact = [each for each in result["exact"] if each["solver"] == name]
+            cut = [each for each in exact if each["n_players"] == plan["shown_players"]]
+            panels.band(row[0], range(len(cut)), [each[number] for each in cut], **look)
+            cut = [each for each in exact if each["noise"] == plan["shown_noise"]]
+            panels.band(row[1], [each["n_players"] for each in cut], [each[number] for each in cut], **look)
+            for source in ("model", "noise"):
+                cut = [each for each in result["model"] if (each["solver"], each["source"]) == (name, source)]
+                x, numbers = [each["rms_error"][0] for each in cut], [each[number] for each in cut]
+                if source == "model":
+                    panels.band(row[2], x, numbers, **look)
+                elif cut:
+                    thin = {"lw": 0.6, "ms": 0, "label": None}
+                    row[2].plot(x, np.array(numbers, float)[:, 0], **look | thin)
+        row[0].set_ylabel(number)
+    axes[0, 0].set_ylim(0, 1.02)
+    axes[0, 0].set_title(f"Exact function, {plan['shown_players']} players")
+    axes[0, 1].set_title(f"Exact, noise {plan['shown_noise']:g}")
+    axes[0, 2].set_title(f"Model, {last} steps from right to left")
+    axes[1, 0].set_xticks(range(len(plan["noise"])), [f"{noise:g}" for noise in plan["noise"]])
+    axes[1, 0].set_xlabel("noise of v (nats)")
+    axes[1, 1].set_xticks(plan["n_players"])
+    axes[1, 1].set_xlabel("players")
+    stages = [each for each in result["model"] if each["solver"] == "rule" and each["source"] == "model"]
+    errors = [each["rms_error"][0] for each in stages]
+    axes[1, 2].set_xscale("log")
+    axes[1, 2].xaxis.set_major_locator(FixedLocator(errors))
+    axes[1, 2].xaxis.set_minor_locator(NullLocator())
+    axes[1, 2].set_xticklabels([f"{error:.2g}" for error in errors])
+    axes[1, 2].set_xlabel("error of the model's v (nats, rms)\nthin lines: exact function with noise as large")
+    for ax in axes.ravel():
+        ax.grid(axis="y")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def cell_of(result: dict, plan: dict, solver: str) -> dict:
+    """Numbers of a solver for exact functions, at the players and the noise that are shown."""
+    return next(
+        each
+        for each in result["exact"]
+        if (each["n_players"], each["noise"], each["solver"]) == (plan["shown_players"], plan["shown_noise"], solver)
+    )
+
+
 def rows(result: dict) -> list[Row]:
     """Recall and precision of the exact function by solver, and of the models at the end of their training."""
     plan, last = result["plan"], result["plan"]["steps"][-1]
-    by_solver = "; ".join(
-        f"{label}: {with_interval(cell['recall'])}, {with_interval(cell['precision'])}"
-        for name, (label, *_) in SOLVERS.items()
-        for cell in [cell_of(result, plan, name)]
-    )
     end = {each["solver"]: each for each in result["model"] if each["step"] == last and each["source"] == "model"}
-    of_model = "; ".join(
-        f"{label}: {with_interval(end[name]['recall'])}, {with_interval(end[name]['precision'])}"
-        for name, (label, *_) in SOLVERS.items()
+
+    def told(cells: dict[str, dict]) -> str:
+        return "; ".join(
+            f"{label}: {with_interval(cells[name]['recall'])}, {with_interval(cells[name]['precision'])}"
+            for name, (label, *_) in SOLVERS.items()
+        )
+
+    exact = (
+        f"recall, precision of known rules: exact function, {plan['shown_players']} players, "
+        f"noise {plan['shown_noise']:g} nats ({plan['games']} games)"
     )
-    return [
-        Row(
-            f"recall, precision of known rules: exact function, {plan['shown_players']} players, "
-            f"noise {plan['shown_noise']:g} nats ({plan['games']} games)",
-            "none",
-            by_solver,
-        ),
-        Row(
-            f"recall, precision of known rules: {plan['languages']} trained models, v off "
-            f"by {with_interval(end['rule']['rms_error'])} nats ({plan['sentences']} sentences each; over models)",
-            "none",
-            of_model,
-        ),
-    ]
+    models = (
+        f"recall, precision of known rules: {plan['languages']} trained models, v off "
+        f"by {with_interval(end['rule']['rms_error'])} nats ({plan['sentences']} sentences each; over models)"
+    )
+    of_exact = told({name: cell_of(result, plan, name) for name in SOLVERS})
+    return [Row(exact, "none", of_exact), Row(models, "none", told(end))]

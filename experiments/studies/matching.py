@@ -18,8 +18,9 @@ from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.reported import SHARES, TOP_K, closest_to_median, top_counts
-from experiments.lab.methods import LABELS, effects, look
-from experiments.study import Row, Settings, described, with_interval
+from andor.runs.run import Run
+from experiments.lab.methods import LABELS, beside, effects, look
+from experiments.study import Row, Settings, described
 
 SHOWN = 2
 """Models in the figure; all are in the result."""
@@ -27,75 +28,59 @@ SHOWN = 2
 PUBLISHED_SHARE = 1
 """Place in `SHARES` of the published number: 3%."""
 
+NUMBERS = {"r2": "r2", "mean_error": "mean_error", "max_error": "max_error", "mean_error_of_spread": "spread_error"}
+"""Name in the result -> that in `metrics.Matching`: R², and errors over masks in both units."""
+
 
 def measure(settings: Settings) -> dict:
     """R² and errors at every number of effects, over prompts; and the sorted values of one prompt."""
     found = effects(settings)
-    run = found.run
-    numbers = {
-        run.labels[model]: {
-            method: _numbers(run, model, lambda p, method=method, model=model: found.pair(method, model, p))
-            for method in LABELS
+    run, numbers, summary = found.run, {}, {}
+    for model in run.models:
+        of_model = numbers[run.labels[model]] = {
+            method: _numbers([_matches(found, method, model, prompt) for prompt in run.prompts]) for method in LABELS
         }
-        for model in run.models
-    }
-    certified = {
-        p: float(np.mean([numbers[run.labels[m]]["certified"]["r2"][place][PUBLISHED_SHARE] for m in run.models]))
-        for place, p in enumerate(prompt.id for prompt in run.prompts)
-    }
-    return {
-        "runs": [described(each) for each in found.runs],
-        "shares": SHARES,
-        "top": TOP_K,
-        "numbers": numbers,
-        "summary": {
-            model: {
-                method: {
-                    name: [interval(column, np.median, seed=settings.seed) for column in np.array(values).T]
-                    for name, values in of_method.items()
-                }
-                for method, of_method in of_model.items()
+        summary[run.labels[model]] = {
+            method: {
+                name: [interval(column, np.median, seed=settings.seed) for column in values.T]
+                for name, values in of_method.items()
             }
-            for model, of_model in numbers.items()
-        },
-        "shown": _sorted_values(run, closest_to_median(certified)),
+            for method, of_method in of_model.items()
+        }
+    r2 = np.mean([of_model["certified"]["r2"][:, PUBLISHED_SHARE] for of_model in numbers.values()], axis=0)
+    shown = closest_to_median(dict(zip((prompt.id for prompt in run.prompts), r2.tolist(), strict=True)))
+    about = {"runs": [described(each) for each in found.runs], "shares": SHARES, "top": TOP_K}
+    return about | {"numbers": numbers, "summary": summary, "shown": _sorted_values(run, shown)}
+
+
+def _matches(found, method: str, model: str, prompt) -> list[metrics.Matching]:
+    v, pair = found.run[model, prompt.id].values.v, found.pair(method, model, prompt.id)
+    return [metrics.matching(v, *pair, k) for k in top_counts(prompt.n_players)]
+
+
+def _numbers(matches: list[list[metrics.Matching]]) -> dict[str, np.ndarray]:
+    """The `NUMBERS`, `[prompts, numbers of effects]` each."""
+    return {
+        name: np.round([[getattr(each, field) for each in of_prompt] for of_prompt in matches], 5)
+        for name, field in NUMBERS.items()
     }
 
 
-def _numbers(run, model: str, pair_of) -> dict[str, list[list[float]]]:
-    """`[prompts][numbers of effects]`: R², and errors over masks in both units (`metrics.Matching`)."""
-    fields = {name: name for name in ("r2", "mean_error", "max_error")} | {"mean_error_of_spread": "spread_error"}
-    found: dict[str, list[list[float]]] = {name: [] for name in fields}
-    for prompt in run.prompts:
-        v = run[model, prompt.id].values.v
-        matches = [metrics.matching(v, *pair_of(prompt.id), k) for k in top_counts(prompt.n_players)]
-        for name, field in fields.items():
-            found[name].append(np.round([getattr(each, field) for each in matches], 5).tolist())
-    return found
-
-
-def _sorted_values(run, prompt_id: str) -> dict:
+def _sorted_values(run: Run, prompt_id: str) -> dict:
     """v of one prompt in ascending order and what the strongest effects at the optimum make of it, per model."""
     prompt = next(p for p in run.prompts if p.id == prompt_id)
-    models = {}
+    counts, models = top_counts(prompt.n_players)[: len(SHARES)], {}
     for model in run.models[:SHOWN]:
-        v = run[model, prompt_id].values.v
+        v, pair = run[model, prompt_id].values.v, run[model, prompt_id].pair()
         by_value = np.argsort(v, kind="stable")
-        counts = top_counts(prompt.n_players)[: len(SHARES)]
-        pair = run[model, prompt_id].pair()
-        tops = [metrics.logic_model(*pair, k)[by_value] for k in counts]
         models[run.labels[model]] = {
             "v": np.round(v[by_value], 3),
-            "tops": np.round(tops, 3),
+            "tops": np.round([metrics.logic_model(*pair, k)[by_value] for k in counts], 3),
             "counts": counts,
             "r2": [metrics.matching(v, *pair, k).r2 for k in counts],
         }
-    return {
-        "id": prompt_id,
-        "text": " ".join(prompt.text.split()),
-        "target": run[run.models[0], prompt_id].target,
-        "models": models,
-    }
+    target = run[run.models[0], prompt_id].target
+    return {"id": prompt_id, "text": " ".join(prompt.text.split()), "target": target, "models": models}
 
 
 def draw(result: dict) -> Figure:
@@ -111,16 +96,15 @@ def draw(result: dict) -> Figure:
     above, below = figure.subfigures(2, 1, height_ratios=[4.3, 2.0])
     style.heading(above, f"{shown['id']}: v on all masks and what effects make of it")
     axes = above.subplots(len(SHARES), len(models), squeeze=False, sharex=True, sharey="col")
+    lower = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
     for column, model in enumerate(models):
         _draw_values(axes[:, column], shown["models"][model], style.model_colour(column))
         axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
         axes[-1, column].set_xlabel("masks, by v")
+        _draw_unexplained(lower[column], result["summary"][model], column)
+        lower[column].set_xlabel("strongest effects")
     for ax in axes[:, 0]:
         ax.set_ylabel("v, nats")
-    lower = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
-    for column, (ax, model) in enumerate(zip(lower, models, strict=True)):
-        _draw_unexplained(ax, result["summary"][model], column)
-        ax.set_xlabel("strongest effects")
     lower[0].set_ylabel("1 − R², median prompt")
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v"),
@@ -131,12 +115,11 @@ def draw(result: dict) -> Figure:
 
 
 def _draw_values(axes, values: dict, colour: str) -> None:
+    box = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5}
     for ax, top, count, r2, share in zip(axes, values["tops"], values["counts"], values["r2"], SHARES, strict=True):
         panels.sorted_values(ax, values["v"], top, lw=0.8, ms=1.3, color=colour, alpha=0.6)
-        ax.text(
-            0.03, 0.95, f"{share:.0%} ({count}), R² {r2:.3f}", transform=ax.transAxes, va="top", fontsize=7,
-            bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5},
-        )  # fmt: skip
+        text = f"{share:.0%} ({count}), R² {r2:.3f}"
+        ax.text(0.03, 0.95, text, transform=ax.transAxes, va="top", fontsize=7, bbox=box)
         ax.margins(y=0.12)
 
 
@@ -155,18 +138,13 @@ def _draw_unexplained(ax, summary: dict, place: int) -> None:
 
 def rows(result: dict) -> list[Row]:
     """Median R² of the top 3% and of the top 100, by model."""
-    found = []
-    for what, place, published in (
-        (f"top {SHARES[PUBLISHED_SHARE]:.0%}", PUBLISHED_SHARE, "3 to 5% of effects suffice (2401.16318)"),
-        (f"top {TOP_K}", len(SHARES), "about 100 suffice (2305.01939)"),
-    ):
-        for model, summary in result["summary"].items():
-            ours, *others = (with_interval(summary[method]["r2"][place], ".3f") for method in LABELS)
-            found.append(
-                Row(
-                    f"median R² on all masks of the {what} of effects, {model}",
-                    published,
-                    f"{ours}; AND only {others[0]}; published solver {others[1]}",
-                )
-            )
-    return found
+    share = f"top {SHARES[PUBLISHED_SHARE]:.0%}", PUBLISHED_SHARE, "3 to 5% of effects suffice (2401.16318)"
+    return [
+        Row(
+            f"median R² on all masks of the {what} of effects, {model}",
+            published,
+            beside({method: each["r2"][place] for method, each in summary.items()}, ".3f"),
+        )
+        for what, place, published in (share, (f"top {TOP_K}", len(SHARES), "about 100 suffice (2305.01939)"))
+        for model, summary in result["summary"].items()
+    ]

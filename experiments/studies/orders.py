@@ -11,8 +11,6 @@ Minutes:    10
 Published:  strength decays with order for what generalises, a spindle of middle orders for what does not (2502.10162)
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,17 +19,15 @@ from matplotlib.patches import Patch
 from andor.core.games import mixture
 from andor.figures import panels, style
 from andor.measures import metrics
-from andor.measures.bootstrap import interval, resampled
 from andor.measures.metrics import Pair
-from andor.measures.profile import Profile, profile, prompts_with_effects, strength
-from experiments.lab.methods import LABELS, by_method, effects, look, published_solvers
-from experiments.lab.planted import NOISES
+from andor.measures.profile import Profile, profile, profile_of, prompts_with_effects, strength
+from experiments.lab.methods import LABELS, beside, by_method, effects, look, published_solvers
 from experiments.study import SMOKE_PLAYERS, Row, Settings, described, prompts_of, with_interval
 
 FAMILIES = {"decaying": 0.0, "flat": 1.0}
 """Planted games -> share of the spindle in their strength."""
-RATE, RATIO = 0.7, 1.0
-"""Decay e^(-RATE o) of the strength at order o; spindle C(n, o) RATIO^o."""
+RATE, RATIO, NOISE = 0.7, 1.0, 0.002
+"""Decay e^(-RATE o) of the strength at order o; spindle C(n, o) RATIO^o; noise in units of |v(N) - v(∅)|."""
 TRUTH = "truth"
 GAME_PLAYERS = 10
 BATCH = 8
@@ -40,68 +36,51 @@ BATCH = 8
 RESAMPLES = {"full": 200, "quick": 100, "smoke": 10}
 """Bootstrap resamples of a spindle share, which takes 15 ms each."""
 
-_SHORT = {"certified": "certified", "and_only": "AND only", "published": "published", TRUTH: "truth"}
+_SHORT = {"certified": "certified", "and_only": "AND only", "published": "published"}
 
 
 def measure(settings: Settings) -> dict:
     """Order profiles of the models and of planted games, by method."""
     found = effects(settings)
     run = found.run
-    ids = prompts_with_effects(run)
-    resamples = RESAMPLES[settings.scale]
-    models = {}
+    ids, models = prompts_with_effects(run), {}
     for model in run.models:
         units = [strength(run[model, p].pair()) for p in ids]
         of_model = models[run.labels[model]] = {}
         for method in LABELS:
             pairs = [found.pair(method, model, p) for p in ids]
-            others = [[found.pair(method, m, p) for m in run.models[:2] if m != model] for p in ids]
-            shared = [
-                metrics.shared_order_strength(pair, *other)[0] if len(other) == 1 else None
-                for pair, other in zip(pairs, others, strict=True)
-            ]
-            of_model[method] = _numbers(_in_units(pairs, units), settings.seed, resamples)
-            if None not in shared:
-                of_model[method]["shared"] = _intervals(profile(shared, units), settings.seed)
+            of_model[method] = _numbers(profile_of(pairs, units), settings)
+            others = [other for other in run.models[:2] if other != model]
+            if len(others) == 1:
+                theirs = [found.pair(method, others[0], p) for p in ids]
+                shared = [metrics.shared_order_strength(*both)[0] for both in zip(pairs, theirs, strict=True)]
+                of_model[method]["shared"] = profile(shared, units).intervals(settings.seed)
     return {
         "runs": [described(each) for each in found.runs],
         "prompts": len(ids),
         "models": models,
-        "games": {family: _games(settings, family, resamples) for family in FAMILIES},
+        "games": {family: _games(settings, family) for family in FAMILIES},
     }
 
 
-def _in_units(pairs: list[Pair], units: list[float]) -> Profile:
-    return profile([metrics.order_strength(*pair) for pair in pairs], units)
-
-
-def _intervals(found: Profile, seed: int) -> list:
-    return [[interval(column, seed=seed) for column in side.T] for side in found.strengths.transpose(1, 0, 2)]
-
-
-def _numbers(found: Profile, seed: int, resamples: int) -> dict:
+def _numbers(found: Profile, settings: Settings) -> dict:
     """Mean over prompts with intervals: strength per order and sign, in units; total; shares; cancellation."""
-
-    def of(statistic: Callable[[Profile], float], **options) -> tuple[float, float, float]:
-        return resampled(len(found.players), lambda places: statistic(found.of(places)), seed, **options).interval()
-
+    seed, orders = settings.seed, range(found.strengths.shape[2])
     return {
-        "strength": _intervals(found, seed),
-        "total": of(lambda some: some.total),
-        "low_orders": of(lambda some: some.low_orders),
-        "spindle_share": of(lambda some: some.split.spindle_share, repeats=resamples),
-        "cancellation": [
-            of(lambda some, order=order: some.cancellation[order]) for order in range(found.strengths.shape[2])
-        ],
+        "strength": found.intervals(seed),
+        "total": found.interval(lambda some: some.total, seed),
+        "low_orders": found.interval(lambda some: some.low_orders, seed),
+        "spindle_share": found.interval(lambda some: some.split.spindle_share, seed, RESAMPLES[settings.scale]),
+        "cancellation": [found.interval(lambda some, order=order: some.cancellation[order], seed) for order in orders],
     }
 
 
-def _games(settings: Settings, family: str, resamples: int) -> dict:
+def _games(settings: Settings, family: str) -> dict:
     """Profiles of planted games by method and of the planted effects themselves, in units of the planted strength."""
     n_players = SMOKE_PLAYERS if settings.smoke else GAME_PLAYERS
     rng = np.random.default_rng([settings.seed, n_players, list(FAMILIES).index(family)])
     games = [
-        mixture(rng, n_players, FAMILIES[family], RATE, RATIO, or_too=True, noise=NOISES[0])[0]
+        mixture(rng, n_players, FAMILIES[family], RATE, RATIO, or_too=True, noise=NOISE)[0]
         for _ in range(len(prompts_of(settings)))
     ]
     found: dict[str, list[Pair]] = {TRUTH: [(game.and_effects, game.or_effects) for game in games]}
@@ -110,7 +89,7 @@ def _games(settings: Settings, family: str, resamples: int) -> dict:
         for method, of_batch in by_method(v, published_solvers(settings)).items():
             found.setdefault(method, []).extend(of_batch)
     units = [strength(pair) for pair in found[TRUTH]]
-    return {m: _numbers(_in_units(found[m], units), settings.seed, resamples) for m in (TRUTH, *LABELS)}
+    return {method: _numbers(profile_of(found[method], units), settings) for method in (TRUTH, *LABELS)}
 
 
 def draw(result: dict) -> Figure:
@@ -125,37 +104,28 @@ def draw(result: dict) -> Figure:
     )
     above, middle, below = figure.subfigures(3, 1, height_ratios=[4.1, 1.5, 2.2])
     axes = above.subplots(len(LABELS), len(models), squeeze=False, sharex=True, sharey="row")
+    lower = middle.subplots(1, len(models), squeeze=False, sharey=True)[0]
     for column, model in enumerate(models):
         for ax, method in zip(axes[:, column], LABELS, strict=True):
-            profile = result["models"][model][method]
-            _draw_bars(ax, profile, style.model_colour(column))
-            share = "spindle {:.2f} [{:.2f}, {:.2f}]".format(*np.array(profile["spindle_share"], float))
-            ax.text(
-                1,
-                0.98,
-                f"{profile['total'][0]:.1f}× strength\n{share}",
-                transform=ax.transAxes,
-                ha="right",
-                va="top",
-                fontsize=6.5,
-            )
+            of_method = result["models"][model][method]
+            _draw_bars(ax, of_method, style.model_colour(column))
+            share = "spindle {:.2f} [{:.2f}, {:.2f}]".format(*np.array(of_method["spindle_share"], float))
+            text = f"{of_method['total'][0]:.1f}× strength\n{share}"
+            ax.text(1, 0.98, text, transform=ax.transAxes, ha="right", va="top", fontsize=6.5)
+            _draw_cancellation(lower[column], of_method, look(method, column))
         axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
+        lower[column].set_ylim(0, 1)
+        lower[column].set_xlabel("order |S|")
+        lower[column].grid(axis="y")
     for row, method in zip(axes, LABELS, strict=True):
         panels.balanced(row[0], room=1.6)
         row[0].set_ylabel(f"{_SHORT[method]}\n← neg.   pos. →")
+    lower[0].set_ylabel("cancellation")
     handles = [
         Patch(facecolor=style.MUTED, alpha=0.45, label="all effects"),
         Patch(facecolor=style.MUTED, label="salient in both models"),
     ]
     above.legend(handles=handles, loc="outside lower center", ncols=2)
-    lower = middle.subplots(1, len(models), squeeze=False, sharey=True)[0]
-    for column, (ax, model) in enumerate(zip(lower, models, strict=True)):
-        for method in LABELS:
-            _draw_cancellation(ax, result["models"][model][method], look(method, column))
-        ax.set_ylim(0, 1)
-        ax.set_xlabel("order |S|")
-        ax.grid(axis="y")
-    lower[0].set_ylabel("cancellation")
     _draw_games(below, result["games"])
     return figure
 
@@ -207,22 +177,14 @@ def rows(result: dict) -> list[Row]:
             ("low_orders", "share of strength in orders 1 and 2", "decay for what generalises (2502.10162)"),
             ("spindle_share", "spindle share", "a spindle for what does not (2502.10162)"),
         ):
-            ours, *others = (with_interval(profiles[method][what]) for method in LABELS)
-            found.append(
-                Row(f"{claim}, {model}", published, f"{ours}; AND only {others[0]}; published solver {others[1]}")
-            )
+            ours = beside({method: profiles[method][what] for method in LABELS})
+            found.append(Row(f"{claim}, {model}", published, ours))
     for family, profiles in result["games"].items():
         for what, claim in (
             ("total", "strength / planted strength"),
             ("low_orders", "share of strength in orders 1 and 2"),
             ("spindle_share", "spindle share"),
         ):
-            truth, ours, *others = (with_interval(profiles[method][what]) for method in (TRUTH, *LABELS))
-            found.append(
-                Row(
-                    f"{claim}, planted games, {family} truth",
-                    f"planted: {truth}",
-                    f"{ours}; AND only {others[0]}; published solver {others[1]}",
-                )
-            )
+            truth, ours = with_interval(profiles[TRUTH][what]), {m: profiles[m][what] for m in LABELS}
+            found.append(Row(f"{claim}, planted games, {family} truth", f"planted: {truth}", beside(ours)))
     return found

@@ -11,7 +11,6 @@ Published:  around 100 of 2 * 2^10 effects are salient and give v
 """
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -20,8 +19,8 @@ from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
 from andor.measures.metrics import SALIENT
-from experiments.lab.methods import LABELS, effects, look
-from experiments.study import Row, Settings, described, with_interval
+from experiments.lab.methods import LABELS, beside, effects, look
+from experiments.study import Row, Settings, described
 
 EXPLAINED = 0.95
 """R² on all masks that counts as giving v."""
@@ -33,59 +32,37 @@ POINTS = 60
 def measure(settings: Settings) -> dict:
     """Per model and method: strength over rank, salient effects and effects that it takes, prompt by prompt."""
     found = effects(settings)
-    run = found.run
+    run, seed = found.run, settings.seed
     most = max(2 ** (prompt.n_players + 1) - prompt.n_players - 2 for prompt in run.prompts)
     ranks = np.unique(np.round(np.geomspace(1, most, POINTS)).astype(int))
-    numbers = {}
-    for model in run.models:
-        of_model = numbers[run.labels[model]] = {}
-        for method in LABELS:
-            pairs = {p.id: found.pair(method, model, p.id) for p in run.prompts}
-            curves = metrics.sparsity_curves(list(pairs.values()))[:, ranks - 1]
-            salient = [metrics.salient_count(*pair) for pair in pairs.values()]
-            needed = [effects_needed(run[model, p].values.v, *pair) for p, pair in pairs.items()]
-            of_model[method] = {
-                "curve": [interval(column, np.median, seed=settings.seed) for column in curves.T],
-                "salient": salient,
-                "needed": needed,
-                "mean_salient": interval(salient, seed=settings.seed),
-                "median_salient": interval(salient, np.median, seed=settings.seed),
-                "median_needed": interval(needed, np.median, seed=settings.seed),
-            }
-    return {
-        "runs": [described(each) for each in found.runs],
-        "tau": SALIENT,
-        "explained": EXPLAINED,
-        "ranks": ranks,
-        "numbers": numbers,
-    }
-
-
-def effects_needed(
-    v: Float[np.ndarray, "s"], and_effects: Float[np.ndarray, "s"], or_effects: Float[np.ndarray, "s"]
-) -> float:
-    """Least k such that the k strongest effects have R² >= `EXPLAINED` on all masks; nan when no k has."""
-    top = metrics.ranking(and_effects, or_effects)
-    masks = np.arange(v.size)
-    total = np.sum((v - v.mean()) ** 2)
-    logic = np.full(v.size, and_effects[0])
-    for k, (is_or, subset, effect) in enumerate(zip(top.is_or, top.subset, top.effect, strict=True), start=1):
-        logic += effect * ((masks & subset) != 0 if is_or else (masks & subset) == subset)
-        if np.sum((v - logic) ** 2) <= (1 - EXPLAINED) * total:
-            return float(k)
-    return float("nan")
+    numbers: dict[str, dict] = {run.labels[model]: {} for model in run.models}
+    for (model, label), method in ((of, method) for of in run.labels.items() for method in LABELS):
+        pairs = {p.id: found.pair(method, model, p.id) for p in run.prompts}
+        curves = metrics.sparsity_curves(list(pairs.values()))[:, ranks - 1]
+        salient = [metrics.salient_count(*pair) for pair in pairs.values()]
+        needed = [metrics.effects_needed(run[model, p].values.v, *pair, EXPLAINED) for p, pair in pairs.items()]
+        numbers[label][method] = {
+            "curve": [interval(column, np.median, seed=seed) for column in curves.T],
+            "salient": salient,
+            "needed": needed,
+            "mean_salient": interval(salient, seed=seed),
+            "median_salient": interval(salient, np.median, seed=seed),
+            "median_needed": interval(needed, np.median, seed=seed),
+        }
+    about = {"runs": [described(each) for each in found.runs], "tau": SALIENT, "explained": EXPLAINED}
+    return about | {"ranks": ranks, "numbers": numbers}
 
 
 def draw(result: dict) -> Figure:
     """Above, strength against rank, a panel per model; below, the two counts of every prompt."""
     models = list(result["numbers"])
     figure = style.new_figure(style.ONE_COLUMN, 5.6)
-    medians = {method: [result["numbers"][model][method]["median_salient"][0] for model in models] for method in LABELS}
-    style.title(
-        figure,
-        f"{style.listed(medians['certified'], 'g')} effects are salient in the median prompt; with AND effects alone "
-        f"{style.listed(medians['and_only'], 'g')}",
+    certified, and_only = (
+        style.listed([result["numbers"][model][method]["median_salient"][0] for model in models], "g")
+        for method in ("certified", "and_only")
     )
+    claim = f"{certified} effects are salient in the median prompt; with AND effects alone {and_only}"
+    style.title(figure, claim)
     above, below = figure.subfigures(2, 1, height_ratios=[2.3, 3.0])
     upper = above.subplots(1, min(len(models), 2), squeeze=False, sharey=True)[0]
     for place, (ax, model) in enumerate(zip(upper, models, strict=False)):
@@ -95,9 +72,8 @@ def draw(result: dict) -> Figure:
     upper[0].set_ylabel("strength / strongest")
     salient, needed = below.subplots(2, 1, sharex=True)
     _draw_counts(salient, result, "salient", f"salient effects (above {result['tau']:.0%} of the strongest)")
-    _draw_counts(
-        needed, result, "needed", f"strongest effects that explain {result['explained']:.0%} of v on all masks"
-    )
+    explain = f"strongest effects that explain {result['explained']:.0%} of v on all masks"
+    _draw_counts(needed, result, "needed", explain)
     below.supxlabel("number of effects; bar: median with 95% interval; dotted: published", fontsize=7)
     handles = [Line2D([], [], **look(method, 0), label=LABELS[method]) for method in LABELS]
     above.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -105,12 +81,12 @@ def draw(result: dict) -> Figure:
 
 
 def _draw_curves(ax, result: dict, model: str, place: int) -> None:
-    ranks = np.array(result["ranks"])
+    tau = result["tau"]
     for method in reversed(LABELS):
         curve = np.maximum(np.array(result["numbers"][model][method]["curve"], float), panels.FLOOR / 10)
-        panels.band(ax, ranks, curve, shade=0.2, lw=1.1, **look(method, place))
-    ax.axhline(result["tau"], color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
-    ax.annotate(f"τ = {result['tau']:g}", (1.1, result["tau"]), xytext=(0, -8), textcoords="offset points", fontsize=7)
+        panels.band(ax, np.array(result["ranks"]), curve, shade=0.2, lw=1.1, **look(method, place))
+    ax.axhline(tau, color=style.MUTED, lw=0.7, ls=(0, (1, 1)))
+    ax.annotate(f"τ = {tau:g}", (1.1, tau), xytext=(0, -8), textcoords="offset points", fontsize=7)
     panels.strength_axes(ax, 1.3)
     ax.xaxis.set_minor_locator(NullLocator())
 
@@ -136,18 +112,16 @@ def _draw_counts(ax, result: dict, what: str, heading: str) -> None:
 
 def rows(result: dict) -> list[Row]:
     """Salient counts and the effects that it takes, by model."""
-    found = []
-    for model, numbers in result["numbers"].items():
-        for what, claim in (
-            ("salient", f"salient effects of the median prompt, {model}"),
-            ("needed", f"effects that explain {result['explained']:.0%} of v on all masks, median prompt, {model}"),
-        ):
-            ours, and_only, published = (with_interval(numbers[method][f"median_{what}"], ".3g") for method in LABELS)
-            found.append(
-                Row(
-                    claim,
-                    "about 100 (2305.01939, 2401.16318)",
-                    f"{ours}; AND only {and_only}; published solver {published}",
-                )
-            )
-    return found
+    claims = {
+        "salient": "salient effects of the median prompt",
+        "needed": f"effects that explain {result['explained']:.0%} of v on all masks, median prompt",
+    }
+    return [
+        Row(
+            f"{claim}, {model}",
+            "about 100 (2305.01939, 2401.16318)",
+            beside({method: each[f"median_{what}"] for method, each in numbers.items()}, ".3g"),
+        )
+        for model, numbers in result["numbers"].items()
+        for what, claim in claims.items()
+    ]

@@ -25,18 +25,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from andor.core import lattice
+from andor.core import games, lattice
+from andor.figures import panels, style
 from andor.measures import metrics
-from andor.measures.bootstrap import draws, interval, resampled
-from andor.measures.profile import Profile, strength
+from andor.measures.bootstrap import draws, interval
+from andor.measures.profile import Profile, profile_of, strength
 from experiments.lab import methods
-from experiments.lab.methods import LABELS
-from experiments.lab.planted import NOISES, validate
+from experiments.lab.methods import FEW_STEPS, LABELS, by_method, look, published_solvers
 from experiments.lab.zoo_effects import ModelEffects, ZooRun, zoo_described, zoo_runs
-from experiments.studies.spindle_figure import NAMES, SETS
-from experiments.studies.spindle_figure import draw as draw
-from experiments.study import Row, Settings, described, with_interval
+from experiments.study import SMOKE_PLAYERS, Row, Settings, described, with_interval
 
 OWN_PART = 0
 """The part of the data that no reference is trained on."""
@@ -47,6 +47,21 @@ ORDERS = 10
 LOW = 2
 """The highest order that counts as low."""
 RESAMPLES, SMOKE_RESAMPLES = 200, 5  # a split takes 15 ms
+
+PROMPT_COUNTS = (1, 3, 10, 30)
+"""Of planted mixtures."""
+NOISES = (0.002, 0.01)
+"""Levels of noise on their v, in units of |v(N) - v(∅)|. The published solver, which is slow, gets the first only."""
+
+NAMES = LABELS | {"effects": "effects given"}
+SETS = {
+    "regularised": "regularised models, one another's references",
+    "overfit": "overfit models",
+    "given": "given models, one another's references",
+}
+"""Set of models that are shown together -> what it is called."""
+SEEN = 20
+"""Salient effects of an order from which on a share of them is drawn."""
 
 Case = tuple[ModelEffects, list[ModelEffects]]
 """A model and its references."""
@@ -60,6 +75,36 @@ def measure(settings: Settings) -> dict:
     validation = validate(settings)
     runs = zoo_runs(settings)
     return {"validation": validation, "labels": _labels(sets_of(runs), settings), **zoo_described(runs)}
+
+
+def validate(settings: Settings) -> list[dict]:
+    """Errors of the spindle share on planted mixtures: one record per kind of game, noise, prompts and method."""
+    sizes = {"full": (20, max(PROMPT_COUNTS), 9), "quick": (8, max(PROMPT_COUNTS), 8), "smoke": (2, 2, SMOKE_PLAYERS)}
+    trials, prompts, n_players = sizes[settings.scale]
+    records = []
+    for or_too, noise in itertools.product((True, False), NOISES):
+        rng = np.random.default_rng([settings.seed, n_players, or_too])  # the same games at every noise
+        solvers = published_solvers(settings, FEW_STEPS) if noise == NOISES[0] else ()
+        errors: dict[tuple[str, int], list[float]] = {}
+        for _ in range(trials):
+            share, rate, ratio = rng.uniform(0, 1), rng.uniform(0.3, 1.5), np.exp(rng.uniform(-np.log(2), np.log(2)))
+            mixtures = [games.mixture(rng, n_players, share, rate, ratio, or_too, noise) for _ in range(prompts)]
+            v = np.stack([game.v for game, _ in mixtures])
+            found = {"effects": [(game.and_effects, game.or_effects) for game, _ in mixtures]}
+            found |= by_method(v, solvers)
+            for (method, pairs), count in itertools.product(found.items(), PROMPT_COUNTS):
+                if count <= prompts:
+                    split = profile_of(pairs[:count]).split
+                    true = np.mean([true_share for _, true_share in mixtures[:count]])
+                    errors.setdefault((method, count), []).append(split.spindle_share - true)
+        for (method, count), found_errors in errors.items():
+            of = {"players": n_players, "or_effects": or_too, "noise": noise, "method": method, "prompts": count}
+            error, bias = interval(np.abs(found_errors), seed=settings.seed), float(np.mean(found_errors))
+            records.append(of | {"trials": trials, "error": error, "bias": bias})
+    return records
+
+
+# ------------------------------------------------------------------------------------------------- labels
 
 
 def sets_of(runs: Sequence[ZooRun]) -> dict[str, list[Case]]:
@@ -78,7 +123,7 @@ def given_models(settings: Settings) -> list[Case]:
     """The models and prompts of the settings; the references of a model are all others."""
     if len(settings.models) < 2:
         raise ValueError(f"a model is labelled by others; got only {settings.models}: give two --models or more.")
-    effects = methods.effects(settings, methods.FEW_STEPS)
+    effects = methods.effects(settings, FEW_STEPS)
     models = [ModelEffects(effects, name) for name in effects.run.models]
     return [(model, [each for each in models if each is not model]) for model in models]
 
@@ -155,31 +200,37 @@ def _profiles(cases: list[Case], method: str, settings: Settings) -> dict:
         found.append(row)
     kept = [place for place, row in enumerate(found) if row]
     strengths = _padded([np.mean([each.strengths for each in found[place]], axis=0) for place in kept], orders)
-    counts = _padded([np.sum([each.counts for each in found[place]], axis=0) for place in kept], orders)
-    chance = _padded([np.sum([each.chance for each in found[place]], axis=0) for place in kept], orders)
-    labelled = counts[:, 1]
-    players = tuple(players[place] for place in kept)
+    counts, chance = (
+        _padded([np.sum([getattr(each, name) for each in found[place]], axis=0) for place in kept], orders)
+        for name in ("counts", "chance")
+    )
+    salient, labelled = counts.transpose(1, 0, 2)
     groups = {
         "labelled": strengths[:, 0],
         "others": strengths[:, 1] + strengths[:, 2],
         "other salient": strengths[:, 1],
     }
+    of_kept = tuple(players[place] for place in kept)
+    means = [strengths[each].mean(axis=0) for each in draws(len(strengths), 1000, settings.seed)]
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> tuple[float, float, float]:
+        return _ratio(*(each.reshape(len(kept), -1).sum(axis=1) for each in (part, whole)), settings.seed)
+
     return {
         "models": [model.run.labels[model.name] for model, _ in cases],
         "mean": strengths.mean(axis=0),
-        "low": _band(strengths, 0.025, settings.seed),
-        "high": _band(strengths, 0.975, settings.seed),
-        "salient": counts[:, 0].sum(axis=0),
+        "low": low,
+        "high": high,
+        "salient": salient.sum(axis=0),
         "labelled": labelled.sum(axis=0),
         "chance": chance.sum(axis=0),
-        "labelled_share_of_salient": _ratio(labelled.sum(axis=1), counts[:, 0].sum(axis=1), settings.seed),
-        "labelled_by_chance": _ratio(chance.sum(axis=1), counts[:, 0].sum(axis=1), settings.seed),
-        "labelled_in_low_orders": _ratio(labelled[:, :LOW].sum(axis=1), labelled.sum(axis=1), settings.seed),
-        "low_orders_by_chance": _ratio(chance[:, :LOW].sum(axis=1), chance.sum(axis=1), settings.seed),
-        "labelled_share_of_strength": _ratio(
-            strengths[:, 0].sum(axis=(1, 2)), strengths.sum(axis=(1, 2, 3)), settings.seed
-        ),
-        "groups": {name: _shape(Profile(each, players), settings) for name, each in groups.items()},
+        "labelled_share_of_salient": ratio(labelled, salient),
+        "labelled_by_chance": ratio(chance, salient),
+        "labelled_in_low_orders": ratio(labelled[:, :LOW], labelled),
+        "low_orders_by_chance": ratio(chance[:, :LOW], chance),
+        "labelled_share_of_strength": ratio(strengths[:, 0], strengths),
+        "groups": {name: _shape(Profile(each, of_kept), settings) for name, each in groups.items()},
     }
 
 
@@ -195,35 +246,135 @@ def _ratio(part: np.ndarray, whole: np.ndarray, seed: int) -> tuple[float, float
     return interval(np.stack([part, whole], axis=1), lambda rows: rows[:, 0].sum() / rows[:, 1].sum(), seed=seed)
 
 
-def _band(samples: np.ndarray, quantile: float, seed: int) -> np.ndarray:
-    """A bound of the interval of the mean over prompts, of every entry."""
-    return np.quantile([samples[each].mean(axis=0) for each in draws(len(samples), 1000, seed)], quantile, axis=0)
-
-
 def _shape(found: Profile, settings: Settings) -> dict:
     """Shape of the order profile of some effects, with intervals over prompts."""
-    if not found.strengths.any():
-        undefined = dict.fromkeys(("spindle_share", "mean_order", "low_orders", "positive", "balance"), (np.nan,) * 3)
-        return undefined | {"misfit": np.nan, "peak": None}
-
-    def over_prompts(statistic, **options):
-        def of_places(places):
-            some = found.of(places)
-            return statistic(some) if some.strengths.any() else np.nan
-
-        return resampled(len(found.players), of_places, settings.seed, **options).interval()
-
+    seed, repeats = settings.seed, SMOKE_RESAMPLES if settings.smoke else RESAMPLES
+    by_order = found.strengths.mean(axis=0).sum(axis=0)
     return {
-        "spindle_share": over_prompts(
-            lambda some: some.split.spindle_share, repeats=SMOKE_RESAMPLES if settings.smoke else RESAMPLES
-        ),
+        "spindle_share": found.interval(lambda some: some.split.spindle_share, seed, repeats),
         "misfit": found.split.misfit,
-        "mean_order": over_prompts(lambda some: some.mean_order),
-        "low_orders": over_prompts(lambda some: some.low_orders),
-        "positive": over_prompts(lambda some: some.strengths[:, 0].sum() / some.strengths.sum()),
-        "balance": over_prompts(lambda some: 1 - np.abs(some.mean.positive - some.mean.negative).sum() / some.total),
-        "peak": int(1 + np.argmax(found.mean.positive + found.mean.negative)),
+        "mean_order": found.interval(lambda some: some.mean_order, seed),
+        "low_orders": found.interval(lambda some: some.low_orders, seed),
+        "positive": found.interval(lambda some: some.positive, seed),
+        "balance": found.interval(lambda some: some.balance, seed),
+        "peak": int(1 + np.argmax(by_order)) if by_order.any() else None,
     }
+
+
+# ------------------------------------------------------------------------------------------------- drawing
+
+GROUPS = {
+    "in most reference models": style.MODELS[3],
+    "salient, but not in most": style.MODELS[4],
+    "below the salient threshold": style.NOISE,
+}
+"""Groups of effects -> their colours."""
+
+
+def draw(result: dict) -> Figure:
+    """A row of profiles by label for every set of models; behind them what chance labels, and the validation."""
+    names = [name for name in SETS if f"{name} certified" in result["labels"]]
+    rows = max(len(names), 2)
+    figure = style.new_figure(style.TWO_COLUMNS, 4.6)
+    style.title(figure, _claim(result, names))
+    axes = figure.subplots(rows, 4)
+    for row, column in itertools.product(range(rows), range(3)):
+        ax, method = axes[row, column], list(LABELS)[column]
+        if row >= len(names):
+            style.empty(ax, "no second set of models" if column == 0 else "")
+            continue
+        _draw_profile(ax, result["labels"][f"{names[row]} {method}"])
+        if row == 0:
+            ax.set_title(LABELS[method])
+        if row == len(names) - 1:
+            ax.set_xlabel("order |S|")
+        if column == 0:
+            ax.set_ylabel(f"{names[row]} models\nstrength / total at the optimum\n← negative     positive →")
+    _draw_labelled(axes[0, -1], result, names)
+    if result["validation"]:
+        _draw_validation(axes[1, -1], result["validation"])
+    else:
+        style.empty(axes[1, -1], "no planted games")
+    handles = [Patch(color=colour, label=text) for text, colour in GROUPS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_profile(ax, found: dict) -> None:
+    mean = np.array(found["mean"])
+    order = np.arange(1, 1 + mean.shape[-1])
+    low, high = np.array(found["low"]), np.array(found["high"])
+    for side, sign in ((0, 1), (1, -1)):
+        bottom = np.zeros(order.size)
+        for group, colour in enumerate(GROUPS.values()):
+            ax.bar(order, sign * mean[group, side], 0.8, bottom=sign * bottom, color=colour, lw=0)
+            if group < 2:  # intervals of the two groups that are compared, side by side
+                at = order + (-0.15, 0.15)[group]
+                top = bottom + mean[group, side]
+                error = np.abs(np.stack([mean[group, side] - low[group, side], high[group, side] - mean[group, side]]))
+                ax.errorbar(at, sign * top, error[::sign], fmt="none", ecolor="black", elinewidth=0.6)
+            bottom = bottom + mean[group, side]
+    panels.order_axes(ax, order.size)
+    ax.grid(axis="y")
+
+
+def _draw_labelled(ax, result: dict, names: list[str]) -> None:
+    """Share of the salient effects of each order that most references have, and what chance gives."""
+    highest = 0.0
+    for name, marker, colour in zip(names, "os", (style.MODELS[2], style.MODELS[1]), strict=False):
+        found = result["labels"][f"{name} certified"]
+        salient = np.array(found["salient"], float)
+        order = np.arange(1, 1 + salient.size)
+        seen = salient >= SEEN
+        share = np.array(found["labelled"], float)[seen] / salient[seen]
+        chance = np.array(found["chance"], float)[seen] / salient[seen]
+        ax.plot(order[seen], share, color=colour, marker=marker, ms=3, label=name)
+        ax.plot(order[seen], chance, color=colour, marker=marker, mfc="white", ms=2.5, ls=":", lw=1)
+        ax.set_xticks(order)
+        highest = max([highest, *share, *chance])
+    ax.plot([], [], color=style.MUTED, marker="o", mfc="white", ms=2.5, ls=":", lw=1, label="by chance")
+    ax.set_title("Labelled (optimum)")
+    ax.set_ylabel("share of salient effects")
+    ax.set_ylim(0, 1.35 * highest or 1.0)  # room for the legend
+    ax.set_xlabel("order |S|")
+    ax.grid(axis="y")
+    ax.legend(loc="upper right")
+
+
+def _draw_validation(ax, validation: list[dict]) -> None:
+    """Mean error of the spindle share against the number of prompts, at the least noise; hollow without OR effects."""
+    noise = min(each["noise"] for each in validation)
+    lines = {"effects": {"color": style.MODELS[2], "ls": "-."}} | {method: look(method) for method in LABELS}
+    for (method, line), or_too in itertools.product(lines.items(), (True, False)):
+        of = noise, method, or_too
+        chosen = [each for each in validation if (each["noise"], each["method"], each["or_effects"]) == of]
+        prompts, errors = [each["prompts"] for each in chosen], [each["error"][0] for each in chosen]
+        hollow = {"mfc": line["color"], "label": NAMES[method]} if or_too else {"mfc": "white"}
+        ax.plot(prompts, errors, marker="o", ms=3, lw=1, **hollow, **line)
+    ax.axhline(0.05, color=style.MUTED, lw=0.6)
+    ax.set_xscale("log")
+    ax.set_xticks(prompts, list(map(str, prompts)))
+    ax.minorticks_off()
+    ax.set_ylim(0, 2.1 * max(each["error"][0] for each in validation if each["noise"] == noise))  # room for the legend
+    ax.set_title(f"Planted, noise {noise:.1%}")
+    ax.set_ylabel("error of the spindle share")
+    ax.set_xlabel("prompts (hollow: no OR)")
+    ax.grid(axis="y")
+    ax.legend(loc="upper right")
+
+
+def _claim(result: dict, names: list[str]) -> str:
+    if not names:
+        return "No model of this zoo has references"
+    optimum, and_only = (result["labels"][f"{names[-1]} {method}"] for method in ("certified", "and_only"))
+    low, by_chance = (np.array(optimum[of], float)[0] for of in ("labelled_in_low_orders", "low_orders_by_chance"))
+    rest = [each["groups"]["others"] for each in (optimum, and_only)]
+    shares = [style.number(np.array(each["spindle_share"], float)[0]) for each in rest]
+    return (
+        f"{names[-1].capitalize()} models: {low:.0%} of the effects that most references share are of orders 1 and "
+        f"2, by chance {by_chance:.0%}; the rest has spindle share {shares[0]} and peaks at order {rest[0]['peak']} "
+        f"(AND only {shares[1]}, order {rest[1]['peak']})"
+    )
 
 
 def rows(result: dict) -> list[Row]:
@@ -235,55 +386,54 @@ def rows(result: dict) -> list[Row]:
 
 
 def _validation_row(validation: list[dict]) -> Row:
-    most = max(each["prompts"] for each in validation)
-    players = max(each["players"] for each in validation)
+    most, players = (max(each[of] for each in validation) for of in ("prompts", "players"))
 
     def errors(method: str, noise: float) -> str:
-        chosen = [each for each in validation if (each["method"], each["noise"]) == (method, noise)]
-        return " / ".join(
-            f"{each['error'][0]:.2f}" for each in chosen if (each["players"], each["prompts"]) == (players, most)
-        )
+        of = method, noise, players, most
+        keys = ("method", "noise", "players", "prompts")
+        return " / ".join(f"{x['error'][0]:.2f}" for x in validation if tuple(x[key] for key in keys) == of)
 
     def measured(noise: float) -> str:
         return ", ".join(f"{NAMES[method]} {errors(method, noise)}" for method in NAMES if errors(method, noise))
 
-    return Row(
-        f"error of the spindle share, planted with / without OR effects, {most} prompts, {players} players",
-        "none (wanted: under 0.05)",
-        "; ".join(f"noise {noise:.1%}: {measured(noise)}" for noise in NOISES),
-    )
+    claim = f"error of the spindle share, planted with / without OR effects, {most} prompts, {players} players"
+    ours = "; ".join(f"noise {noise:.1%}: {measured(noise)}" for noise in NOISES)
+    return Row(claim, "none (wanted: under 0.05)", ours)
 
 
 def _label_rows(of: str, each: dict) -> list[Row]:
     """What is said of a set of models by one method."""
     labelled, others = each["groups"]["labelled"], each["groups"]["others"]
     misfits = " / ".join(with_interval([group["misfit"]] * 3).split()[0] for group in (labelled, others))
-    return [
-        Row(
-            f"{of}: share of salient effects that most references have, and by chance",
+
+    def both(name: str) -> str:
+        return f"{with_interval(labelled[name])} / {with_interval(others[name])}"
+
+    def beside_chance(name: str, chance: str) -> str:
+        return f"{with_interval(each[name])}, {with_interval(each[chance])}"
+
+    shape = f"{both('spindle_share')} ({misfits}; well above 0.1 the share says little)"
+    found = (
+        (
+            "share of salient effects that most references have, and by chance",
             "none",
-            f"{with_interval(each['labelled_share_of_salient'])}, {with_interval(each['labelled_by_chance'])}",
+            beside_chance("labelled_share_of_salient", "labelled_by_chance"),
         ),
-        Row(
-            f"{of}: share of these that are of orders 1 and 2, and of those that chance labels",
+        (
+            "share of these that are of orders 1 and 2, and of those that chance labels",
             "none",
-            f"{with_interval(each['labelled_in_low_orders'])}, {with_interval(each['low_orders_by_chance'])}",
+            beside_chance("labelled_in_low_orders", "low_orders_by_chance"),
         ),
-        Row(
-            f"{of}: spindle share of effects that most references have / of the others (misfit)",
+        (
+            "spindle share of effects that most references have / of the others (misfit)",
             "decay / spindle (2502.10162)",
-            f"{with_interval(labelled['spindle_share'])} / {with_interval(others['spindle_share'])} ({misfits}; "
-            "well above 0.1 the share says little)",
+            shape,
         ),
-        Row(
-            f"{of}: strength in orders 1 and 2; strongest order",
+        (
+            "strength in orders 1 and 2; strongest order",
             "low / middle (2502.10162)",
-            f"{with_interval(labelled['low_orders'])} / {with_interval(others['low_orders'])}; "
-            f"{labelled['peak']} / {others['peak']}",
+            f"{both('low_orders')}; {labelled['peak']} / {others['peak']}",
         ),
-        Row(
-            f"{of}: balance of positive and negative strength",
-            "low / balanced (2502.10162)",
-            f"{with_interval(labelled['balance'])} / {with_interval(others['balance'])}",
-        ),
-    ]
+        ("balance of positive and negative strength", "low / balanced (2502.10162)", both("balance")),
+    )
+    return [Row(f"{of}: {claim}", published, ours) for claim, published, ours in found]

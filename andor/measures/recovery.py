@@ -1,30 +1,28 @@
-"""How well known AND/OR rules are recovered from v: solvers to compare, and the counts of hits, up to ties.
+"""How well known effects are recovered: counts of hits, up to the ways of writing the same function that are as strong.
 
-Recovered are the salient effects, above 5% of the largest. A recovered effect is a hit when a rule is of the same kind
-(AND or OR), about the same players and of the same sign.
+Recovered are the salient effects, above 5% of the largest. A recovered effect is a hit when a known one is of the same
+kind (AND or OR), about the same players and of the same sign. Precision: hits / recovered. Recall: hits / known.
+
+Ties. {i} + {j} and AND{ij} + OR{ij} are the same function at the same strength. So whenever some of the four are known,
+there are usually other ways to write v that are just as strong, and an optimum is one of them or a mixture. Counted
+*up to ties*, known and recovered effects are both first brought to one of these ways, by the same moves along that
+identity (`canonical`).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from jaxtyping import Float
 
-import andor
 from andor.core import lattice
+from andor.core.explained import Pair
 from andor.measures import metrics
-from andor.solvers import InteriorPoint, Published
-from experiments.lab.methods import by_method, unbatched
-from experiments.study import PUBLISHED_NOISE
 
 NUMBERS = ("precision", "recall", "precision_strict", "recall_strict", "recall_and", "recall_or", "found")
 """What `score` gives."""
-
 
 _SWEEPS = 20
 _SAME = 1e-4  # of the largest effect: less is no difference
 
 
-def canonical(pair: metrics.Pair) -> metrics.Pair:
+def canonical(pair: Pair) -> Pair:
     """One of the equally strong ways to write the same function, the same for all that differ by ties of pairs.
 
     For every c, adding c to {i} and {j} and taking it from AND{ij} and OR{ij} changes nothing. The strength of the four
@@ -65,7 +63,7 @@ def _untidiness(members: np.ndarray, largest: float) -> tuple[int, int, bool]:
     return int(salient.sum()), int(salient @ [1, 1, 2, 2]), bool(salient[3])
 
 
-def hits(found: metrics.Pair, planted: metrics.Pair) -> np.ndarray:
+def hits(found: Pair, planted: Pair) -> np.ndarray:
     """Counts `[AND or OR, (hits, recovered, rules)]` of the salient effects of both."""
     chosen, rules = metrics.salient(*found), metrics.salient(*planted)
     counts = [
@@ -75,7 +73,7 @@ def hits(found: metrics.Pair, planted: metrics.Pair) -> np.ndarray:
     return np.array(counts)
 
 
-def score(found: metrics.Pair, planted: metrics.Pair) -> dict[str, float]:
+def score(found: Pair, planted: Pair) -> dict[str, float]:
     """The `NUMBERS` of one game; nan where nothing was recovered or there was no rule."""
     up_to_ties = hits(canonical(found), canonical(planted))
     strict = hits(found, planted).sum(axis=0)
@@ -93,31 +91,3 @@ def score(found: metrics.Pair, planted: metrics.Pair) -> dict[str, float]:
         "recall_or": share(up_to_ties[1, 0], up_to_ties[1, 2]),
         "found": float(total[1]),
     }
-
-
-Games = dict[str, list[metrics.Pair]]
-"""Name of a solver -> its pair of effects for every game."""
-
-
-def optima(v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"]) -> Games:
-    """The certified optimum at two noise bounds, "true bound" and "rule".
-
-    Args:
-      v: values to explain.
-      error: how far they are from the truth, in the same unit; the true bound is the largest |error - error[∅]|.
-    """
-    return _true_bound(v, error) | {"rule": unbatched(andor.extract(v, PUBLISHED_NOISE, InteriorPoint()))}
-
-
-def recovered(
-    v: Float[np.ndarray, "games s"], error: Float[np.ndarray, "games s"], published: Sequence[Published]
-) -> Games:
-    """`optima`, "published" (the published solver, `methods.published_pairs`) and "and only" (Harsanyi)."""
-    names = {"certified": "rule", "published": "published", "and_only": "and only"}
-    found = by_method(v, published)
-    return _true_bound(v, error) | {name: found[method] for method, name in names.items()}
-
-
-def _true_bound(v, error) -> Games:
-    bound = np.abs(error - error[:, :1]).max(axis=1)
-    return {"true bound": unbatched(andor.extract(v, bound, InteriorPoint(), noise_unit="log-odds"))}
