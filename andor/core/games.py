@@ -1,4 +1,4 @@
-"""Games with known effects: a few at random, rules, or a part that decays with order beside a part that is a spindle."""
+"""Games with known effects: a few at random, rules, or a part that decays with order beside one that is a spindle."""
 
 from dataclasses import dataclass
 from math import comb

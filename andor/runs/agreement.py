@@ -162,4 +162,3 @@ def _with_noise(v: Float[np.ndarray, "s"], correlation: float, rng: np.random.Ge
 
     noisy = v + v.std() * np.sqrt(1 / correlation**2 - 1) * rng.normal(size=v.size)
     return overlap((v, noisy), [Search(each, MOST_SHOWN).quick() for each in (v, noisy)])
-

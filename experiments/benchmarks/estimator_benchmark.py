@@ -5,7 +5,7 @@ What:      planted games of three families, each with noise that the estimators 
            0.01; `andor.core.games.sparse`). Found are the optimum with both published bounds (2 and 5% of |v(N) -
            v(∅)|), with the bound estimated from v (the default), and with the largest error there is, which nobody
            knows in practice; and the compact explanation (`andor.compact`). Strict precision and recall count salient
-           effects of the same kind, players and sign; recall up to ties as in `studies.rule_recovery`. Distance:
+           effects of the same kind, players and sign; recall up to ties as in `andor.measures.recovery`. Distance:
            sum of |found - planted| over that of |planted|. Cost: time over that of one exact solve with the 2% bound.
            *Spindle share*: mixtures of a decay and a spindle with OR effects (`andor.core.games.mixture`, noise 0.2% of
            the range), error of the share of the mean profile of 30 prompts.
@@ -31,14 +31,15 @@ import numpy as np
 import andor
 from andor.core import games
 from andor.core.certificate import reconstruct
-from andor.measures import metrics, profile
+from andor.measures import metrics
 from andor.measures.metrics import Pair
+from andor.measures.profile import profile_of, strength
+from andor.measures.recovery import score
 from andor.measures.reported import mean_of_defined
 from andor.measures.trust import trust
 from andor.solvers import share_of_orders
-from experiments.lab.logical_language import random_rules
+from experiments.benchmarks.common import markdown
 from experiments.studies.ground_truth import AND_ORDERS, OR_ORDERS
-from experiments.studies.rule_recovery import score
 
 TOP = 20
 """Effects that explain a model's v."""
@@ -72,7 +73,7 @@ class Config:
 
 def rules(rng: np.random.Generator, n_players: int) -> games.Game:
     """10 AND and 6 OR rules of 0.5 to 1.5 nats, and noise of 0.05."""
-    effects = random_rules(n_players, AND_ORDERS, OR_ORDERS, rng).effects(np.arange(n_players))
+    effects = games.random_rules(n_players, AND_ORDERS, OR_ORDERS, rng).effects(np.arange(n_players))
     return games.Game(*effects, reconstruct(*effects) + 0.05 * rng.normal(size=2**n_players))
 
 
@@ -115,11 +116,9 @@ def planted(config: Config) -> list[dict]:
                 seconds = time.perf_counter() - start
                 reference = reference or seconds
                 distance = sum(np.abs(one - other)[1:].sum() for one, other in zip(found, truth, strict=True))
-                numbers = score(found, truth) | {
-                    "distance": distance / sum(np.abs(each[1:]).sum() for each in truth),
-                    "cost": seconds / reference,
-                }
-                records.append({"family": family, "game": number, "estimator": name, **numbers})
+                numbers = {"distance": distance / strength(truth), "cost": seconds / reference}
+                of = {"family": family, "game": number, "estimator": name}
+                records.append(of | score(found, truth) | numbers)
         print(f"{family}: done", flush=True)
     return records
 
@@ -135,20 +134,15 @@ COLUMNS = {
 
 def planted_table(records: list[dict]) -> str:
     """Markdown: a line per estimator, mean over games, families side by side."""
-    lines = [
-        f"| {' / '.join(FAMILIES)} | " + " | ".join(COLUMNS.values()) + " |",
-        "|" + "---|" * (1 + len(COLUMNS)),
-    ]
+    rows = []
     for name in dict.fromkeys(record["estimator"] for record in records):
+        mine = [record for record in records if record["estimator"] == name]
         cells = []
         for number in COLUMNS:
-            means = [
-                mean_of_defined([r[number] for r in records if (r["estimator"], r["family"]) == (name, family)])
-                for family in FAMILIES
-            ]
+            means = [mean_of_defined([r[number] for r in mine if r["family"] == family]) for family in FAMILIES]
             cells.append(" / ".join(f"{mean:.1f}" if number == "cost" else f"{mean:.2f}" for mean in means))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return markdown([" / ".join(FAMILIES), *COLUMNS.values()], rows)
 
 
 def spindles(config: Config) -> dict[str, float]:
@@ -166,9 +160,8 @@ def spindles(config: Config) -> dict[str, float]:
             for name, find in estimators(game.v - reconstruct(game.and_effects, game.or_effects)).items():
                 found.setdefault(name, []).append(find(game.v))
         for name, pairs in found.items():
-            strengths = [metrics.order_strength(*pair) for pair in pairs]
-            split = profile.profile(strengths, [profile.strength(pair) for pair in pairs]).split
-            errors.setdefault(name, []).append(split.spindle_share - float(np.mean(true)))
+            share_found = profile_of(pairs).split.spindle_share
+            errors.setdefault(name, []).append(share_found - float(np.mean(true)))
         print(f"spindle share: {trial + 1} of {config.trials}", flush=True)
     return {name: float(np.mean(np.abs(each))) for name, each in errors.items()}
 
@@ -185,6 +178,7 @@ def of_values(files: tuple[Path, ...]) -> list[dict]:
         few = andor.compact(v, TOP, start=optimum)
         cost = 1 + (time.perf_counter() - start - exact) / exact
         published = andor.extract(v, 0.02)
+        at_least, at_most = share_of_orders(v, optimum)
         records.append(
             {
                 "file": file.stem,
@@ -196,10 +190,10 @@ def of_values(files: tuple[Path, ...]) -> list[dict]:
                 "of 100, 2%": metrics.matching(v, *pair_of(published), 100).r2,
                 "salient": metrics.salient_count(*pair_of(optimum)),
                 "salient, 2%": metrics.salient_count(*pair_of(published)),
-                "low orders": low_orders(optimum),
-                "at least": share_of_orders(v, optimum)[0],
-                "at most": share_of_orders(v, optimum)[1],
-                "low orders, compact": low_orders(few),
+                "low orders": profile_of([pair_of(optimum)]).low_orders,
+                "at least": at_least,
+                "at most": at_most,
+                "low orders, compact": profile_of([pair_of(few)]).low_orders,
                 "worst error / spread": few.worst_error / float(np.std(v)),
                 "excess": few.excess,
                 "warnings": len(trust(v, few, 1.0, False).warnings),
@@ -209,21 +203,12 @@ def of_values(files: tuple[Path, ...]) -> list[dict]:
     return records
 
 
-def low_orders(found: andor.Solution | andor.Compact) -> float:
-    """Share of orders 1 and 2 in the strength."""
-    strength = metrics.order_strength(*pair_of(found))
-    per_order = strength.positive + strength.negative
-    return float(per_order[:2].sum() / per_order.sum()) if per_order.any() else float("nan")
-
-
 def values_table(records: list[dict]) -> str:
     """Markdown: a line per file, and the median."""
     names = [name for name in records[0] if name != "file"]
-    lines = ["| R² of 20 | " + " | ".join(names) + " |", "|" + "---|" * (1 + len(names))]
     median = {"file": "median", **{name: float(np.median([record[name] for record in records])) for name in names}}
-    for record in [*records, median]:
-        lines.append(f"| {record['file']} | " + " | ".join(f"{record[name]:.3f}" for name in names) + " |")
-    return "\n".join(lines)
+    rows = ([each["file"], *(f"{each[name]:.3f}" for name in names)] for each in (*records, median))
+    return markdown(["R² of 20", *names], rows)
 
 
 def main(config: Config) -> dict:

@@ -22,10 +22,9 @@ Expected:  evaluated tokens = sum_t 2**k(t), v equal to 1e-4 everywhere; at 12 p
 
 import dataclasses
 import importlib.util
+import itertools
 import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -49,6 +48,7 @@ from andor.models.config import read_config, read_json
 from andor.models.decoder import Decoder
 from andor.models.weights import abstract_decoder, count_parameters, hf_tensors
 from andor.prompts import Mask, TokenizedPrompt, read_prompts, tokenize
+from experiments.benchmarks.common import ONE_THREAD, markdown, python
 
 Method = Literal["tree", "naive", "torch", "torch-prefix"]
 
@@ -68,12 +68,6 @@ RANDOM = {
 }
 TORCH_TOKENS = 4096
 """Tokens in a batch of PyTorch's; more are not faster on a CPU."""
-
-ENVIRONMENT = {  # one thread, and every program is compiled here
-    "JAX_ENABLE_COMPILATION_CACHE": "false",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +114,7 @@ def prompt_of(config: Config, n_players: int, name: str, vocab_size: int) -> Tok
         tokenized = tokenize(prompt, andor.models.load_tokenizer(name))
         target = tokenized.target_ids[:1] if len(tokenized.target_ids) else np.array([5], np.int32)
         return dataclasses.replace(tokenized, target_ids=target)
-    tokens_per_player = config.tokens_per_player
-    length = round(tokens_per_player * n_players)
+    length = round(config.tokens_per_player * n_players)
     player_of_token = np.full(length, -1, np.int32)
     player_of_token[1 + np.floor(np.arange(n_players) * (length - 1) / n_players).astype(int)] = np.arange(n_players)
     tokens = np.random.default_rng(n_players).integers(4, vocab_size, length)
@@ -265,56 +258,48 @@ def resident_bytes() -> int:
 
 def measured(config: Config, name: str, method: Method, n_players: int) -> dict:
     """One case, in a process of its own."""
-    options = ["--tokens-per-player", str(config.tokens_per_player), "--dtype", config.dtype]
-    if config.prompts is not None:
-        options += ["--prompts", str(config.prompts)]
-    if config.tokens_per_batch is not None:
-        options += ["--tokens-per-batch", str(config.tokens_per_batch)]
-    command = [sys.executable, "-m", "experiments", "evaluation_benchmark", "--only", name, method, str(n_players)]
-    # The package is found from any working directory.
-    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])]).lstrip(os.pathsep)
-    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    given = {
+        "--tokens-per-player": config.tokens_per_player,
+        "--dtype": config.dtype,
+        "--prompts": config.prompts,
+        "--tokens-per-batch": config.tokens_per_batch,
+    }
+    options = [str(each) for pair in given.items() if pair[1] is not None for each in pair]
+    case = "-m", "experiments", "evaluation_benchmark", "--only", name, method, str(n_players)
+    return python(*case, *options, environment=ONE_THREAD)
 
 
 def table(records: list[dict]) -> str:
     """Markdown: one line per case; ratios are to the tree on the same prompt."""
-    lines = [
-        "| model | n | method | tokens (of sum 2^k) | CPU time | time / tree | work / tree | of operations | "
-        "max diff of v | memory | compilations | of matrix rate |",
-        "|" + "---|" * 12,
-    ]
-    trees = {(each["model"], each["n"]): each for each in records if each["method"] == "tree"}
+    columns = (
+        "model", "n", "method", "tokens (of sum 2^k)", "CPU time", "time / tree", "work / tree", "of operations",
+        "max diff of v", "memory", "compilations", "of matrix rate",
+    )  # fmt: skip
+    rows, trees = [], {(each["model"], each["n"]): each for each in records if each["method"] == "tree"}
     for each in records:
         tree = trees.get((each["model"], each["n"]), each)
         reached = each.get("operations", np.nan) / each["seconds"] / each.get("matrix_rate", np.nan)
         difference = np.max(np.abs(np.subtract(each["v"], tree["v"])))
         times, work = each["cpu_seconds"] / tree["cpu_seconds"], each["work"] / tree["work"]
-        lines.append(
-            f"| {each['model']} | {each['n']} | {each['method']} | {each['tokens']:,} ({each['expected_tokens']:,}) | "
-            f"{each['cpu_seconds']:.3g} s | {times:.2f} | {work:.2f} | {times / work:.0%} | {difference:.1e} | "
-            f"{each['extra_bytes'] / 1e9:.2f} GB | {each['compilations'] or ''} | "
-            f"{'' if np.isnan(reached) else f'{reached:.0%}'} |"
-        )
-    return "\n".join(lines)
+        tokens = f"{each['tokens']:,} ({each['expected_tokens']:,})"
+        ratios = f"{times:.2f}", f"{work:.2f}", f"{times / work:.0%}", f"{difference:.1e}"
+        rate = "" if np.isnan(reached) else f"{reached:.0%}"
+        memory_ = f"{each['extra_bytes'] / 1e9:.2f} GB"
+        case = each["model"], each["n"], each["method"], tokens, f"{each['cpu_seconds']:.3g} s"
+        rows.append([*case, *ratios, memory_, each["compilations"] or "", rate])
+    return markdown(columns, rows)
 
 
 def growth(records: list[dict]) -> list[str]:
     """By how much time and tokens grow with a player more: least squares of their logarithms on n."""
     lines = []
-    for name in dict.fromkeys(each["model"] for each in records):
-        for method in dict.fromkeys(each["method"] for each in records):
-            mine = [each for each in records if (each["model"], each["method"]) == (name, method)]
-            if len(mine) >= 2:
-                n = [each["n"] for each in mine]
-                logs = (np.log([each[what] for each in mine]) for what in ("cpu_seconds", "tokens"))
-                time_, tokens = (np.exp(np.polyfit(n, log, 1)[0]) for log in logs)
-                lines.append(
-                    f"{name}, {method}: a player more takes {time_:.2f} times as long, {tokens:.2f} the tokens."
-                )
+    cases = dict.fromkeys((each["model"], each["method"]) for each in records)
+    for name, method in cases:
+        mine = [each for each in records if (each["model"], each["method"]) == (name, method)]
+        if len(mine) >= 2:
+            n, logs = [each["n"] for each in mine], np.log([[each["cpu_seconds"], each["tokens"]] for each in mine])
+            time_, tokens = np.exp(np.polyfit(n, logs, 1)[0])
+            lines.append(f"{name}, {method}: a player more takes {time_:.2f} times as long, {tokens:.2f} the tokens.")
     return lines
 
 
@@ -330,17 +315,14 @@ def main(config: Config) -> list[dict]:
     if wants_torch and not has_torch:
         print("torch is not installed: its columns are left out (pip install torch).")
     records = []
-    for name in config.models:
-        for n_players in config.players:
-            leave_out = wants_torch if not has_torch or n_players > config.most_players_torch else []
-            methods = [method for method in config.methods if method not in leave_out]
-            found = {method: [] for method in methods}
-            for _ in range(config.rounds):
-                for method in methods:
-                    found[method].append(measured(config, name, method, n_players))
-                    seconds = found[method][-1]["cpu_seconds"]
-                    print(name, n_players, method, f"{seconds:.3g} s", file=sys.stderr, flush=True)
-            records += [min(each, key=lambda record: record["cpu_seconds"]) for each in found.values()]
+    for name, n_players in itertools.product(config.models, config.players):
+        leave_out = wants_torch if not has_torch or n_players > config.most_players_torch else []
+        found = {method: [] for method in config.methods if method not in leave_out}
+        for _, method in itertools.product(range(config.rounds), found):
+            found[method].append(measured(config, name, method, n_players))
+            seconds = found[method][-1]["cpu_seconds"]
+            print(name, n_players, method, f"{seconds:.3g} s", file=sys.stderr, flush=True)
+        records += [min(each, key=lambda record: record["cpu_seconds"]) for each in found.values()]
     print(table(records))
     print("\n".join(growth(records)))
     if config.out is not None:

@@ -30,7 +30,6 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-import json
 import multiprocessing
 import os
 import resource
@@ -53,6 +52,7 @@ from andor.prompts import DEFAULT_PROMPTS, read_prompts
 from andor.runs import cache, files
 from andor.runs.run import Run
 from andor.show import draw as drawing
+from experiments.benchmarks.common import write_prompts
 
 MODELS = ("tiny-llama", "tiny-qwen2")
 NOISE, OTHER_NOISE = 0.02, 0.05
@@ -60,15 +60,10 @@ TIMES = ("seconds", "made_by")
 """Arrays and numbers that are not the same in two runs."""
 
 IMPORTED = (
-    "andor.show.cli",
-    "andor.show.draw",
-    "andor.show.tables",
-    "andor.runs.compare",
+    "andor.show.cli", "andor.show.draw", "andor.show.tables", "andor.runs.compare",
     "transformers.models.auto.tokenization_auto",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_pdf",
-    "fontTools.subset",
-)
+    "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf", "fontTools.subset",
+)  # fmt: skip
 """What processes need not import. None of it touches a device, which would not survive a fork."""
 
 
@@ -110,6 +105,11 @@ class Row:
     wrong: int = 0
     times: list[float] = dataclasses.field(default_factory=list)
 
+    def struck(self, before: dict) -> None:
+        """Count a fault, and what was finished when it struck."""
+        self.injected += 1
+        self.finished += len(before)
+
     @contextlib.contextmanager
     def resuming(self) -> Iterator[None]:
         """Measures what goes on after a fault."""
@@ -128,11 +128,7 @@ class Drill:
             dataclasses.replace(prompt, players=prompt.players[: config.players])
             for prompt in read_prompts(DEFAULT_PROMPTS)[: config.prompts]
         ]
-        self.file = folder / "prompts.jsonl"
-        lines = [
-            json.dumps({"id": p.id, "text": p.text, "players": p.players, "target": p.target}) for p in self.prompts
-        ]
-        self.file.write_text("\n".join(lines))
+        self.file = write_prompts(folder / "prompts.jsonl", self.prompts)
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(list(IMPORTED))
         self.roots = 0
@@ -176,6 +172,19 @@ class Drill:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # what is damaged and made anew
             return andor.compare(self.models, self.prompts, out=root, **{"noise": NOISE} | options)
+
+    def resumed(
+        self, row: Row, root: Path, go_on: Callable[[], object] | None = None, *,
+        before: dict | None = None, noises: Sequence[float] = (NOISE,), twice: bool = False,
+    ) -> None:  # fmt: skip
+        """A fault struck the run of this root: let it go on, by the same call in this process if nothing else is given,
+        and count what is lost (`lost`, of what was there `before`, by default now) and wrong."""
+        before = finished(root) if before is None else before
+        row.struck(before)
+        with row.resuming():
+            self.call(root) if go_on is None else go_on()
+        row.lost += lost(before, root, twice=twice)
+        row.wrong += sum(self.wrong(root, noise) for noise in noises)
 
     def wrong(self, root: Path, noise: float = NOISE) -> int:
         """Results that differ from the undisturbed run's, or are not there; the summary counts as one."""
@@ -319,17 +328,13 @@ def two(drill: Drill, row: Row, number: int, strike: signal.Signals) -> Row:
             continue
         os.kill(processes[0].pid, strike)
         before = finished(root)
-        row.injected += 1
-        row.finished += len(before)
-        with row.resuming():
-            processes[1].join()
+        drill.resumed(row, root, processes[1].join, before=before, twice=True)
         assert processes[1].exitcode == 0, drill.log_of(processes[1])
-        row.wrong += drill.wrong(root)
         if strike == signal.SIGSTOP:
             os.kill(processes[0].pid, signal.SIGKILL if row.injected % 2 else signal.SIGCONT)
         processes[0].join()
         assert processes[0].exitcode in (-signal.SIGKILL, 0), drill.log_of(processes[0])
-        row.lost += lost(before, root, twice=True)
+        row.lost += lost(before, root, twice=True)  # by what was woken
         before = finished(root)
         drill.finish(root)
         row.lost += lost(before, root)
@@ -349,13 +354,8 @@ def shards(drill: Drill, row: Row, number: int) -> Row:
         before = finished(root)
         for process in processes:
             process.join()
-        row.injected += 1
-        row.finished += len(before)
-        with row.resuming():
-            for index in (1, 2, 3):
-                drill.call(root, shard=f"{index}/3")
-        row.lost += lost(before, root)
-        row.wrong += drill.wrong(root)
+        rest = [f"{index}/3" for index in (1, 2, 3)]
+        drill.resumed(row, root, lambda: [drill.call(root, shard=each) for each in rest], before=before)  # noqa: B023
     return row
 
 
@@ -374,13 +374,8 @@ def settings(drill: Drill, row: Row, number: int) -> Row:
         refusal = f"andor: error: {root} holds an unfinished run with other settings"
         assert said.startswith(refusal) and said.count("\n") == 1, said
         assert f"noise: {noises[first]} -> {noises[second]}" in said, said
-        before = finished(root)
-        row.injected += 1
-        row.finished += len(before)
-        with row.resuming():
-            drill.finish(root, "--noise", str(noises[second]))
-        row.lost += lost(before, root)
-        row.wrong += drill.wrong(root, NOISE) + drill.wrong(root, OTHER_NOISE)
+        others = "--noise", str(noises[second])
+        drill.resumed(row, root, lambda: drill.finish(root, *others), noises=noises)  # noqa: B023
     return row
 
 
@@ -394,47 +389,23 @@ def disk_full(drill: Drill, row: Row) -> Row:
             return row  # there are not so many writes
         except OSError as error:
             assert error.errno == errno.ENOSPC and "could not be written" in str(error), error
-        gone_on(drill, row, root)
-
-
-def gone_on(drill: Drill, row: Row, root: Path) -> None:
-    """The same call after a fault, in this process."""
-    before = finished(root)
-    with row.resuming():
-        drill.call(root)
-    row.injected += 1
-    row.finished += len(before)
-    row.lost += lost(before, root)
-    row.wrong += drill.wrong(root)
-    shutil.rmtree(root)
+        drill.resumed(row, root)
+        shutil.rmtree(root)
 
 
 @contextlib.contextmanager
 def failing_write(number: int) -> Iterator[None]:
     """The number-th file from now on finds no room on the disk when it is half written."""
-    with replaced(os, "fsync") as fsync:
-        count = 0
+    fsync, count = os.fsync, itertools.count()
 
-        def fails(descriptor: int) -> None:
-            nonlocal count
-            count += 1
-            if count == number + 1:
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            fsync(descriptor)
+    def fails(descriptor: int) -> None:
+        if next(count) == number:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
 
-        os.fsync = fails
+    with mock.patch.object(os, "fsync", fails):
         yield
-
-
-@contextlib.contextmanager
-def replaced(owner: object, name: str) -> Iterator[Callable]:
-    """Something that may be replaced here, and comes back."""
-    original = getattr(owner, name)
-    try:
-        yield original
-    finally:
-        setattr(owner, name, original)
 
 
 def descriptors(drill: Drill, row: Row) -> Row:
@@ -454,7 +425,7 @@ def descriptors(drill: Drill, row: Row) -> Row:
         assert not [*root.rglob("*.damaged")], (limit, said)
         codes["went on" if process.exitcode == 0 else "said what is missing"] += 1
         row.lost += lost(before, root)
-        gone_on(drill, row, root)
+        drill.resumed(row, root)
     print(f"{row.fault}: {', '.join(f'{count} {what}' for what, count in codes.items())}", flush=True)
     batch = 0
     while True:
@@ -466,7 +437,7 @@ def descriptors(drill: Drill, row: Row) -> Row:
         except OSError as error:
             assert error.errno == errno.EMFILE, error
         assert not [*root.rglob("*.damaged")], batch
-        gone_on(drill, row, root)
+        drill.resumed(row, root)
 
 
 @contextlib.contextmanager
@@ -503,8 +474,7 @@ def corrupt(drill: Drill, row: Row, number: int) -> Row:
         path.write_bytes(damaged(content, drill.rng))
         before = finished(whole)
         before.pop(path, None)
-        row.injected += 1
-        row.finished += len(before)
+        row.struck(before)
         try:
             row.wrong += drill.wrong(whole)
         except (ValueError, FileNotFoundError) as error:

@@ -16,7 +16,6 @@ Expected:  at most the largest tensor (the embedding, 0.47 GB) and 1 GB beyond t
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from safetensors.numpy import save_file
 from andor.models import EMBEDDED, FAMILIES, embedded_models, find
 from andor.models.config import read_config
 from andor.models.weights import weight_table
+from experiments.benchmarks.common import python
 
 SETTINGS = {
     "model_type": "qwen2",
@@ -128,11 +128,7 @@ def write_checkpoint(folder: Path, settings: dict, file_bytes: int, seed: int) -
 def measure(name: str, dtype: str) -> dict[str, float]:
     """Load a model in a process of its own; bytes and seconds."""
     found = find(name)
-    arguments = [sys.executable, "-c", MEASURE, name, dtype]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the process that loads the checkpoint failed:\n{done.stderr}")
-    results = json.loads(done.stdout.splitlines()[-1])
+    results = python("-c", MEASURE, name, dtype)
     sizes, rows = found.config.axis_sizes(), weight_table(found.config, found.family).values()
     itemsize = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).itemsize
     return results | {

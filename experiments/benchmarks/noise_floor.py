@@ -27,7 +27,9 @@ import andor
 from andor.core import lattice
 from andor.evaluation import noise_floor, schedule
 from andor.figures.style import TWO_COLUMNS, new_figure, style, title
+from andor.measures.metrics import order_strength
 from andor.prompts import DEFAULT_PROMPTS, tokenize
+from experiments.benchmarks.common import markdown
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -67,9 +69,10 @@ def tf32():
     jax.clear_caches()
 
 
-def strengths(effects: np.ndarray) -> np.ndarray:
+def strengths(and_effects: np.ndarray, or_effects: np.ndarray) -> np.ndarray:
     """Sum of |effect| per order 1, ..., n_players."""
-    return np.bincount(lattice.orders(lattice.n_players_of(effects)), np.abs(effects))[1:]
+    found = order_strength(and_effects, or_effects)
+    return found.positive + found.negative
 
 
 def measure(config: Config, precision: str, prompt: andor.Prompt, target: str) -> dict:
@@ -93,25 +96,25 @@ def measure(config: Config, precision: str, prompt: andor.Prompt, target: str) -
         "exact": float(np.sqrt(np.mean(floor.exact**2))),
         "bound": values.measured_noise,
         "noise": np.array(noise),
-        "dividends": strengths(lattice.moebius(values.v)),
-        "certified": strengths(solution.and_effects) + strengths(solution.or_effects),
+        "dividends": strengths(lattice.moebius(values.v), np.zeros_like(values.v)),
+        "certified": strengths(solution.and_effects, solution.or_effects),
         "gap": solution.gap,
     }
 
 
 def table(results: dict[str, dict]) -> str:
     """Markdown: noise of v, then strength per order."""
-    lines = ["| precision | another batch | against float64 | s | bound | certified gap |", "|" + "---|" * 6]
-    for name, each in results.items():
-        cells = (f"{each[key]:.1e}" for key in ("batch", "exact", "size", "bound", "gap"))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    n_players = len(next(iter(results.values()))["noise"])
-    lines += ["", "| strength, nats | " + " | ".join(f"order {o + 1}" for o in range(n_players)) + " |"]
-    lines.append("|" + "---|" * (n_players + 1))
-    for name, each in results.items():
-        for what, label in (("dividends", "AND only"), ("noise", "noise alone"), ("certified", "certified")):
-            lines.append(f"| {name}, {label} | " + " | ".join(f"{x:.3g}" for x in each[what]) + " |")
-    return "\n".join(lines)
+    columns = "precision", "another batch", "against float64", "s", "bound", "certified gap"
+    keys = "batch", "exact", "size", "bound", "gap"
+    noise = [[name, *(f"{each[key]:.1e}" for key in keys)] for name, each in results.items()]
+    said = {"dividends": "AND only", "noise": "noise alone", "certified": "certified"}
+    strength = [
+        [f"{name}, {label}", *(f"{x:.3g}" for x in each[what])]
+        for name, each in results.items()
+        for what, label in said.items()
+    ]
+    orders = [f"order {o}" for o in range(1, len(strength[0]))]
+    return f"{markdown(columns, noise)}\n\n{markdown(['strength, nats', *orders], strength)}"
 
 
 def draw(results: dict[str, dict], path: Path) -> None:

@@ -35,68 +35,52 @@ import andor
 from andor.core import lattice
 from andor.models import EMBEDDED, embedded_models
 from andor.prompts import read_prompts, tokenize
+from experiments.benchmarks.common import markdown
 from experiments.lab.mixed_text import mixed_lines
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "rope_theta": 777.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
+    "rope_type": "llama3", "rope_theta": 777.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
-}
+}  # fmt: skip
 ROPE = {"rope_type": "default", "rope_theta": 777.0}
-
 TWO_ROPES = {
-    "rope_parameters": {
-        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 777.0},
-        "sliding_attention": {"rope_type": "default", "rope_theta": 99.0},
-    }
+    "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 777.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 99.0},
 }
-WINDOWS = {"use_sliding_window": True, "sliding_window": 9}
-LAYERS = ["sliding_attention", "full_attention", "sliding_attention"]
+MHA, GQA, MQA = ({"num_key_value_heads": heads} for heads in (4, 2, 1))
+TIED, NARROW, LLAMA3 = {"tie_word_embeddings": True}, {"head_dim": 24}, {"rope_parameters": LLAMA3_ROPE}
+LAYERS = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+WINDOWS = LAYERS | {"use_sliding_window": True, "sliding_window": 9}
+GEMMA3 = NARROW | LAYERS | {"rope_parameters": TWO_ROPES}
 
 ARCHITECTURES = {
-    "llama, gqa, untied": ("llama", {"num_key_value_heads": 2}),
-    "llama, mha, tied": ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": True}),
-    "llama, mqa, head_dim 24": ("llama", {"num_key_value_heads": 1, "head_dim": 24}),
-    "llama, gqa, llama3 rope": ("llama", {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE}),
-    "llama, gqa, tied, head_dim 24, llama3 rope": (
-        "llama",
-        {"num_key_value_heads": 2, "tie_word_embeddings": True, "head_dim": 24, "rope_parameters": LLAMA3_ROPE},
-    ),
-    "qwen2, gqa, untied": ("qwen2", {"num_key_value_heads": 2}),
-    "qwen2, mha, untied": ("qwen2", {"num_key_value_heads": 4}),
-    "qwen2, mqa, tied": ("qwen2", {"num_key_value_heads": 1, "tie_word_embeddings": True}),
-    "qwen2, mha, tied, head_dim 24": (
-        "qwen2",
-        {"num_key_value_heads": 4, "tie_word_embeddings": True, "head_dim": 24},
-    ),
-    "qwen2, gqa, llama3 rope": ("qwen2", {"num_key_value_heads": 2, "rope_parameters": LLAMA3_ROPE}),
-    "qwen2, gqa, windows": ("qwen2", {"num_key_value_heads": 2, **WINDOWS, "layer_types": LAYERS}),
-    "qwen3, gqa, head_dim 24": ("qwen3", {"num_key_value_heads": 2, "head_dim": 24}),
-    "qwen3, mqa, tied, head_dim 24, windows": (
-        "qwen3",
-        {"num_key_value_heads": 1, "head_dim": 24, "tie_word_embeddings": True, **WINDOWS, "layer_types": LAYERS},
-    ),
-    "mistral, gqa, window": ("mistral", {"num_key_value_heads": 2, "sliding_window": 9}),
-    "mistral, gqa, head_dim 24, no window": (
-        "mistral",
-        {"num_key_value_heads": 2, "head_dim": 24, "sliding_window": None},
-    ),
-    "gemma3_text, mqa, windows, two ropes": (
-        "gemma3_text",
-        {"num_key_value_heads": 1, "head_dim": 24, "sliding_window": 9, "layer_types": LAYERS, **TWO_ROPES},
-    ),
-    "gemma3_text, gqa, query_pre_attn_scalar 40": (
-        "gemma3_text",
-        {"num_key_value_heads": 2, "head_dim": 24, "query_pre_attn_scalar": 40, "layer_types": LAYERS, **TWO_ROPES},
-    ),
-    "olmo2, mha": ("olmo2", {"num_key_value_heads": 4}),
-    "olmo2, gqa, tied": ("olmo2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "llama, gqa, untied": ("llama", GQA),
+    "llama, mha, tied": ("llama", MHA | TIED),
+    "llama, mqa, head_dim 24": ("llama", MQA | NARROW),
+    "llama, gqa, llama3 rope": ("llama", GQA | LLAMA3),
+    "llama, gqa, tied, head_dim 24, llama3 rope": ("llama", GQA | TIED | NARROW | LLAMA3),
+    "qwen2, gqa, untied": ("qwen2", GQA),
+    "qwen2, mha, untied": ("qwen2", MHA),
+    "qwen2, mqa, tied": ("qwen2", MQA | TIED),
+    "qwen2, mha, tied, head_dim 24": ("qwen2", MHA | TIED | NARROW),
+    "qwen2, gqa, llama3 rope": ("qwen2", GQA | LLAMA3),
+    "qwen2, gqa, windows": ("qwen2", GQA | WINDOWS),
+    "qwen3, gqa, head_dim 24": ("qwen3", GQA | NARROW),
+    "qwen3, mqa, tied, head_dim 24, windows": ("qwen3", MQA | NARROW | TIED | WINDOWS),
+    "mistral, gqa, window": ("mistral", GQA | {"sliding_window": 9}),
+    "mistral, gqa, head_dim 24, no window": ("mistral", GQA | NARROW | {"sliding_window": None}),
+    "gemma3_text, mqa, windows, two ropes": ("gemma3_text", MQA | GEMMA3 | {"sliding_window": 9}),
+    "gemma3_text, gqa, query_pre_attn_scalar 40": ("gemma3_text", GQA | GEMMA3 | {"query_pre_attn_scalar": 40}),
+    "olmo2, mha": ("olmo2", MHA),
+    "olmo2, gqa, tied": ("olmo2", GQA | TIED),
 }
+"""Name -> HF's model_type, and what its config.json has besides `SMALL`."""
+SMALL = {
+    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "rms_norm_eps": 1e-3, "initializer_range": 0.2, "rope_parameters": ROPE,
+}  # fmt: skip
 
 TEXT = (
     "The harbour was quiet that morning , and the boats lay where the storm had left them . An old man counted the "
@@ -135,20 +119,7 @@ def random_checkpoint(folder: Path, model_type: str, changes: dict, seed: int) -
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.for_model(
-        model_type,
-        **{"rope_parameters": ROPE}
-        | dict(
-            vocab_size=512,
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            rms_norm_eps=1e-3,
-            initializer_range=0.2,
-        )
-        | changes,
-    )
+    config = AutoConfig.for_model(model_type, **SMALL | changes)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
@@ -286,9 +257,9 @@ def main(config: Config) -> dict[str, dict[str, object]]:
             file.name: compare_gguf(file, tokenizer, 2 if config.smoke else 20)
             for file, tokenizer in zip(config.gguf, tokenizers, strict=True)
         }
-        print("| file | logits float32 | log-odds float32 | lines of the same tokens |\n|---|---|---|---|")
-        for name, row in results.items():
-            print(f"| {name} | {row['logits']:.1e} | {row['log-odds']:.1e} | {row['lines']} |")
+        columns = "file", "logits float32", "log-odds float32", "lines of the same tokens"
+        rows = ([n, f"{x['logits']:.1e}", f"{x['log-odds']:.1e}", x["lines"]] for n, x in results.items())
+        print(markdown(columns, rows))
         return results
     rng = np.random.default_rng(config.seed)
     results = {}
@@ -304,8 +275,6 @@ def main(config: Config) -> dict[str, dict[str, object]]:
 
 
 def _print(results: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    columns = list(next(iter(results.values())))
-    print(f"| checkpoint | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for name, row in results.items():
-        print(f"| {name} | {' | '.join(f'{value:.1e}' for value in row.values())} |")
+    rows = ([name, *(f"{value:.1e}" for value in row.values())] for name, row in results.items())
+    print(markdown(["checkpoint", *next(iter(results.values()))], rows))
     return results

@@ -13,17 +13,13 @@ Expected:  memory grows by less than 0.1 GB from a tenth of a model's prompts to
 """
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import tyro
 
 from andor.prompts import DEFAULT_PROMPTS, Prompt, read_prompts
+from experiments.benchmarks.common import python, write_prompts
 
 MODELS = ("tiny-llama", "tiny-qwen2")
 
@@ -142,37 +138,13 @@ def prompts_of(number: int, players: int) -> list[Prompt]:
     return found
 
 
-def write_prompts(path: Path, prompts: list[Prompt]) -> Path:
-    """A file of prompts."""
-    lines = [json.dumps({"id": p.id, "text": p.text, "players": p.players, "target": p.target}) for p in prompts]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-def measured(program: str, *arguments: str) -> dict:
-    """What a program prints last, as JSON, and the seconds that it took."""
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[2])]))
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path},
-    )
-    if done.returncode:
-        raise RuntimeError(f"a process failed:\n{done.stderr}")
-    return {"seconds": time.perf_counter() - start} | json.loads(done.stdout.splitlines()[-1])
-
-
 def memory(course: list, peak: int) -> dict[str, int]:
     """Bytes of the process after a tenth, half and all of the prompts of each model were evaluated, and at most."""
     found = {}
     for model in dict.fromkeys(model for _, model, *_ in course):
-        evaluated = [
-            (done / total, size) for stage, of, done, total, size in course if (stage, of) == ("evaluate", model)
-        ]
+        mine = [each[2:] for each in course if each[:2] == ["evaluate", model]]
         for share in (0.1, 0.5, 1.0):
-            found[f"{model}, {share:.0%} evaluated"] = next(size for at, size in evaluated if at >= share)
+            found[f"{model}, {share:.0%} evaluated"] = next(size for done, total, size in mine if done / total >= share)
     return found | {"peak": peak}
 
 
@@ -186,15 +158,16 @@ def main(config: Config) -> dict[str, dict]:
         many = write_prompts(folder / "many.jsonl", prompts_of(config.prompts, config.players))
         few = write_prompts(folder / "few.jsonl", prompts_of(2, config.players))
         out = str(folder / "root")
-        first = measured(FIRST, models, str(many), out)
+        first = python("-c", FIRST, models, str(many), out)
         command = ["compare", "--models", *MODELS, "--prompts", str(many), "--out", out]
-        measured(SECOND, *command)  # draws the figures
-        second = measured(SECOND, *command)
-        counts = measured(COUNT, models, str(few), str(folder / "counted"))
+        python("-c", SECOND, *command)  # draws the figures
+        second = python("-c", SECOND, *command)
+        counts = python("-c", COUNT, models, str(few), str(folder / "counted"))
+    second["seconds"] = second.pop("process_seconds")
     second["rest"] = second["seconds"] - second["imports"] - second["looking up"]
     results = {"memory": memory(first["course"], first["peak"]), "second": second}
     results |= {what: counts[what] for what in ("first start", "second start")}
-    print(f"{config.prompts} prompts of {config.players} players, {models}: {first['seconds']:.0f} s")
+    print(f"{config.prompts} prompts of {config.players} players, {models}: {first['process_seconds']:.0f} s")
     for what, size in results["memory"].items():
         print(f"  {what:32}{size / 1e9:6.2f} GB")
     print("the same command again, nothing to do:")

@@ -27,7 +27,6 @@ import collections
 import dataclasses
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -40,22 +39,16 @@ import andor
 from andor.core import lattice
 from andor.core.effects import strongest
 from andor.core.games import Game, sparse
-from andor.core.problem import Solution
+from andor.measures.metrics import Pair, order_strength
 from andor.solvers import FirstOrder, InteriorPoint, Published, WorkingSet
 from andor.solvers.extract import extract_joint
+from experiments.benchmarks.common import cpu_timed, markdown
 
 Solver = Literal[
-    "highs",
-    "published-20k",
-    "published-50k",
-    "first-order",
-    "exact",
-    "working-set",
-    "exact-batch",
-    "joint",
-    "hipo",
-    "hipdlp",
-]
+    "highs", "published-20k", "published-50k", "first-order", "exact", "working-set", "exact-batch", "joint",
+    "hipo", "hipdlp",
+]  # fmt: skip
+REFERENCES = ("highs", "hipo", "hipdlp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +69,8 @@ class Config:
     seeds: int = 3
     noises: tuple[float, ...] = (0.0, 0.02)
     solvers: tuple[Solver, ...] = (
-        "highs",
-        "published-20k",
-        "published-50k",
-        "first-order",
-        "exact",
-        "exact-batch",
-        "joint",
-    )
+        "highs", "published-20k", "published-50k", "first-order", "exact", "exact-batch", "joint",
+    )  # fmt: skip
     batch: int = 32
     out: Path | None = None
     smoke: bool = False
@@ -124,17 +111,19 @@ def linear_programme(v: np.ndarray, noise: float) -> dict:
     )
 
 
-def highs(v: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """(and_effects, or_effects, optimum) by HiGHS's interior point, as scipy has it."""
-    result = scipy.optimize.linprog(**linear_programme(v, noise), method="highs-ipm")
-    return *_effects_of(result.x), float(result.fun)
+def reference_solution(v: np.ndarray, noise: float, name: str) -> tuple[Pair, float]:
+    """((AND, OR) effects, objective) by HiGHS's interior point, as scipy has it ("highs"), or by "hipo" or "hipdlp"."""
+    problem = linear_programme(v, noise)
+    if name == "highs":
+        result = scipy.optimize.linprog(**problem, method="highs-ipm")
+        return _effects_of(result.x), float(result.fun)
+    return _by_highspy(problem, name)
 
 
-def highspy_solver(v: np.ndarray, noise: float, name: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """(and_effects, or_effects, objective) by a solver of a newer HiGHS, `hipo` or `hipdlp`, without crossover."""
+def _by_highspy(problem: dict, name: str) -> tuple[Pair, float]:
+    """The same by a solver of a newer HiGHS, without crossover."""
     import highspy  # only for these references: pip install "highspy[extras]>=1.15"
 
-    problem = linear_programme(v, noise)
     columns = problem["A_eq"]
     lower, upper = np.array(problem["bounds"], dtype=float).T
     model = highspy.HighsLp()
@@ -154,14 +143,14 @@ def highspy_solver(v: np.ndarray, noise: float, name: str) -> tuple[np.ndarray, 
             raise ValueError(f"highspy {solver.version()} refuses {option}={value!r}: install highspy[extras]>=1.15.")
     solver.passModel(model)
     solver.run()
-    return *_effects_of(np.array(solver.getSolution().col_value)), float(solver.getInfo().objective_function_value)
+    return _effects_of(np.array(solver.getSolution().col_value)), float(solver.getInfo().objective_function_value)
 
 
 LIMIT = 600.0
 """Seconds after which HiPDLP, a first-order method, is stopped."""
 
 
-def _effects_of(unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _effects_of(unknowns: np.ndarray) -> Pair:
     """(AND effects, OR effects) from the unknowns of `linear_programme`."""
     size = (len(unknowns) - 1) // 5
     x = unknowns[: 4 * size].reshape(4, size)
@@ -170,16 +159,13 @@ def _effects_of(unknowns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[0] - x[1] + np.where(one_player, or_effects, 0), np.where(one_player, 0, or_effects)
 
 
-def order_error(game: Game, and_effects: np.ndarray, or_effects: np.ndarray) -> float:
+def order_error(game: Game, pair: Pair) -> float:
     """Sum over orders of |strength - planted strength| over the planted strength."""
-    orders = lattice.orders(lattice.n_players_of(game.v))
-    counted = slice(1, None)
-
-    def profile(a, b):
-        return np.bincount(orders[counted], (np.abs(a) + np.abs(b))[counted])
-
-    truth = profile(game.and_effects, game.or_effects)
-    return float(np.sum(np.abs(profile(and_effects, or_effects) - truth)) / truth.sum())
+    found, truth = (
+        each.positive + each.negative
+        for each in (order_strength(*pair), order_strength(game.and_effects, game.or_effects))
+    )
+    return float(np.sum(np.abs(found - truth)) / truth.sum())
 
 
 def relabelled(v: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +178,7 @@ def relabelled(v: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return subsets, out
 
 
-def other_run(v: np.ndarray, noise: float, solver) -> tuple[np.ndarray, np.ndarray]:
+def again(v: np.ndarray, noise: float, solver) -> Pair:
     """Effects of a second run that differs in everything that ought not to matter."""
     if isinstance(solver, Published):
         solution = andor.extract(v, noise, dataclasses.replace(solver, start=0.1, seed=1))
@@ -203,107 +189,95 @@ def other_run(v: np.ndarray, noise: float, solver) -> tuple[np.ndarray, np.ndarr
     return solution.and_effects[..., subsets], solution.or_effects[..., subsets]
 
 
-def agreement(solution: Solution, other: tuple[np.ndarray, np.ndarray]) -> float:
+def agreement(solution: andor.Solution, other: Pair) -> float:
     """Fraction of the largest 100 effects that two runs share."""
-    top, again = strongest(solution.and_effects, solution.or_effects, 100), strongest(*other, 100)
-    return len(top & again) / max(len(top), len(again))
-
-
-def timed(function, *arguments):
-    """(result, seconds of CPU time, of all threads together) of a call."""
-    start = time.process_time()
-    result = function(*arguments)
-    return result, time.process_time() - start
+    top, others = strongest(solution.and_effects, solution.or_effects, 100), strongest(*other, 100)
+    return len(top & others) / max(len(top), len(others))
 
 
 def solvers_of(config: Config, noise: float) -> dict[str, object]:
-    steps = 200 if config.smoke else 1
+    """The solvers asked for that are ours, by name."""
+    few, many, steps = (200, 200, 200) if config.smoke else (20_000, 50_000, 50_000)
     every = {
-        "published-20k": Published(steps=steps if config.smoke else 20_000, start=0.1),
-        "published-50k": Published(steps=steps if config.smoke else 50_000, start=0.1),
-        "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps if config.smoke else 50_000),
+        "published-20k": Published(steps=few, start=0.1),
+        "published-50k": Published(steps=many, start=0.1),
+        "first-order": FirstOrder(tolerance=1e-3 if noise == 0 else 1e-2, max_steps=steps),
         "exact": InteriorPoint(),
         "working-set": WorkingSet(),
     }
     return {name: solver for name, solver in every.items() if name in config.solvers}
 
 
+UNKNOWN = dict.fromkeys(("objective", "recovered", "agreement", "order_error", "gap"), np.nan)
+
+
 def run(config: Config) -> list[dict]:
     """One record per number of players, noise bound, game and solver."""
     records = []
-    for n_players in config.players:
-        for noise in config.noises:
-            solvers = solvers_of(config, noise)
-            for solver in solvers.values():
-                andor.extract(planted(n_players, "decaying", 0).v, noise, solver)  # compile
-            highs_seconds = []
-            for family, seed in itertools.product(FAMILIES, range(config.seeds)):
-                game = planted(n_players, family, seed)
-                truth = strongest(game.and_effects, game.or_effects, 25)
-                key = dict(n_players=n_players, noise=noise, family=family, seed=seed)
-                optimum, reference = np.nan, np.nan
-                if "highs" in config.solvers:
-                    (and_effects, or_effects, optimum), reference = timed(highs, game.v, noise)
-                    highs_seconds.append(reference)
-                    found = strongest(and_effects, or_effects, len(truth))
-                    records.append(
-                        key
-                        | dict(solver="highs", objective=1.0, gap=np.nan, seconds=reference, time=1.0)
-                        | dict(recovered=len(found & truth) / len(truth), agreement=np.nan)
-                        | dict(order_error=order_error(game, and_effects, or_effects))
-                    )
-                for name in ("hipo", "hipdlp"):
-                    if name in config.solvers:
-                        (and_effects, or_effects, objective), seconds = timed(highspy_solver, game.v, noise, name)
-                        if np.isnan(reference):
-                            optimum, reference = objective, seconds
-                        records.append(
-                            key
-                            | dict(solver=name, objective=objective / optimum, gap=np.nan, seconds=seconds)
-                            | dict(time=seconds / reference, agreement=np.nan)
-                            | dict(recovered=len(strongest(and_effects, or_effects, len(truth)) & truth) / len(truth))
-                            | dict(order_error=order_error(game, and_effects, or_effects))
-                        )
-                for name, solver in solvers.items():
-                    solution, seconds = timed(andor.extract, game.v, noise, solver)
-                    effects = solution.and_effects, solution.or_effects
-                    found = strongest(*effects, len(truth))
-                    records.append(
-                        key
-                        | dict(solver=name, objective=solution.primal / optimum, gap=solution.gap, seconds=seconds)
-                        | dict(time=seconds / reference, recovered=len(found & truth) / len(truth))
-                        | dict(agreement=agreement(solution, other_run(game.v, noise, solver)), steps=solution.steps)
-                        | dict(order_error=order_error(game, *effects))
-                    )
-                print(n_players, noise, family, seed, "done", flush=True)
-            key = dict(n_players=n_players, noise=noise, seed=0)
-            reference = float(np.mean(highs_seconds)) if highs_seconds else np.nan
-            if "exact-batch" in config.solvers:
-                families = (*FAMILIES,)
-                batch = np.stack([planted(n_players, families[s % 2], 100 + s).v for s in range(config.batch)])
-                if jax.default_backend() != "cpu":  # on a CPU they are solved one by one, by what is compiled already
-                    andor.extract(batch, noise)
-                solution, seconds = timed(andor.extract, batch, noise)
-                each = aggregate("exact-batch", solution, seconds / config.batch, reference)
-                records.append(key | dict(family="both") | each)
-            if "joint" in config.solvers:
-                for family in FAMILIES:
-                    one, other = (planted(n_players, family, seed).v for seed in (0, 200))
-                    pair = np.stack([one, one + 0.3 * other])
-                    extract_joint(pair, noise)  # compile
-                    solution, seconds = timed(extract_joint, pair, noise)
-                    agreed = dict(agreement=agreement(solution, other_run(pair, noise, None)))
-                    records.append(
-                        key | dict(family=family) | aggregate("joint", solution, seconds, reference) | agreed
-                    )
+    for n_players, noise in itertools.product(config.players, config.noises):
+        solvers = solvers_of(config, noise)
+        for solver in solvers.values():
+            andor.extract(planted(n_players, "decaying", 0).v, noise, solver)  # compile
+        found, highs_seconds = [], []
+        for family, seed in itertools.product(FAMILIES, range(config.seeds)):
+            of_game = one_game(planted(n_players, family, seed), noise, solvers, config)
+            found += [{"family": family, "seed": seed} | each for each in of_game]
+            highs_seconds += [each["seconds"] for each in of_game if each["solver"] == "highs"]
+            print(n_players, noise, family, seed, "done", flush=True)
+        reference = float(np.mean(highs_seconds)) if highs_seconds else np.nan
+        found += [{"seed": 0} | each for each in several_games(n_players, noise, reference, config)]
+        records += [{"n_players": n_players, "noise": noise} | each for each in found]
     return records
 
 
-def aggregate(name: str, solution: Solution, seconds: float, reference: float) -> dict:
-    """Record of a call that has no single game to be compared with."""
-    unknown = dict.fromkeys(("objective", "recovered", "agreement", "order_error"), np.nan)
-    gap = float(np.max(solution.gap))
-    return unknown | dict(solver=name, gap=gap, seconds=seconds, time=seconds / reference)
+def one_game(game: Game, noise: float, solvers: dict[str, object], config: Config) -> list[dict]:
+    """A record per solver that solves one game; the first reference is what the others are compared with."""
+    truth = strongest(game.and_effects, game.or_effects, 25)
+    optimum, reference, records = np.nan, np.nan, []
+
+    def record(name: str, pair: Pair, objective: float, seconds: float, **more) -> None:
+        recovered = len(strongest(*pair, len(truth)) & truth) / len(truth)
+        ratios = {"objective": objective / optimum, "seconds": seconds, "time": seconds / reference}
+        known = {"solver": name, "recovered": recovered, "order_error": order_error(game, pair)}
+        records.append(UNKNOWN | known | ratios | more)
+
+    for name in REFERENCES:
+        if name in config.solvers:
+            (pair, objective), seconds = cpu_timed(reference_solution, game.v, noise, name)
+            if np.isnan(reference):
+                optimum, reference = objective, seconds
+            record(name, pair, objective, seconds)
+    for name, solver in solvers.items():
+        solution, seconds = cpu_timed(andor.extract, game.v, noise, solver)
+        agreed = agreement(solution, again(game.v, noise, solver))
+        more = {"gap": solution.gap, "steps": solution.steps, "agreement": agreed}
+        record(name, (solution.and_effects, solution.or_effects), solution.primal, seconds, **more)
+    return records
+
+
+def several_games(n_players: int, noise: float, reference: float, config: Config) -> list[dict]:
+    """Records of calls that have no single game to be compared with: of a batch, and of two models at once."""
+
+    def record(name: str, family: str, solution: andor.Solution, seconds: float, **more) -> dict:
+        numbers = {"gap": float(np.max(solution.gap)), "seconds": seconds, "time": seconds / reference}
+        return {"family": family, "solver": name} | UNKNOWN | numbers | more
+
+    records = []
+    if "exact-batch" in config.solvers:
+        families = (*FAMILIES,)
+        batch = np.stack([planted(n_players, families[s % 2], 100 + s).v for s in range(config.batch)])
+        if jax.default_backend() != "cpu":  # on a CPU they are solved one by one, by what is compiled already
+            andor.extract(batch, noise)
+        solution, seconds = cpu_timed(andor.extract, batch, noise)
+        records.append(record("exact-batch", "both", solution, seconds / config.batch))
+    for family in FAMILIES if "joint" in config.solvers else ():
+        one, other = (planted(n_players, family, seed).v for seed in (0, 200))
+        pair = np.stack([one, one + 0.3 * other])
+        extract_joint(pair, noise)  # compile
+        solution, seconds = cpu_timed(extract_joint, pair, noise)
+        agreed = agreement(solution, again(pair, noise, None))
+        records.append(record("joint", family, solution, seconds, agreement=agreed))
+    return records
 
 
 COLUMNS = {
@@ -322,15 +296,12 @@ def table(records: list[dict]) -> str:
     groups = collections.defaultdict(list)
     for record in records:
         groups[record["n_players"], record["noise"], record["solver"]].append(record)
-    lines = ["| n | noise | solver | " + " | ".join(title for title, _, _ in COLUMNS.values()) + " |"]
-    lines.append("|" + "---|" * (3 + len(COLUMNS)))
-    for (n_players, noise, solver), group in groups.items():
-        cells = []
-        for field, (_, reduce, form) in COLUMNS.items():
-            value = reduce([record[field] for record in group])
-            cells.append("" if np.isnan(value) else form.format(value))
-        lines.append(f"| {n_players} | {noise} | {solver} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = []
+    for key, group in groups.items():
+        values = [reduce([record[field] for record in group]) for field, (_, reduce, _) in COLUMNS.items()]
+        forms = [form for _, _, form in COLUMNS.values()]
+        rows.append([*key, *("" if np.isnan(x) else form.format(x) for x, form in zip(values, forms, strict=True))])
+    return markdown(["n", "noise", "solver", *(title for title, _, _ in COLUMNS.values())], rows)
 
 
 def main(config: Config) -> list[dict]:

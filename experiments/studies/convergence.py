@@ -13,11 +13,10 @@ Hardware:   2 CPU cores
 Minutes:    9, and 20 for training another seed
 Published:  32% of the 50 strongest effects shared when extracted apart, 50% jointly (2401.16318)
 
-Shared: salient in both and of one sign. Distinctive: salient in one, and not shared (arXiv 2401.16318, section 3).
+Shared: salient in both and of one sign. Distinctive: salient in one, and not shared (`andor.measures.sharing`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +36,7 @@ from andor.measures.bootstrap import interval
 from andor.measures.metrics import OrderStrength, Pair, shuffled
 from andor.measures.profile import profile
 from andor.measures.reported import closest_to_median, mean_of_defined
+from andor.measures.sharing import groups
 from andor.runs.run import Run
 from experiments.lab import seeds, zoo
 from experiments.lab.corpus import TEMPLATE
@@ -63,9 +63,6 @@ SHOWN_K = (10, PUBLISHED_K)
 SHUFFLES = 20
 CHANCE = 10
 """Shuffles behind what shared and distinctive effects are by chance."""
-
-DRAWS = 200
-"""Random choices behind a cancellation of equally many effects."""
 
 WORDS, LONGEST = 12, 26
 """Effects of one prompt in the figure, and characters of their names."""
@@ -180,59 +177,6 @@ def _case(overlaps: list[Overlap], seed: int) -> dict:
 
 
 # ------------------------------------------------------------------------------------- shared and distinctive effects
-
-
-@dataclass(frozen=True)
-class Group:
-    """Shared or distinctive effects of one model on one prompt. nan: there are none, or too few.
-
-    Attributes:
-      strength: `[2, orders]`, of positive and of negative effects, over that of all salient effects of the model.
-      order: mean order, every effect counted once.
-      cancellation: 1 - |sum of effects| / sum of |effects|.
-      matched: the same, mean over random choices of as many effects as the smaller group has, at least two: few
-        effects cancel less than many, whatever they are.
-    """
-
-    strength: Float[np.ndarray, "2 orders"]
-    order: float
-    cancellation: float
-    matched: float
-
-
-def groups(pairs: Sequence[Pair], rng: np.random.Generator) -> list[dict[str, Group]]:
-    """For each of two models its "shared" and its "distinctive" effects on one prompt."""
-    masks = [np.stack(metrics.salient(*pair)) for pair in pairs]
-    values = [np.stack(pair) for pair in pairs]
-    common = masks[0] & masks[1] & (values[0] * values[1] > 0)
-    order = np.tile(lattice.orders(lattice.n_players_of(pairs[0][0])), (2, 1))
-    found = []
-    for mask, own in zip(masks, values, strict=True):
-        chosen = {"shared": common, "distinctive": mask & ~common}
-        fewest = min(int(each.sum()) for each in chosen.values())
-        whole = np.abs(own[mask]).sum()
-        found.append(
-            {name: group(own[each], order[each], order.max(), whole, fewest, rng) for name, each in chosen.items()}
-        )
-    return found
-
-
-def group(values, order, n_players: int, whole: float, fewest: int, rng: np.random.Generator) -> Group:
-    """The group of effects with these values and orders. `whole` is the strength of all salient effects, `fewest` the
-    size of the smaller group."""
-    strength = np.zeros((2, n_players))
-    np.add.at(strength, ((values < 0).astype(int), order - 1), np.abs(values) / (whole or 1.0))
-    nan = float("nan")
-    matched = nan
-    if fewest >= 2:
-        draws = np.array([rng.choice(values, fewest, replace=False) for _ in range(DRAWS)])
-        matched = float(np.mean([_cancellation(draw) for draw in draws]))
-    mean_order, cancellation = (float(order.mean()), _cancellation(values)) if len(order) else (nan, nan)
-    return Group(strength, mean_order, cancellation, matched)
-
-
-def _cancellation(values: np.ndarray) -> float:
-    return float(1 - abs(values.sum()) / np.abs(values).sum())
 
 
 def compared_groups(pairs: Sequence[Sequence[Pair]], seed: int) -> dict:

@@ -96,15 +96,16 @@ def draw(result: dict) -> Figure:
     above, below = figure.subfigures(2, 1, height_ratios=[4.3, 2.0])
     style.heading(above, f"{shown['id']}: v on all masks and what effects make of it")
     axes = above.subplots(len(SHARES), len(models), squeeze=False, sharex=True, sharey="col")
-    lower = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
     for column, model in enumerate(models):
         _draw_values(axes[:, column], shown["models"][model], style.model_colour(column))
         axes[0, column].set_title(model, color=style.model_colour(column), fontweight="bold")
         axes[-1, column].set_xlabel("masks, by v")
-        _draw_unexplained(lower[column], result["summary"][model], column)
-        lower[column].set_xlabel("strongest effects")
     for ax in axes[:, 0]:
         ax.set_ylabel("v, nats")
+    lower = below.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for column, (ax, model) in enumerate(zip(lower, models, strict=True)):
+        _draw_unexplained(ax, result["summary"][model], column)
+        ax.set_xlabel("strongest effects")
     lower[0].set_ylabel("1 − R², median prompt")
     handles = [
         Line2D([], [], color="black", lw=0.9, label="v"),
