@@ -46,7 +46,7 @@ PUBLISHED_NOISE = 0.02
 QUICK_PROMPTS = 8
 """Prompts of a quick run, spread over the file."""
 
-SMOKE_PROMPTS, SMOKE_PLAYERS = 2, 5
+SMOKE_PROMPTS, SMOKE_PLAYERS = 2, 3
 """Prompts of a smoke run, and players of each."""
 
 

@@ -71,3 +71,10 @@ def test_a_cluster_is_drawn_whole():
     for seed in range(10):
         counts = np.bincount(bootstrap.clustered_draw(labels, np.random.default_rng(seed)), minlength=4)
         assert counts[0] == counts[2] and counts[0] + counts[1] + counts[3] == 3
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_all_resamples_at_once_are_those_one_by_one(statistic):
+    samples = np.random.default_rng(3).normal(size=23)
+    one_by_one = bootstrap.resampled(23, lambda places: statistic(samples[places]), 4, 200).interval()
+    assert interval(samples, statistic, 4, 200) == one_by_one

@@ -5,7 +5,7 @@ import pytest
 
 from andor.core import lattice
 from andor.core.certificate import reconstruct
-from andor.core.games import mixture, sparse
+from andor.core.games import mixture, random_rules, sparse
 
 
 @pytest.mark.parametrize(("decay", "orders"), [(0.5, 1.9), (1.0, 4.0)])
@@ -32,3 +32,14 @@ def test_equal_seeds_give_the_same_effects_at_every_noise():
     np.testing.assert_array_equal(exact, reconstruct(more.and_effects, more.or_effects))
     np.testing.assert_allclose(more.v - exact, 5 * (less.v - exact), atol=1e-12)
     assert 0 < np.abs(less.v - exact).max() < 0.02 * abs(exact[-1] - exact[0])
+
+
+def test_effects_of_rules_add_up_to_their_log_odds():
+    rng = np.random.default_rng(0)
+    rules = random_rules(7, (1, 2, 3, 4), (2, 2, 3, 4), rng)
+    for items in (np.arange(7), np.array([5, 0, 3, 6])):
+        and_effects, or_effects = rules.effects(items)
+        present = np.zeros((2 ** len(items), 7), bool)
+        present[:, items] = lattice.masks(len(items))
+        np.testing.assert_allclose(lattice.zeta(and_effects) + lattice.or_sums(or_effects), rules.log_odds(present))
+        assert not or_effects[lattice.orders(len(items)) < 2].any()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from small_runs import planted_run
 
+from andor.measures.bootstrap import interval, resampled
 from andor.measures.metrics import OrderStrength
-from andor.measures.profile import Profile, profile, prompts_with_effects, run_profile, strength
+from andor.measures.profile import Profile, profile, profile_of, prompts_with_effects, run_profile, strength
 from andor.measures.spindle import spindle_split
 from andor.prompts import Prompt
 
@@ -87,3 +88,31 @@ def test_a_prompt_without_effects_under_one_model_is_in_the_profile_of_none():
     run = planted_run({"one": 1.0, "none": 0.0}, {0b011: 1.0}, {}, constant=1.0)
     assert prompts_with_effects(run) == ()
     assert run_profile(run, "one", "certified").players == ()
+
+
+def test_intervals_are_those_of_every_order_and_sign_over_prompts():
+    found = Profile(np.random.default_rng(1).uniform(size=(6, 2, 3)), (3,) * 6)
+    numbers = found.intervals(seed=2)
+    assert numbers.shape == (2, 3, 3)
+    np.testing.assert_array_equal(numbers[1, 2], interval(found.strengths[:, 1, 2], seed=2))
+    low = resampled(6, lambda places: found.of(places).low_orders, 2, 50).interval()
+    assert found.interval(lambda some: some.low_orders, 2, 50) == low
+    estimates, ends = found.cancellation_intervals()[:, 0], found.cancellation_intervals()[:, 1:]
+    np.testing.assert_array_equal(estimates, found.cancellation)
+    assert (ends[:, 0] <= estimates).all() and (estimates <= ends[:, 1]).all()
+
+
+def test_balance_and_positive_share():
+    strengths = np.array([[[3.0, 1.0], [1.0, 1.0]]])
+    found = Profile(strengths, (2,))
+    assert found.positive == 4 / 6 and found.balance == 1 - 2 / 6
+    nothing = Profile(np.zeros((2, 2, 3)), (3, 3))
+    assert np.isnan([nothing.positive, nothing.balance, nothing.mean_order, nothing.low_orders]).all()
+
+
+def test_a_profile_of_effects_is_in_units_of_their_own_strength():
+    pairs = [(np.array([9.0, 1.0, -2.0, 1.0]), np.zeros(4)), (np.zeros(4), np.zeros(4))]
+    found = profile_of(pairs)
+    np.testing.assert_array_equal(found.strengths[0], [[0.25, 0.25], [0.5, 0]])
+    assert not found.strengths[1].any()
+    np.testing.assert_array_equal(profile_of(pairs, [8.0, 1.0]).strengths[0], found.strengths[0] / 2)

@@ -1,5 +1,6 @@
 """Studies of matching, sparsity, convergence, orders and ablations: smoke runs, and the statistics behind them."""
 
+import dataclasses
 import importlib
 
 import numpy as np
@@ -10,10 +11,10 @@ from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.games import mixture
 from andor.measures import metrics
-from andor.measures.profile import profile, strength
+from andor.measures.profile import profile_of
 from experiments import study
 from experiments.lab import methods, seeds
-from experiments.studies import ablations, convergence, nulls, orders, sharing, sparsity, variants
+from experiments.studies import ablations, convergence, nulls, orders
 
 SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations", "nulls")
 
@@ -22,6 +23,14 @@ SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations", "nulls")
 def work(tmp_path_factory):
     """One folder for all, so that each run is made once."""
     return tmp_path_factory.mktemp("work")
+
+
+def saved(name, work):
+    """The result of a smoke run, made here where the test that makes it ran in another process."""
+    settings = study.Settings(smoke=True, work=work)
+    if not study.result_file(name, settings.folder).exists():
+        study.execute(name, settings)
+    return study.load(name, settings.folder)
 
 
 @pytest.mark.parametrize("name", SMOKE)
@@ -34,11 +43,10 @@ def test_smoke(name, work, capsys):
     rows = study.study(name).rows(result)
     assert rows and all(row.claim and row.published and row.ours for row in rows)
     assert rows[0].ours in capsys.readouterr().out
-    assert study.redraw(name, settings.folder) == result
 
 
 def test_convergence_of_smoke_runs_is_bracketed_by_its_baselines(work):
-    result = study.load("convergence", work / "smoke")
+    result = saved("convergence", work)
     overlap = {name: case["mean_overlap"][0] for name, case in result["cases"].items()}
     assert overlap[convergence.AGAIN] > 0.999 > overlap[convergence.TWO_MODELS["certified"]]
     assert overlap[convergence.SHUFFLED] < overlap[convergence.TWO_MODELS["certified"]]
@@ -46,9 +54,9 @@ def test_convergence_of_smoke_runs_is_bracketed_by_its_baselines(work):
 
 
 def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
-    base, *varied = study.load("ablations", work / "smoke")["table"]
+    base, *varied = saved("ablations", work)["table"]
     assert base["overlap_difference"] == [0, 0, 0]
-    assert {each["group"] for each in varied} == {v.group for v in variants.variants(study.Settings())}
+    assert {each["group"] for each in varied} == {v.group for v in ablations.variants(study.Settings())}
     table = (work / "smoke" / "ablations.md").read_text()
     assert table.count("\n") == 2 + 1 + len(varied)
 
@@ -71,23 +79,26 @@ def test_a_random_model_has_the_architecture_of_another_and_other_weights():
 
 
 def test_nulls_are_compared_prompt_by_prompt(work):
-    result = study.load("nulls", work / "smoke")
+    result = saved("nulls", work)
     assert set(result["numbers"]) == {"tiny-llama", "tiny-qwen2", nulls.TOGETHER}
     for numbers in result["numbers"].values():
         for null in ("permuted", "random"):
-            difference = numbers["model"]["walsh"][0] - numbers[null]["walsh"][0]
-            assert numbers[f"less_{null}"]["walsh"][0] == pytest.approx(difference, abs=1e-6)
-        # None of so many Walsh functions do better than the strongest; regression has fewer than 20 of 5 players.
+            difference = numbers["model"]["pairs"][0] - numbers[null]["pairs"][0]
+            assert numbers[f"less_{null}"]["pairs"][0] == pytest.approx(difference, abs=1e-6)
+        # None of so many Walsh functions do better than the strongest; regression has fewer than 20 of 3 players.
         assert all(numbers[kind]["walsh"][0] >= numbers[kind]["pairs"][0] - 1e-6 for kind in nulls.KINDS)
     one, both = result["numbers"]["tiny-llama"]["model"], result["numbers"][nulls.TOGETHER]["model"]
-    assert one["walsh"][1] <= one["walsh"][0] <= one["walsh"][2] and both["walsh"] != one["walsh"]
+    assert one["pairs"][1] <= one["pairs"][0] <= one["pairs"][2] and both["pairs"] != one["pairs"]
 
 
 def test_table_and_draw_read_saved_results(work, capsys):
     main, out = importlib.import_module("experiments.__main__"), ["--out", str(work / "smoke")]
+    saved("sparsity", work)
+    made = [name for name in SMOKE if study.result_file(name, work / "smoke").exists()]
+    capsys.readouterr()
     assert main.main(["table", *out]) == 0
     printed = capsys.readouterr().out
-    for name in SMOKE:
+    for name in made:
         assert f"| [{name}]({name}.png) | `python -m experiments {name} --smoke` |" in printed
         for row in study.study(name).rows(study.load(name, work / "smoke")):
             assert row.ours in printed
@@ -127,66 +138,12 @@ def test_two_seeds_differ_only_in_their_weights(work, tmp_path):
     assert seeds.trained(settings) == folders and (tmp_path / "seeds").stat().st_mtime_ns == written
 
 
-def random_effects(rng, n_players=5, count=8):
-    and_effects, or_effects = np.zeros((2, 2**n_players))
-    and_effects[rng.choice(np.arange(1, 2**n_players), count, replace=False)] = rng.normal(size=count)
-    wide = np.flatnonzero(lattice.orders(n_players) >= 2)
-    or_effects[rng.choice(wide, count, replace=False)] = rng.normal(size=count)
-    return and_effects, or_effects
-
-
-def test_effects_needed_is_the_least_k_that_matches():
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        pair = random_effects(rng)
-        v = metrics.logic_model(*pair)
-        k = int(sparsity.effects_needed(v, *pair))
-        assert metrics.matching(v, *pair, k).r2 >= sparsity.EXPLAINED
-        assert all(metrics.matching(v, *pair, less).r2 < sparsity.EXPLAINED for less in range(1, k))
-    assert np.isnan(sparsity.effects_needed(rng.normal(size=8), np.zeros(8), np.zeros(8)))
-
-
-def test_shuffled_effects_keep_their_orders():
-    rng = np.random.default_rng(1)
-    pair = random_effects(rng)
-    moved = sharing.shuffled(pair, rng)
-    for before, after in zip(pair, moved, strict=True):
-        assert not np.array_equal(before, after)
-        for order in range(6):
-            at = lattice.orders(5) == order
-            assert np.array_equal(np.sort(before[at]), np.sort(after[at]))
-    assert sharing.overlap(pair, pair, (1.0, 1.0)).overlap == 1
-    assert sharing.overlap(pair, moved, (1.0, 1.0)).overlap < 1
-
-
-def test_groups_split_salient_effects():
-    first = np.zeros((2, 8))
-    second = np.zeros((2, 8))
-    first[0, [1, 2, 3]], second[0, [1, 2, 7]] = (2.0, 1.0, -1.0), (1.0, -1.0, 3.0)  # 2: of opposite sign
-    first[1, 6], second[1, 6] = 1.0, 1.0
-    one, two = sharing.groups([tuple(first), tuple(second)], np.random.default_rng(0))
-    assert one["shared"].order == two["shared"].order == 1.5  # {0} and OR{1, 2}
-    assert one["distinctive"].order == 1.5 and two["distinctive"].order == 2.0
-    assert one["shared"].cancellation == 0 and one["distinctive"].cancellation == 1
-    assert one["shared"].strength.sum() + one["distinctive"].strength.sum() == pytest.approx(1)
-    assert two["distinctive"].strength[:, 2].tolist() == [0.5, 0.0]
-    assert one["shared"].matched == 0
-
-
-def test_few_effects_are_compared_with_as_many():
-    rng = np.random.default_rng(0)
-    alternating = np.array([1.0, -1.0] * 20)
-    group = sharing._group(alternating, np.ones(40, int), 3, 40.0, 2, rng)
-    assert group.cancellation == 1 and 0.3 < group.matched < 0.7  # two of them have one sign half of the time
-
-
 def test_shared_by_chance_is_not_beyond_chance():
     rng = np.random.default_rng(0)
     chance = np.array([0.0, 0.9, 0.4, 0.1, 0.1, 0.1, 0.1])[lattice.orders(6)]  # most effects are of low order
     strengths = np.where(rng.random((20, 2, 64)) < chance, rng.uniform(0.5, 1, size=(20, 2, 64)), 0.0)
-    pairs = {("first", p): tuple(each) for p, each in enumerate(strengths)}
-    pairs |= {("second", p): sharing.shuffled(pairs["first", p], rng) for p in range(20)}
-    found = convergence._groups(lambda model, p: pairs[model, p], ("first", "second"), range(20), seed=0)
+    pairs = [tuple(each) for each in strengths]
+    found = convergence.compared_groups([[pair, metrics.shuffled(pair, rng)] for pair in pairs], seed=0)
     estimate, low, high = found["beyond chance"]["order"]
     assert low < 0 < high and abs(estimate) < 0.3
     # Where many subsets have an effect, accidents are many.
@@ -211,8 +168,7 @@ def test_planted_controls_decay_or_are_a_spindle():
         rng = np.random.default_rng(0)
         games = [mixture(rng, 10, share, orders.RATE, orders.RATIO, or_too=True, noise=0.0)[0] for _ in range(30)]
         pairs = [(game.and_effects, game.or_effects) for game in games]
-        strengths = [metrics.order_strength(*pair) for pair in pairs]
-        shares[family] = profile(strengths, [strength(pair) for pair in pairs]).split.spindle_share
+        shares[family] = profile_of(pairs).split.spindle_share
     assert shares["decaying"] < 0.1 and shares["flat"] > 0.9
 
 
@@ -220,13 +176,15 @@ def test_the_published_answer_is_the_weaker_one():
     strong, weak = (np.array([9.0, 1.0]), np.array([0.0, 2.0])), (np.array([0.0, 1.0]), np.array([0.0, -1.5]))
     assert methods.weaker([strong, weak]) is weak  # v(∅) is no effect
     v = np.stack([np.arange(8.0), np.ones(8)])
-    found = methods.by_method(v, methods.published_solvers(study.Settings(smoke=True)))
+    (solver,) = methods.published_solvers(study.Settings(smoke=True))
+    assert len(methods.published_solvers(study.Settings())) == 2
+    found = methods.by_method(v, (solver, dataclasses.replace(solver, learning_rate=1e-6)))
     assert set(found) == set(methods.LABELS) and all(len(each) == 2 for each in found.values())
     np.testing.assert_allclose(reconstruct(*found["and_only"][0]), v[0])
 
 
 def test_planted_games_come_back_in_units_of_what_was_planted(work):
-    games = study.load("orders", work / "smoke")["games"]
+    games = saved("orders", work)["games"]
     for family in orders.FAMILIES:
         assert games[family][orders.TRUTH]["total"][0] == pytest.approx(1)
         assert games[family]["certified"]["total"][0] <= 1 + 1e-6 < games[family]["and_only"]["total"][0]
@@ -235,14 +193,14 @@ def test_planted_games_come_back_in_units_of_what_was_planted(work):
 def test_every_variant_maps_every_prompt():
     settings = study.Settings()
     prompts = study.prompts_of(settings)
-    for variant in variants.variants(settings):
+    for variant in ablations.variants(settings):
         changed = variant.change(prompts)
         assert [p.id for p in changed] == [p.id for p in prompts], variant.name
         if variant.same_players:
-            base = variants.BASE.change(prompts)
+            base = ablations.BASE.change(prompts)
             assert [p.words for p in changed] == [p.words for p in base], variant.name
-    reworded = variants.reworded(prompts)
+    reworded = ablations.reworded(prompts)
     assert all(one.text != two.text and one.target == two.target for one, two in zip(prompts, reworded, strict=True))
-    everywhere = variants.random_words(prompts, 8, seed=0)
+    everywhere = ablations.random_words(prompts, 8, seed=0)
     assert all(p.n_players == 8 for p in everywhere) and {"the"} & {word for p in everywhere for word in p.words}
     assert not any("sentiment" in p.words for p in everywhere)

@@ -79,4 +79,7 @@ def interval(
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim == 1:
         samples = samples[~np.isnan(samples)]
+    if len(samples) and samples.ndim == 1 and statistic in (np.mean, np.median):  # of all resamples in one call
+        found = statistic(samples[draws(len(samples), repeats, seed)], axis=1)
+        return Resampled(statistic(samples), found).interval()
     return resampled(len(samples), lambda places: statistic(samples[places]), seed, repeats).interval()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from andor.core.explained import Compared, Method, Pair
-from andor.measures.bootstrap import REPEATS, interval, resampled
+from andor.measures.bootstrap import REPEATS, Resampled, draws, interval, resampled
 from andor.measures.metrics import OrderStrength, order_strength
 from andor.measures.spindle import SpindleSplit, spindle_split
 
@@ -103,6 +103,11 @@ class Profile:
         """(estimate, low, high) of the mean strength, positive then negative, of every order: 95%, over prompts."""
         sides = self.strengths.transpose(1, 0, 2)
         return np.array([[interval(column, seed=seed) for column in side.T] for side in sides])
+
+    def cancellation_intervals(self, seed: int = 0) -> Float[np.ndarray, "orders 3"]:
+        """(estimate, low, high) of the cancellation of every order: 95%, over prompts."""
+        found = np.array([self.of(places).cancellation for places in draws(len(self.players), seed=seed)])
+        return np.array([Resampled(*each).interval() for each in zip(self.cancellation, found.T, strict=True)])
 
 
 def profile(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Profile:

@@ -46,9 +46,9 @@ def groups(pairs: Sequence[Pair], rng: np.random.Generator) -> list[dict[str, Gr
     for mask, own in zip(masks, values, strict=True):
         chosen = {"shared": common, "distinctive": mask & ~common}
         fewest = min(int(each.sum()) for each in chosen.values())
-        whole = np.abs(own[mask]).sum()
+        whole = float(np.abs(own[mask]).sum())
         found.append(
-            {name: group(own[each], order[each], order.max(), whole, fewest, rng) for name, each in chosen.items()}
+            {name: group(own[each], order[each], int(order.max()), whole, fewest, rng) for name, each in chosen.items()}
         )
     return found
 

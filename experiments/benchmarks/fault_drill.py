@@ -80,6 +80,8 @@ class Config:
     corruptions: int = 300
     descriptors: tuple[int, ...] = (*range(5, 12), 16, 32)
     """Files that a process may have open."""
+    most: int = 1000
+    """Writes and batches of a run that fail in turn, at most."""
     seed: int = 0
     smoke: bool = False
     """A few faults of each kind on a smaller run."""
@@ -136,10 +138,9 @@ class Drill:
         self.reference = {NOISE: contents(self.finish(self.new())), OTHER_NOISE: None}
         start = time.perf_counter()
         self.finish(root := self.new())
-        self.duration = time.perf_counter() - start
+        self.duration, self.results = time.perf_counter() - start, len(results(root))
         self.call(root, noise=OTHER_NOISE)
         self.reference[OTHER_NOISE] = contents(root, OTHER_NOISE)
-        self.results = len(finished(self.finish(self.new())))
 
     def new(self) -> Path:
         """A new root."""
@@ -295,7 +296,7 @@ def struck(drill: Drill, row: Row, number: int, strike: signal.Signals) -> Row:
     """A process is struck at a random moment, and the same command given again, until so many strikes are done."""
     root, before, phases = drill.new(), {}, collections.Counter()
     while row.injected < number:
-        process = drill.start(root, figures=True)
+        process = drill.start(root, figures=not drill.config.smoke)
         hit = wait_for(drill, root, process)
         if hit:
             phases[phase(drill, root)] += 1
@@ -381,16 +382,17 @@ def settings(drill: Drill, row: Row, number: int) -> Row:
 
 def disk_full(drill: Drill, row: Row) -> Row:
     """Every write of a run fails in turn."""
-    while True:
+    for number in range(drill.config.most):
         root = drill.new()
         try:
-            with failing_write(row.injected):
+            with failing_write(number):
                 drill.call(root)
-            return row  # there are not so many writes
+            break  # there are not so many writes
         except OSError as error:
             assert error.errno == errno.ENOSPC and "could not be written" in str(error), error
         drill.resumed(row, root)
         shutil.rmtree(root)
+    return row
 
 
 @contextlib.contextmanager
@@ -417,7 +419,7 @@ def descriptors(drill: Drill, row: Row) -> Row:
     for limit in drill.config.descriptors:
         root = shutil.copytree(half, drill.new())
         before = finished(root)
-        process = drill.start(root, figures=True, descriptors=limit)
+        process = drill.start(root, figures=not drill.config.smoke, descriptors=limit)
         process.join()
         said = drill.log_of(process)
         assert process.exitcode in (0, 2) and "Traceback" not in said, f"{limit}, {process.exitcode}: {said}"
@@ -427,17 +429,17 @@ def descriptors(drill: Drill, row: Row) -> Row:
         row.lost += lost(before, root)
         drill.resumed(row, root)
     print(f"{row.fault}: {', '.join(f'{count} {what}' for what, count in codes.items())}", flush=True)
-    batch = 0
-    while True:
-        root, batch = drill.new(), batch + 1
+    for batch in range(1, 1 + drill.config.most):
+        root = drill.new()
         try:
             with none_left(batch) as progress:
                 drill.call(root, progress=progress)
-            return row  # there are not so many batches
+            break  # there are not so many batches
         except OSError as error:
             assert error.errno == errno.EMFILE, error
         assert not [*root.rglob("*.damaged")], batch
         drill.resumed(row, root)
+    return row
 
 
 @contextlib.contextmanager
@@ -541,7 +543,7 @@ def neighbour(drill: Drill, row: Row) -> Row:
 def main(config: Config) -> list[Row]:
     """Run the drills and print the table. Returns its rows."""
     if config.smoke:
-        config = dataclasses.replace(config, prompts=2, players=3, kills=1, corruptions=20, descriptors=(8, 32))
+        config = dataclasses.replace(config, prompts=2, players=3, kills=1, corruptions=5, descriptors=(8,), most=2)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, JAX_PLATFORMS="cpu"):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(folder) / "compiled")

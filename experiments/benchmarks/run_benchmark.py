@@ -151,7 +151,7 @@ def memory(course: list, peak: int) -> dict[str, int]:
 def main(config: Config) -> dict[str, dict]:
     """Measure and print; returns the numbers by what they are of."""
     if config.smoke:
-        config = dataclasses.replace(config, prompts=3, players=2)
+        config = dataclasses.replace(config, prompts=2, players=2)
     models = " ".join(MODELS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

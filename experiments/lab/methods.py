@@ -33,7 +33,7 @@ SPREAD = 10.0
 FEW_STEPS = 20_000
 """Of the published solver, of which 20,000 to 50,000 steps are published: for studies of many models."""
 
-SMOKE_STEPS = 200
+SMOKE_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ class Effects:
 
 
 def published_solvers(settings: Settings, steps: int = 50_000) -> tuple[Published, ...]:
-    """The published solver with each of `RATES`; a quick run takes a fifth of the steps, a smoke run 200."""
+    """The published solver with each of `RATES`; quick runs take a fifth of the steps, smoke runs few and one rate."""
     steps = {"full": steps, "quick": steps // 5, "smoke": SMOKE_STEPS}[settings.scale]
-    return tuple(Published(steps=steps, learning_rate=rate, spread=SPREAD) for rate in RATES)
+    rates = RATES[:1] if settings.smoke else RATES
+    return tuple(Published(steps=steps, learning_rate=rate, spread=SPREAD) for rate in rates)
 
 
 def weaker(pairs: Sequence[metrics.Pair]) -> metrics.Pair:

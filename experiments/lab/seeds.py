@@ -19,8 +19,9 @@ def trained(settings: Settings) -> tuple[str, ...]:
     """Two models for `andor.load`; () where one is not there and there is no corpus to train it on."""
     plan = PLANS["tiny-llama"]
     steps = {"full": plan.recipe.steps, "quick": QUICK_STEPS, "smoke": SMOKE_STEPS}[settings.scale]
+    small = {"width": 32, "layers": 1} if settings.smoke else {}
     shipped = ("tiny-llama",) if settings.scale == "full" else ()
-    recipes = [dataclasses.replace(plan.recipe, steps=steps, seed=seed) for seed in (1, 2)[: 2 - len(shipped)]]
+    recipes = [dataclasses.replace(plan.recipe, steps=steps, seed=seed, **small) for seed in (1, 2)[: 2 - len(shipped)]]
     folders = [settings.work / "seeds" / f"tiny-llama-{steps}-seed-{recipe.seed}" for recipe in recipes]
     missing = [pair for pair in zip(recipes, folders, strict=True) if not (pair[1] / "scores.json").exists()]
     if missing and settings.corpus is None:

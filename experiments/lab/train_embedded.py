@@ -61,6 +61,10 @@ PLANS = {
 }  # fmt: skip
 
 
+SMALL = {"steps": 4, "width": 32, "layers": 1}
+"""What a smoke run has instead."""
+
+
 def sources_of(plan: Plan, data: corpus.Corpus, tokenizer: Tokenizer) -> list[Source]:
     """Phrases and stories, as every step of a plan reads them."""
     phrases = sentiment_documents(tokenizer, data.train[:: plan.every], plan.recipe.label_weight)
@@ -153,7 +157,7 @@ def main(config: Config) -> dict[str, dict]:
     results = {}
     for name in config.models:
         plan = PLANS[name]
-        changes = {"row_tokens": config.row_tokens, "seed": config.seed} | ({"steps": 4} if config.smoke else {})
+        changes = {"row_tokens": config.row_tokens, "seed": config.seed} | (SMALL if config.smoke else {})
         recipe = dataclasses.replace(plan.recipe, **changes)
         start = training.load(config.out / plan.start_from) if plan.start_from else None
         sources = sources_of(dataclasses.replace(plan, recipe=recipe), data, tokenizer)

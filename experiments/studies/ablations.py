@@ -35,7 +35,7 @@ from experiments.study import Row, Settings, comparison, described, prompts_of, 
 REWORDINGS = Path(__file__).parent / "rewordings.jsonl"
 """Another wording of every prompt of `prompts.jsonl`: the same players and target, other words between them."""
 
-RESAMPLES = {"full": 200, "quick": 50, "smoke": 5}
+RESAMPLES = {"full": 200, "quick": 50, "smoke": 2}
 
 FORMS = {"overlap": ".2f", "salient": ".1f", "spindle": ".2f"}
 """What is measured: weighted overlap of the two models, salient effects, spindle share -> how it is written."""

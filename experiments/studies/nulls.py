@@ -54,7 +54,7 @@ BOUNDS = (0.01, 0.05, 0.2, 0.4)
 """On the noise, in units of the spread of v. The optima are solved to the usual gap of 1e-6: at 1e-3 the share of low
 orders is up to 0.1 too small where the bound is wide, since strength is left on effects that vanish later."""
 
-RESAMPLES = {"full": 60, "quick": 30, "smoke": 5}
+RESAMPLES = {"full": 60, "quick": 30, "smoke": 2}
 """Of a spindle share, which takes 15 ms each."""
 
 KINDS = {"model": "model", "permuted": "v permuted within mask sizes", "random": "random weights"}

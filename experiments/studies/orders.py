@@ -33,7 +33,7 @@ GAME_PLAYERS = 10
 BATCH = 8
 """Games solved in one call."""
 
-RESAMPLES = {"full": 200, "quick": 100, "smoke": 10}
+RESAMPLES = {"full": 200, "quick": 100, "smoke": 2}
 """Bootstrap resamples of a spindle share, which takes 15 ms each."""
 
 _SHORT = {"certified": "certified", "and_only": "AND only", "published": "published"}
@@ -65,13 +65,13 @@ def measure(settings: Settings) -> dict:
 
 def _numbers(found: Profile, settings: Settings) -> dict:
     """Mean over prompts with intervals: strength per order and sign, in units; total; shares; cancellation."""
-    seed, orders = settings.seed, range(found.strengths.shape[2])
+    seed = settings.seed
     return {
         "strength": found.intervals(seed),
         "total": found.interval(lambda some: some.total, seed),
         "low_orders": found.interval(lambda some: some.low_orders, seed),
         "spindle_share": found.interval(lambda some: some.split.spindle_share, seed, RESAMPLES[settings.scale]),
-        "cancellation": [found.interval(lambda some, order=order: some.cancellation[order], seed) for order in orders],
+        "cancellation": found.cancellation_intervals(seed),
     }
 
 

@@ -46,7 +46,7 @@ ORDERS = 10
 """Orders of a profile; more where a prompt has more players."""
 LOW = 2
 """The highest order that counts as low."""
-RESAMPLES, SMOKE_RESAMPLES = 200, 5  # a split takes 15 ms
+RESAMPLES, SMOKE_RESAMPLES = 200, 2  # a split takes 15 ms
 
 PROMPT_COUNTS = (1, 3, 10, 30)
 """Of planted mixtures."""
