@@ -482,7 +482,7 @@ def corrupt(drill: Drill, row: Row, number: int) -> Row:
         except (ValueError, FileNotFoundError) as error:
             assert path.name in str(error), error
             refused += 1
-            if index % 10 == 0:
+            if refused % 10 == 1:
                 with row.resuming():
                     drill.call(whole)  # mends it
                 if "values" in path.parts:  # which only another run needs
