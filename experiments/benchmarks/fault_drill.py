@@ -470,7 +470,7 @@ def corrupt(drill: Drill, row: Row, number: int) -> Row:
     whole = drill.finish(drill.new())
     victims = sorted(path for path in whole.rglob("*") if path.suffix in (".npz", ".json"))
     refused = 0
-    for index in range(number):
+    for _ in range(number):
         path = victims[drill.rng.integers(len(victims))]
         content = path.read_bytes()
         path.write_bytes(damaged(content, drill.rng))
