@@ -35,7 +35,7 @@ from andor.core.lattice import n_players_of, orders
 from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws
-from andor.measures.profile import Profile, profile, strength
+from andor.measures.profile import Profile, profile_of
 from andor.models import LanguageModel, find
 from andor.models.decoder import Decoder
 from andor.runs.explanation import MOST_SHOWN
@@ -203,12 +203,8 @@ def _sample(values: list[list[np.ndarray]], found: list[list[tuple[Pair, Pair]]]
     }
     return Sample(
         {name: np.array(each, float) for name, each in numbers.items()},
-        {"optimum": _profile([pair for _, pair, _ in rows]), "compact": _profile([few for _, _, few in rows])},
+        {"optimum": profile_of([pair for _, pair, _ in rows]), "compact": profile_of([few for _, _, few in rows])},
     )
-
-
-def _profile(pairs: Sequence[Pair]) -> Profile:
-    return profile([metrics.order_strength(*pair) for pair in pairs], [strength(pair) or 1.0 for pair in pairs])
 
 
 def _places(labels: Sequence[str], prompts: int) -> dict[str, tuple]:
@@ -260,7 +256,7 @@ def _curves(values: dict, places: dict[str, tuple], settings: Settings) -> dict:
     for kind in KINDS:
         solved = [path(v, BOUNDS) for of_model in values[kind] for v in of_model]
         print(f"curves, {KINDS[kind]}: done", flush=True)
-        at_bound = [_profile([(each.and_effects, each.or_effects) for each in of]) for of in zip(*solved, strict=True)]
+        at_bound = [profile_of([(each.and_effects, each.or_effects) for each in of]) for of in zip(*solved, strict=True)]
         for label, where in places.items():
             statistics = {
                 "low_orders": (lambda profile: lambda chosen: profile.of(chosen).low_orders, REPEATS),
