@@ -84,6 +84,8 @@ def test_the_default_run_has_a_page_that_opens_at_once(default_run):
     run, printed = default_run
     assert str(run.path / "report.html") in printed
     assert 50_000 < (run.path / "report.html").stat().st_size < 400_000
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    assert all(f"<strong>{name}.</strong>" in html for name in ("matching", "sparsity", "convergence", "orders"))
 
 
 def test_the_default_run_prints_its_tables(default_run):

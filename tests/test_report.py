@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from small_runs import explanation_of, probability, recipe_of, save_run, solution_of
 
 from andor.core import lattice
@@ -20,10 +21,11 @@ from andor.core.compact import Compact
 from andor.core.effects import Effect
 from andor.core.text import percent
 from andor.core.values import Values
-from andor.figures import FIGURES
+from andor.figures import FIGURES, orders, rendered
 from andor.page import page, report
 from andor.page.report import packed
 from andor.prompts import Prompt
+from andor.runs import files
 from andor.show.cli import main
 
 EVIL = "</script><script>window.owned=1</script>"
@@ -74,9 +76,23 @@ def run(tmp_path_factory):
     return save_run(tmp_path_factory.mktemp("reported") / "run", recipe, explanations)
 
 
+def few_figures(monkeypatch):
+    """One figure in place of all: drawing them takes longer than all that is done with a page."""
+    monkeypatch.setattr(report, "FIGURES", {"orders": FIGURES["orders"]})
+
+
 @pytest.fixture(scope="module")
-def written(run):
-    return run.report()
+def drawn(run):
+    """The figure, as a run has it in its folder."""
+    return {"orders": rendered(orders.plot(run), ("svg",), text=True)["svg"]}
+
+
+@pytest.fixture(scope="module")
+def written(run, drawn):
+    files.write_bytes(run.path / "figures" / "orders.svg", drawn["orders"])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        few_figures(monkeypatch)
+        return run.report()
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +126,23 @@ def browser(chromium):
     assert [each["message"] for each in chromium.get_log("browser")] == []
     events = [json.loads(each["message"])["message"] for each in chromium.get_log("performance")]
     asked = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-    assert asked and all(each.startswith(("file:", "data:", "blob:", "about:")) for each in asked)
+    assert all(each.startswith(("file:", "data:", "blob:", "about:")) for each in asked)
 
 
-def go(browser, path, hash=""):
-    browser.get("about:blank")
-    browser.get(path.as_uri() + hash)
+def go(browser, path, hash="", anew=False):
+    """Open a page; lead there by its link where it is open, as by loading it again."""
+    if hash and not anew and browser.current_url.partition("#")[0] == path.as_uri():
+        browser.execute_async_script(
+            """
+            if (location.hash === arguments[0]) history.replaceState(null, "", "#");
+            addEventListener("hashchange", () => arguments[1](), { once: true });
+            location.hash = arguments[0];
+            """,
+            hash,
+        )
+    else:
+        browser.get("about:blank")
+        browser.get(path.as_uri() + hash)
 
 
 def size(browser, width):
@@ -239,11 +266,10 @@ def test_links_say_prompt_mask_and_effects(browser, run, written):
     go(browser, written)
     browser.get(address)
     assert readout(browser) == [expected(run, name, hostile, masked(4, 0, 2, 3), 2) for name in MODELS]
-    browser.execute_script("location.hash = '#p=plain&mask=1'")
-    time.sleep(0.2)
+    go(browser, written, "#p=plain&mask=1")
     assert text(browser, ".player[aria-pressed=true]") == ["not"]
     for odd in ("#p=nobody", "#p=plain&mask=99,x,-1&k=1e9&models=7,8", "#%", "#figures"):
-        go(browser, written, odd)
+        go(browser, written, odd, anew=True)
         assert text(browser, "#readout th")[0] == "All 4 words there"
 
 
@@ -348,7 +374,7 @@ def test_other_models_and_one_alone(browser, run, written):
 @pytest.mark.parametrize("prompt", PROMPTS, ids=("plain", "hostile", "mixed", "long"))
 def test_nothing_is_cut_on_a_phone_and_lines_are_over_their_words(browser, written, prompt):
     size(browser, 390)
-    go(browser, written, f"#p={quote(prompt.id)}&k=20")
+    go(browser, written, f"#p={quote(prompt.id)}&k=20", anew=True)
     assert browser.execute_script("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
     # Every dot is at the middle of a word, right-to-left or wrapped or not.
     dots, middles = browser.execute_script("""
@@ -406,11 +432,6 @@ def test_values_that_are_not_in_the_page_are_said_to_be_missing(browser, run, tm
     assert "of 1 of 4 prompts" in path.read_text(encoding="utf-8")
 
 
-def few_figures(monkeypatch):
-    """One figure in place of all, which take seconds."""
-    monkeypatch.setattr(report, "FIGURES", {"orders": FIGURES["orders"]})
-
-
 def strongest(e, k):
     """The k strongest compact effects."""
     found = [
@@ -449,13 +470,31 @@ def test_a_constant_v_is_kept():
     assert content["low"] == -1.25 and content["step"] == 0
 
 
-def test_same_run_same_page_and_no_address_outside(run, written, monkeypatch):
+def test_same_run_same_page_and_no_address_outside(run, drawn, written, monkeypatch):
     html = written.read_text(encoding="utf-8")
-    assert all(f"<strong>{name}.</strong>" in html for name in FIGURES)
+    assert "<strong>orders.</strong>" in html
     few_figures(monkeypatch)
-    assert page(run) == page(run)
+    assert page(run, drawn=drawn) == page(run, drawn=drawn)
     assert set(re.findall(r"https?://[^\s\"'<)]+", html)) <= {"http://www.w3.org/2000/svg"}
     assert "<style>" in html and " style=" not in html.replace("image.style=", "")
+
+
+def test_figures_that_are_there_are_not_drawn_again_and_hold_nothing_else(run, drawn, monkeypatch):
+    few_figures(monkeypatch)
+    ours = page(run, drawn=drawn)
+    svg, plotted = drawn["orders"].decode(), []
+    monkeypatch.setattr(orders, "plot", lambda *_: plotted.append(1) or Figure(figsize=(1, 1)))
+    assert page(run, drawn=drawn) == ours and not plotted
+    for bad in (
+        svg[:1000],
+        svg.replace("</svg>", "<script>sneaked()</script></svg>"),
+        svg.replace("</svg>", '<a href="https://sneaked.example"><text>x</text></a></svg>'),
+        svg.replace("<defs>", '<defs onload="sneaked()">', 1),
+        svg.replace('xlink:href="#', 'xlink:href="https://sneaked.example/#', 1),
+    ):
+        plotted.clear()
+        html = page(run, drawn={"orders": bad.encode()})
+        assert plotted and "sneaked" not in html and bad != svg
 
 
 def test_the_command_and_what_it_refuses(run, tmp_path, capsys, monkeypatch):

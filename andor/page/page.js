@@ -612,6 +612,7 @@
     state.asked = k !== null && /^\d+$/.test(k);
     if (state.asked) state.shown = Number(k);
     const models = (asked.get("models") || "").split(",").map(Number);
+    state.models = several ? [0, 1] : [0, -1];
     if (several && models.length === 2 && models.every((m) => Number.isInteger(m) && m >= -1 && m < data.models.length) && models[0] !== models[1]) state.models = models;
     pickers();
     choose(place, new Set(masked).size ? [...new Set(masked)].reduce((there, i) => there & ~(1 << i), 2 ** n - 1) : 2 ** n - 1);
