@@ -483,10 +483,13 @@ def test_figures_that_are_there_are_not_drawn_again_and_hold_nothing_else(run, d
     few_figures(monkeypatch)
     ours = page(run, drawn=drawn)
     svg, plotted = drawn["orders"].decode(), []
-    monkeypatch.setattr(orders, "plot", lambda *_: plotted.append(1) or Figure(figsize=(1, 1)))
+    small = Figure(figsize=(1, 1))
+    small.text(0, 0, "drawn")
+    monkeypatch.setattr(orders, "plot", lambda *_: plotted.append(1) or small)
     assert page(run, drawn=drawn) == ours and not plotted
     for bad in (
         svg[:1000],
+        rendered(FIGURES["sparsity"].plot(run), ("svg",))["svg"].decode(),  # letters drawn
         svg.replace("</svg>", "<script>sneaked()</script></svg>"),
         svg.replace("</svg>", '<a href="https://sneaked.example"><text>x</text></a></svg>'),
         svg.replace("<defs>", '<defs onload="sneaked()">', 1),

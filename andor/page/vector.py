@@ -26,7 +26,8 @@ def inline(figure: Figure | bytes, name: str, described: str) -> str:
       described: what it shows, for those who do not see it.
 
     Raises:
-      ValueError: what was rendered is no SVG, or holds more than figures do, such as a script or a link.
+      ValueError: what was rendered is no SVG, has its letters drawn, which takes much more room, or holds more than
+        figures do, such as a script or a link.
     """
     svg = figure if isinstance(figure, bytes) else rendered(figure, ("svg",), text=True)["svg"]
     try:
@@ -36,6 +37,8 @@ def inline(figure: Figure | bytes, name: str, described: str) -> str:
     for each in list(root.iter()):
         _plain(each)
     elements = list(root.iter())
+    if not any(each.tag == f"{_SVG}text" for each in elements):
+        raise ValueError(f"figure {name} has no text.")
     for each in elements:
         leads = each.get("href", "#").startswith(("#", "data:image/png;base64,"))
         if each.tag not in _KNOWN or not leads or any(key.startswith("on") for key in each.attrib):
