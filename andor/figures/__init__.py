@@ -43,4 +43,5 @@ def rendered(figure: Figure, kinds: Sequence[str] = ("png", "pdf"), *, text: boo
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, **_OPTIONS[kind])
             content[kind] = stream.getvalue()
+            figure.set_layout_engine("none")  # it is laid out: to do so again takes as long as to draw it
     return content
