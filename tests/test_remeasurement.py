@@ -35,7 +35,8 @@ def test_solutions_that_did_not_converge_are_told():
 def test_ties_are_not_effects():
     """An additive function has one effect per player, and many optima."""
     v = lattice.zeta(np.eye(64)[[1, 2, 4, 8, 16, 32]].T @ np.arange(1.0, 7.0))
-    assert stability(v, 0.0).k == 6
+    report = stability(v, 0.0, k=100)
+    assert report.k == 6 and report.shared == 1.0
 
 
 def test_dust_is_measured_by_the_strongest_effect():
