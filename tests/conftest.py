@@ -1,5 +1,6 @@
 """Settings of all tests: annotations are checked, and implicit rank promotion is an error."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -25,6 +26,12 @@ for name, value in (
 install_import_hook("andor", "beartype.beartype")
 # `experiments` is not installed. Last on the path, so that the andor that is installed is the one that is tested.
 sys.path.append(str(Path(__file__).parent.parent))
+
+
+def pytest_collection_finish():
+    """Garbage is collected often, as by every `andor.compare`, and need not be looked for in what is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,10 @@ def test_intervals_cover_the_mean():
     assert 0.88 <= inside / 200 <= 0.98
 
 
+def test_the_interval_holds_the_middle_95_percent():
+    assert Resampled(500.0, np.arange(1001.0)).interval() == pytest.approx((500.0, 25.0, 975.0))
+
+
 def test_what_is_undefined_is_left_out():
     assert interval([1.0, np.nan, 3.0])[0] == 2.0
     assert interval([5.0]) == (5.0, 5.0, 5.0)

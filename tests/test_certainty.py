@@ -72,6 +72,10 @@ def test_share_of_orders():
         np.abs(effects[lattice.orders(5) <= 2])[1:].sum() for effects in (solution.and_effects, solution.or_effects)
     ]
     assert 0 <= low <= sum(strength) / solution.primal <= high <= 1
+    # Of as much strength as any explanation in question has, and of as little.
+    bounds = strength_interval(v, solution, np.tile(lattice.orders(5) <= 2, (2, 1)))
+    shares = bounds[0] / (1.001 * solution.primal), min(1.0, bounds[1] / solution.dual)
+    assert (low, high) == pytest.approx(shares, rel=1e-9)
     assert np.isnan(share_of_orders(np.ones(4), andor.extract(np.ones(4)))).all()
 
 

@@ -422,7 +422,7 @@ def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (143, "still here\n", "andor: terminated.\n")
 
 
-@pytest.mark.parametrize("module", ["tyro", "andor.show.cli", "jax", "numpy.linalg", "andor.prompts"])
+@pytest.mark.parametrize("module", ["tyro", "jax", "andor.prompts"])
 def test_a_signal_while_importing_is_one_line(module):
     code = """
         import os, signal, sys, time

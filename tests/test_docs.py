@@ -6,6 +6,7 @@ A fence of Python runs, all of a page in one session. A fence of text right behi
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import io
@@ -24,6 +25,7 @@ from rich.table import Table
 from small_runs import save_run
 from test_tables import summarised
 
+import andor
 from andor.core.penalties import L1
 from andor.models import find, load_config, load_tokenizer
 from andor.prompts import Prompt, player_table, tokenize
@@ -68,6 +70,7 @@ def fences(page: Path) -> list[Fence]:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_python_of_the_pages_prints_what_they_say(tmp_path, monkeypatch):
     """One test for all pages, so that programs are compiled once."""
+    monkeypatch.setattr(andor, "explain", functools.cache(andor.explain))  # several pages explain the same text
     wrong = []
     for page in PAGES:
         session, blocks = {"__name__": page.stem}, fences(page)

@@ -119,7 +119,7 @@ def test_a_mask_that_has_no_embedding_is_refused(tmp_path):
 WORDS = TEXT.split()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=9), st.sampled_from([None, "good", "never again"]), st.data())
 def test_tree_equals_naive(model, widths, target, data):
     """Players of 1 to 3 words anywhere: adjacent, first, last, the whole text."""

@@ -15,7 +15,7 @@ import andor
 from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
-from andor.core.effects import DUST, Effect, distinct
+from andor.core.effects import DUST, Effect, distinct, effect_name
 from andor.core.penalties import L1, Huber, OrderWeightedL1
 from andor.core.problem import Solution
 from andor.core.text import percent, r2_text, visible
@@ -59,6 +59,14 @@ def test_words_that_repeat_are_told_apart(one):
     assert one.words == ("film₁", "not", "good", "film₂")
     assert distinct(("kite", "kite", "kite₁", "a\nb")) == ("kite₁′", "kite₂", "kite₁", "a b")
     assert len(set(distinct(["a"] * 12))) == 12
+
+
+def test_names_that_are_too_long_keep_their_ends():
+    words = ("alpha", "beta", "gamma", "delta", "epsilon")
+    assert effect_name(words, 0b11111, False, 38) == "alpha ∧ beta ∧ gamma ∧ delta ∧ epsilon"
+    assert effect_name(words, 0b11111, False, 37) == "alpha ∧ beta ∧ … ∧ epsilon (5 words)"
+    assert effect_name(words, 0b11111, True, 30) == "alpha ∨ … ∨ epsilon (5 words)"
+    assert effect_name(words, 0b10001, True, 12) == "al… ∨ ep…"
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,11 @@ def test_bad_input_that_annotations_catch_in_tests_is_refused_without_them():
         checked("extract", np.zeros(8), 0.0, "range", np.ones(4))
 
 
+def test_of_one_player_the_price_of_the_and_counts():
+    *_, weights = checked("extract", np.zeros(8), 0.0, "range", np.arange(16.0).reshape(2, 8))
+    assert weights[:, [1, 2, 4]].tolist() == [[1, 2, 4]] * 2 and weights[:, [3, 7]].tolist() == [[3, 7], [11, 15]]
+
+
 def test_too_many_players_for_the_memory():
     v = np.zeros(2**20)
     v[-1] = 1.0

@@ -8,7 +8,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from andor.core.lattice import moebius, or_sums, subset_of, zeta
+from andor.core.lattice import masks, moebius, or_sums, subset_of, zeta
 from andor.measures.metrics import (
     cancellation,
     ips,
@@ -24,6 +24,7 @@ from andor.measures.metrics import (
     sparsity_curve,
     sparsity_curves,
     transfer,
+    walsh_r2,
     weighted_overlap,
 )
 
@@ -262,6 +263,13 @@ def test_cancellation_is_one_when_signs_balance_and_nan_without_effects():
 
 
 # Rivals
+
+
+def test_walsh_r2_is_that_of_the_strongest_parities():
+    signs = 1 - 2 * (masks(3) @ np.array([[1, 0], [1, 1], [0, 1]]) % 2)  # parities of {0, 1} and of {1, 2}
+    v = 5.0 + signs @ np.array([1.0, 2.0])
+    assert [walsh_r2(v, k) for k in (0, 1, 2, 9)] == pytest.approx([0, 0.8, 1, 1])
+    assert isnan(walsh_r2(np.ones(8), 1))
 
 
 def test_low_order_r2_is_that_of_least_squares():

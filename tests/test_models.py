@@ -238,6 +238,12 @@ def test_padding_and_packing_leave_a_sequence_alone():
     assert_close(logits[:, 7:], forward(decoder, two), 1e-5)
 
 
+def test_a_baseline_stands_in_for_negative_ids_alone():
+    decoder, baseline = random_decoder(SETTINGS["llama-gqa"]), jnp.full(32, 7.0)
+    own = decoder.model.embed_tokens.weight[...]
+    assert_close(decoder.embed(jnp.array([[0, -1, 5]]), baseline)[0], jnp.stack([own[0], baseline, own[5]]), 0)
+
+
 def test_load_from_a_directory(tmp_path):
     settings = SETTINGS["llama-gqa"]
     model = andor.load(str(save_checkpoint(tmp_path, settings, random_decoder(settings))))

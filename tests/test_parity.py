@@ -10,6 +10,7 @@ from tiny_models import SETTINGS, assert_close, forward, random_decoder, save_ch
 import andor
 from andor.core import lattice
 from andor.prompts import tokenize
+from experiments.benchmarks.parity import ARCHITECTURES, random_checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -55,6 +56,14 @@ LENGTH = 60  # beyond llama3's original context in these configs, so that the st
 
 def test_logits(pair):
     assert_parity(*pair, tokens((3, LENGTH), 300))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_logits_of_checkpoints_that_transformers_writes(name, tmp_path):
+    model_type, changes = ARCHITECTURES[name]
+    random_checkpoint(tmp_path, model_type, changes, 0)
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager").eval()
+    assert_parity(andor.load(str(tmp_path)), reference, tokens((3, LENGTH), 512))
 
 
 def test_long_positions(pair):

@@ -162,7 +162,7 @@ def huber_optimum(v, bound, penalty):
     return scipy.optimize.minimize(price, start, jac=True, bounds=limits, method="L-BFGS-B", options=options).fun
 
 
-@pytest.mark.parametrize("width", [0.02, 0.3, 10.0])
+@pytest.mark.parametrize("width", [0.02, 10.0])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_huber_optimum(width, noise):
     v = planted(4, 0)

@@ -5,6 +5,7 @@ import pytest
 from games import planted
 
 from andor.core import lattice
+from andor.core.effects import strongest
 from andor.solvers import InteriorPoint
 from andor.solvers.stability import stability
 
@@ -34,7 +35,14 @@ def test_solutions_that_did_not_converge_are_told():
 def test_ties_are_not_effects():
     """An additive function has one effect per player, and many optima."""
     v = lattice.zeta(np.eye(64)[[1, 2, 4, 8, 16, 32]].T @ np.arange(1.0, 7.0))
-    assert stability(v, 0.0).k == 6
+    report = stability(v, 0.0, k=100)
+    assert report.k == 6 and report.shared == 1.0
+
+
+def test_dust_is_measured_by_the_strongest_effect():
+    effects = np.array([9.0, 1.0, 2e-3, 5e-4])
+    for unit in (1e-6, 1.0, 1e3):
+        assert strongest(unit * effects, 0 * effects, 10) == {0, 1}  # places behind that of the constant
 
 
 def test_nothing_to_explain():
