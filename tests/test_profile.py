@@ -111,8 +111,8 @@ def test_balance_and_positive_share():
 
 
 def test_a_profile_of_effects_is_in_units_of_their_own_strength():
-    pairs = [(np.array([9.0, 1.0, -2.0, 1.0]), np.zeros(4)), (np.zeros(4), np.zeros(4))]
+    pairs = [(np.array([9.0, 1.0, -2.0, 1.0]), np.zeros(4)), (np.zeros(8), np.zeros(8))]
     found = profile_of(pairs)
-    np.testing.assert_array_equal(found.strengths[0], [[0.25, 0.25], [0.5, 0]])
+    np.testing.assert_array_equal(found.strengths[0], [[0.25, 0.25, 0], [0.5, 0, 0]])
     assert not found.strengths[1].any()
     np.testing.assert_array_equal(profile_of(pairs, [8.0, 1.0]).strengths[0], found.strengths[0] / 2)

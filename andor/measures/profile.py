@@ -118,8 +118,9 @@ def profile(strengths: Sequence[OrderStrength], units: Sequence[float]) -> Profi
     return Profile(stacked, tuple(max(each.players) for each in strengths))
 
 
-def profile_of(pairs: Sequence[Pair], units: Sequence[float] | None = None) -> Profile:
-    """The profile of prompts with these effects; without units each in that of its own strength, where it has any."""
+def profile_of(pairs: Sequence[tuple], units: Sequence[float] | None = None) -> Profile:
+    """The profile of prompts with these (AND, OR) effects, perhaps of different numbers of players; without units each
+    prompt is in that of its own strength, where it has any."""
     strengths = [order_strength(*pair) for pair in pairs]
     return profile(strengths, [strength(pair) or 1.0 for pair in pairs] if units is None else units)
 

@@ -256,7 +256,8 @@ def _curves(values: dict, places: dict[str, tuple], settings: Settings) -> dict:
     for kind in KINDS:
         solved = [path(v, BOUNDS) for of_model in values[kind] for v in of_model]
         print(f"curves, {KINDS[kind]}: done", flush=True)
-        at_bound = [profile_of([(each.and_effects, each.or_effects) for each in of]) for of in zip(*solved, strict=True)]
+        pairs = zip(*([(each.and_effects, each.or_effects) for each in of] for of in solved), strict=True)
+        at_bound = [profile_of(each) for each in pairs]
         for label, where in places.items():
             statistics = {
                 "low_orders": (lambda profile: lambda chosen: profile.of(chosen).low_orders, REPEATS),
