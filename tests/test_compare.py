@@ -356,7 +356,7 @@ def test_what_decides_v_is_evaluated_anew(models, root, change):
 
 
 def test_another_way_to_evaluate_is_another_key(models, root, monkeypatch):
-    monkeypatch.setattr(front_door, "EVALUATION", -1)
+    monkeypatch.setattr(work, "EVALUATION", -1)
     assert compare(models, PROMPTS, out=root, noise=0.05).counts == ALL
 
 

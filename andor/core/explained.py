@@ -25,6 +25,7 @@ class Explained(Protocol):
     values: Values
     solution: Solution
     compact: Any
+    intervals: Any
 
     @property
     def range(self) -> float:

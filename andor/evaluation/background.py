@@ -17,7 +17,7 @@ from andor.evaluation.schedule import MATMUL_PRECISION
 from andor.models import LanguageModel
 from andor.prompts import Prompt
 
-HALF_MASKED = 16
+HALF_MASKED = 4
 """Masks of half of the players that are sampled."""
 
 

@@ -10,6 +10,7 @@ jsonl     files of prompts
 
 from andor.prompts.jsonl import DEFAULT_PROMPTS as DEFAULT_PROMPTS
 from andor.prompts.jsonl import read_prompts as read_prompts
+from andor.prompts.jsonl import with_ids as with_ids
 from andor.prompts.masks import NO_TOKEN as NO_TOKEN
 from andor.prompts.masks import Mask as Mask
 from andor.prompts.masks import baseline_id as baseline_id

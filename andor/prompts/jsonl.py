@@ -1,7 +1,8 @@
 """Prompts in a JSONL file: one object per line, each line checked."""
 
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from andor.prompts.players import short
@@ -59,6 +60,26 @@ def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | N
         raise ValueError(f"{path}: must hold at least one prompt; got an empty file. Write one JSON object per line.")
     for error in errors:
         on_error(error)
+    return prompts
+
+
+def with_ids(caller: str, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Prompts of which each has an id: those without one are called "prompt-0001", ... by their place.
+
+    Args:
+      caller: the function to name in an error.
+      prompts: one or more.
+
+    Raises:
+      ValueError: there is none, or two ids are the same but for upper and lower case: ids name files.
+    """
+    prompts = [
+        prompt if prompt.id is not None else dataclasses.replace(prompt, id=f"prompt-{number:04d}")
+        for number, prompt in enumerate(prompts, start=1)
+    ]
+    ids = [prompt.id for prompt in prompts]
+    if not ids or len({each.casefold() for each in ids}) < len(ids):
+        raise ValueError(f"{caller}(prompts=...) must be prompts with different ids, at least one; got {ids}.")
     return prompts
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,8 @@ DRAWS = 8
 """Draws of words that v is averaged over, unless said otherwise."""
 
 _SPELLINGS = "auto, mean, zero, delete, attention, resample[:FILE[:DRAWS[:SEED]]], or a token (or token:TOKEN)"
+_WHY = "its mask token"
+_WHY_ELSE = "its {} token, as it has no mask token; `andor masks MODEL` measures other masks"
 _RESAMPLE = re.compile(r"resample(?::(?P<file>.*?))?(?::(?P<draws>\d+)(?::(?P<seed>\d+))?)?", re.DOTALL)
 _TRIES = 10_000  # words drawn for one place before none is taken to fit
 
@@ -51,6 +53,7 @@ class Mask:
       token_id: of the token; `NO_TOKEN` for other kinds.
       token: as the vocabulary writes it.
       corpus, draws, seed: of words that are drawn; draws is 1 for other kinds.
+      why: what "auto" chose it for; "" where it was named.
     """
 
     kind: Kind
@@ -59,6 +62,7 @@ class Mask:
     corpus: Corpus | None = None
     draws: int = 1
     seed: int = 0
+    why: str = field(default="", compare=False)
 
     @property
     def leaves_out(self) -> bool:
@@ -74,6 +78,11 @@ class Mask:
         embedding = f"{self.kind} embedding"
         names = {"token": self.token, "delete": "nothing (deleted)", "attention": "nothing (no attention)"}
         return names.get(self.kind, embedding)
+
+    @property
+    def told(self) -> str:
+        """The name, and why "auto" chose it."""
+        return f"{self.name} ({self.why})" if self.why else self.name
 
     @property
     def key(self) -> object:
@@ -98,7 +107,8 @@ def read_mask(baseline: str, tokenizer) -> Mask:
       OSError: the corpus cannot be read.
     """
     if baseline == "auto":
-        return _of_token(tokenizer, baseline_id(tokenizer))
+        role, token_id = _own_token(tokenizer)
+        return replace(_of_token(tokenizer, token_id), why=_WHY if role == "mask" else _WHY_ELSE.format(role))
     if baseline in ("mean", "zero", "delete", "attention"):
         return Mask(baseline)
     asked = _RESAMPLE.fullmatch(baseline)
@@ -118,10 +128,15 @@ def read_mask(baseline: str, tokenizer) -> Mask:
 
 def baseline_id(tokenizer) -> int:
     """Id of the token that replaces a masked word: the tokenizer's mask, else unk, else pad, else eos token."""
-    for name in ("mask_token_id", "unk_token_id", "pad_token_id", "eos_token_id"):
-        token_id = getattr(tokenizer, name, None)
+    return _own_token(tokenizer)[1]
+
+
+def _own_token(tokenizer) -> tuple[str, int]:
+    """(role, id) of the token that `baseline_id` gives."""
+    for role in ("mask", "unk", "pad", "eos"):
+        token_id = getattr(tokenizer, f"{role}_token_id", None)
         if token_id is not None:
-            return int(token_id)
+            return role, int(token_id)
     raise ValueError(
         "baseline_id(tokenizer=...) must have a mask, unk, pad or eos token to mask words with; got none of them. "
         "Set one, for example tokenizer.pad_token = '<pad>' for a token of its vocabulary."

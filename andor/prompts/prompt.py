@@ -90,6 +90,11 @@ class Prompt:
     def n_players(self) -> int:
         return len(self.players)
 
+    @property
+    def ends_with_player(self) -> bool:
+        """Whether the last word is masked too; what comes behind it in a chat never is."""
+        return not self.chat and self.players[-1][1] >= len(self.text.rstrip())
+
     def __repr__(self) -> str:
         name, chat = f" {self.id}" * (self.id is not None), ", in a chat" * bool(self.chat)
         target = "" if self.target is None else f", {'exact ' * self.exact}target {short(self.target)}"

@@ -72,7 +72,7 @@ class PlayerRow:
       word: text of the player.
       span: its characters, `(start, stop)`.
       token_ids: model name -> ids of its tokens.
-      replaced_by: model name -> what stands in their place while the player is masked (`Mask.name`).
+      replaced_by: model name -> what stands in their place while the player is masked (`Mask.told`).
     """
 
     word: str
@@ -99,7 +99,7 @@ def player_table(
         around = chats and chats[name]
         read = replace(prompt, chat=around) if prompt.chat is True and around else prompt
         tokenized[name] = tokenize(read, tokenizer, baseline=baseline)
-    baselines = {name: each.mask.name for name, each in tokenized.items()}
+    baselines = {name: each.mask.told for name, each in tokenized.items()}
     return [
         PlayerRow(
             word=word,

@@ -17,6 +17,7 @@ UNITS = {
     "compile": "programs",
     "evaluate": "masks",
     "solve": "prompts",
+    "bound": "prompts",
     "draw": "figures",
     "page": "pages",
     "measure": "prompts",

@@ -41,6 +41,7 @@ from andor.prompts import (
     read_prompts,
     remarks,
     tokenize,
+    with_ids,
 )
 from andor.runs import cache, files, provenance
 from andor.runs.explanation import described
@@ -48,11 +49,8 @@ from andor.runs.files import AnyPath, path_of
 from andor.runs.recipe import ModelRecord, Recipe, begin, end, finished, model_labels, read_recipe, recipes_of
 from andor.runs.run import Run, read
 from andor.runs.stages import Progress, silent
-from andor.runs.work import Coordinator, Work, as_read, follow
+from andor.runs.work import Coordinator, Work, as_read, follow, values_key
 from andor.solvers import default_solver
-
-EVALUATION = 1
-"""Version of `andor.evaluation`. Raise it with a change of v by more than rounding: every v is then evaluated anew."""
 
 Chat = tuple[str, str]
 """What a chat template puts before and after a message."""
@@ -76,6 +74,7 @@ def compare(
     shard: Shard | str | None = None,
     reuse: AnyPath | None = None,
     strict: bool = False,
+    intervals: int = 0,
     command: str = "andor.compare(...)",
     left_out: Sequence[str] = (),
     progress: Progress | None = None,
@@ -107,6 +106,8 @@ def compare(
         (`andor.devices.shards.read_shard`). Whoever comes last writes the summary.
       reuse: another root whose values may be used where keys agree and a sample of masks, evaluated again, agrees too.
       strict: whether a prompt that fails under a model ends the run. By default it is left out, with a warning.
+      intervals: effects of every certified optimum to bound, the strongest first, and the share of its low orders
+        (`Explanation.with_intervals`); two solves each. They are kept with the explanation, and decide nothing else.
       command: what to record as the origin of the run.
       left_out: to record too: why lines of a file of prompts gave no prompt.
       progress: called as progress(stage, model, done, total), as `andor.runs.stages.Progress` says.
@@ -125,8 +126,13 @@ def compare(
       OSError: a file could not be written.
     """
     names = (models,) if isinstance(models, str) else tuple(models)
-    prompts = _with_ids(_prompts(prompts))
+    prompts = with_ids("compare", _prompts(prompts))
     _check(names, noise, tau, score)
+    if intervals < 0 or (intervals and not isinstance(penalty or L1(), L1)):
+        raise ValueError(
+            f"compare(intervals={intervals}, penalty={penalty}) must be a number of effects, and intervals are known "
+            "for the L1 penalty alone."
+        )
     root, reuse = path_of(out), None if reuse is None else path_of(reuse)
     if reuse is not None and not (reuse / "values").exists():
         raise ValueError(f"{reuse} holds no values to reuse. Give the --out of an earlier `andor compare`.")
@@ -192,6 +198,7 @@ def compare(
             mesh=mesh,
             reuse=reuse,
             strict=strict,
+            intervals=intervals,
             progress=progress or silent,
         )
         try:
@@ -280,7 +287,6 @@ def _model_records(
     for name, label in zip(checkpoints, model_labels(tuple(checkpoints)), strict=True):
         found = checkpoints[name]
         mask = read_mask(baseline, found.tokenizer)
-        model = [EVALUATION, found.fingerprint, dtypes[name], MATMUL_PRECISION]
         keys = []
         for index, tokens in enumerate(tokenized[name].values()):
             if tokens is None:
@@ -289,13 +295,8 @@ def _model_records(
             # Which tokens are special decides what is predicted.
             own = ["this model", found.tokenizer_hash]
             predicted_by = own if own_targets or not first_keys else ["another", first_keys[index]]
-            content = {
-                "ids": tokens.token_ids.tolist(),
-                "players": tokens.player_of_token.tolist(),
-                "masked_with": mask.key,
-            }
-            summed = ["sum"] * (score == "sum")
-            keys.append(files.key_of(*model, content, tokens.target_ids.tolist() or predicted_by, *summed))
+            target = tokens.target_ids.tolist() or predicted_by
+            keys.append(values_key(found.fingerprint, dtypes[name], tokens, target, score))
         first_keys = first_keys or keys
         records.append(
             ModelRecord(
@@ -310,6 +311,7 @@ def _model_records(
                 baseline=mask.name,
                 chat=chats[name],
                 keys=tuple(keys),
+                why=mask.why,
             )
         )
     return tuple(records)
@@ -327,18 +329,6 @@ def _prompts(given: Sequence[Prompt | str] | AnyPath | None) -> list[Prompt]:
             f"compare(prompts=...) must be andor.Prompts, texts, or the path of a .jsonl file; got "
             f"{', '.join(strange)}."
         )
-    return prompts
-
-
-def _with_ids(prompts: Sequence[Prompt]) -> list[Prompt]:
-    prompts = [
-        prompt if prompt.id is not None else dataclasses.replace(prompt, id=f"prompt-{number:04d}")
-        for number, prompt in enumerate(prompts, start=1)
-    ]
-    ids = [prompt.id for prompt in prompts]
-    # File names: two ids must differ also where upper and lower case do not.
-    if not ids or len({each.casefold() for each in ids}) < len(ids):
-        raise ValueError(f"compare(prompts=...) must be prompts with different ids, at least one; got {ids}.")
     return prompts
 
 

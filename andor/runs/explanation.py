@@ -26,10 +26,12 @@ from andor.core.certificate import dual_bound, feasible_dual, objective, reconst
 from andor.core.compact import Compact
 from andor.core.effects import Effect, distinct
 from andor.core.explained import Method, Pair
+from andor.core.intervals import Intervals
 from andor.core.problem import Solution, Solver
 from andor.core.text import one_line, percent, r2_text
 from andor.core.values import Values
 from andor.measures import metrics
+from andor.measures.profile import profile
 from andor.measures.trust import Trust, trust
 from andor.prompts import Prompt
 from andor.runs import files
@@ -73,6 +75,22 @@ _LATER = {
 """What files lack that were written before there was this to say."""
 
 
+class AtBound(NamedTuple):
+    """The certified optimum at one noise bound, in numbers.
+
+    bound: on the noise, in units of the spread of v (its standard deviation over the masks). salient: effects above
+    `andor.measures.metrics.SALIENT` of the strongest. r2: of v on all masks by the strongest `MOST_SHOWN` of them.
+    low_orders: share of orders 1 and 2 in the strength. spindle_share: of the strengths by order, as a decay and a
+    spindle (`andor.measures.spindle`). The last three are nan where the noise alone explains v.
+    """
+
+    bound: float
+    salient: int
+    r2: float
+    low_orders: float
+    spindle_share: float
+
+
 class Both(NamedTuple):
     """The AND and the OR effect of the same players. A one-player OR is the AND, and is 0 here."""
 
@@ -92,6 +110,8 @@ class Explanation:
       compact: at most `MOST_SHOWN` AND and OR effects that give v by least squares, and what they give up.
       origin: text about where it comes from: solver and penalty (name and settings as JSON), made_by (device and
         versions), values_key and key (content keys of v and of the solution); "" where it is not known.
+      intervals: how large the strongest effects of the optimum are in all that is nearly optimal, where that was asked
+        for (`with_intervals`); else None.
     """
 
     model: str
@@ -100,6 +120,7 @@ class Explanation:
     solution: Solution
     compact: Compact
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    intervals: Intervals | None = None
 
     @functools.cached_property
     def words(self) -> tuple[str, ...]:
@@ -134,9 +155,7 @@ class Explanation:
     @functools.cached_property
     def trust(self) -> Trust:
         """What tells whether the effects that are shown can be believed."""
-        ends = [stop for _, stop in self.prompt.players]
-        last = not self.prompt.chat and max(ends) >= len(self.prompt.text.rstrip())
-        return trust(self.values.v, self.compact, self.values.target_probability, last)
+        return trust(self.values.v, self.compact, self.values.target_probability, self.prompt.ends_with_player)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -172,9 +191,29 @@ class Explanation:
         """R² of v on all masks from the k strongest effects alone; nan where v is constant."""
         return metrics.matching(self.values.v, *self.pair(method), k=k).r2
 
+    def with_intervals(self, k: int = MOST_SHOWN) -> "Explanation":
+        """This explanation with the intervals of `certain(k)` and `share_of_orders()`, which `save` keeps. What it has
+        already is not solved again.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        wanted = self.top(k, "certified")
+        if self.intervals is not None and len(self.intervals) >= len(wanted):
+            return self
+        bounds = self.certain(k)
+        intervals = Intervals(
+            np.array([each.kind == "OR" for each, *_ in bounds], bool),
+            np.array([lattice.subset_of(each.players) for each, *_ in bounds], np.int64),
+            np.array([sizes for _, *sizes in bounds], np.float64).reshape(-1, 2),
+            self.share_of_orders()[1:],
+        )
+        return dataclasses.replace(self, intervals=intervals)
+
     def certain(self, k: int = MOST_SHOWN) -> tuple[tuple[Effect, float, float], ...]:
         """The k strongest effects of the certified optimum, each with bounds (low, high) on its size in nats over all
-        explanations within a thousandth of the least strength; an effect whose low is 0 may be none. Two solves each.
+        explanations within a thousandth of the least strength; an effect whose low is 0 may be none. Two solves each,
+        unless `intervals` has them.
 
         Raises:
           ValueError: the optimum is of another penalty than L1.
@@ -182,15 +221,16 @@ class Explanation:
         from andor.solvers import effect_interval  # JAX, which reading does without
 
         self._check_l1()
-        found = [
-            (each, *effect_interval(self.values, self.solution, lattice.subset_of(each.players), each.kind == "OR"))
-            for each in self.top(k, "certified")
-        ]
+        found = []
+        for each in self.top(k, "certified"):
+            place = each.kind == "OR", lattice.subset_of(each.players)
+            known = None if self.intervals is None else self.intervals.of(*place)
+            found.append((each, *(known or effect_interval(self.values, self.solution, place[1], place[0]))))
         return tuple(found)
 
     def share_of_orders(self, highest: int = 2) -> tuple[float, float, float]:
         """Share of the orders up to `highest` in the strength of the certified optimum, and bounds (low, high) on it
-        over all explanations within a thousandth of the least strength. Two solves.
+        over all explanations within a thousandth of the least strength. Two solves, unless `intervals` has them.
 
         Raises:
           ValueError: the optimum is of another penalty than L1.
@@ -201,7 +241,28 @@ class Explanation:
         strength = self.orders("certified")
         per_order = strength.positive + strength.negative
         share = float(per_order[:highest].sum() / per_order.sum()) if per_order.any() else math.nan
+        if self.intervals is not None and highest == 2:
+            return share, *self.intervals.low_orders
         return share, *share_of_orders(self.values, self.solution, highest)
+
+    def path(self) -> tuple[AtBound, ...]:
+        """The certified optimum at noise bounds from 1 to 40% of the spread of v (`andor.solvers.path`), in numbers: a
+        finding at one bound is none.
+
+        Raises:
+          ValueError: the optimum is of another penalty than L1.
+        """
+        from andor.solvers.path import BOUNDS, path  # as above
+
+        self._check_l1()
+        found = []
+        for bound, solution in zip(BOUNDS, path(self.values), strict=True):
+            pair = solution.and_effects, solution.or_effects
+            of_prompt = profile([metrics.order_strength(*pair)], [1.0])
+            split = of_prompt.split.spindle_share if of_prompt.total > 0 else math.nan
+            r2 = metrics.matching(self.values.v, *pair, MOST_SHOWN).r2
+            found.append(AtBound(bound, metrics.salient_count(*pair), r2, of_prompt.low_orders, split))
+        return tuple(found)
 
     def to_pandas(self, method: Method = "compact") -> "pandas.DataFrame":
         """Every effect above the solver's dust, strongest first: kind, words, players, order, effect, share."""
@@ -288,6 +349,7 @@ class Explanation:
             **vars(self.solution),
             **{name: getattr(self.compact, field) for name, field in _COMPACT.items()},
             **{name: self.origin.get(name, "") for name in _ORIGIN},
+            **({} if self.intervals is None else self.intervals.arrays()),
         }
 
     @property
@@ -365,7 +427,9 @@ def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
     *pair, dual_values = plain(arrays, _COMPACT).values()
     compact = Compact.of(values.v, (pair[0], pair[1]), dual_values)
-    return Explanation(rest["model"], prompt, values, solution, compact, {name: rest[name] for name in _ORIGIN})
+    intervals = Intervals.of_arrays(arrays, (solution.and_effects, solution.or_effects))
+    origin = {name: rest[name] for name in _ORIGIN}
+    return Explanation(rest["model"], prompt, values, solution, compact, origin, intervals)
 
 
 def of_arrays(kind: type, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -51,6 +51,7 @@ class ModelRecord:
       dtype: of weights and activations.
       parameters: number of weights.
       baseline: what becomes of masked words (`andor.prompts.masks.Mask.name`).
+      why: what "auto" chose that for; "" where it was named. Decides nothing.
       chat: what its chat template puts before and after a message, as rendered once for this root; None where no prompt
         is a chat.
       keys: content keys of v, one per prompt; None where the tokenizer or the model cannot read the prompt.
@@ -67,6 +68,7 @@ class ModelRecord:
     baseline: str
     chat: tuple[str, str] | None
     keys: tuple[str | None, ...]
+    why: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,9 @@ class Recipe:
     @property
     def decisive(self) -> dict:
         """What decides a result, in JSON's types."""
-        models = [{k: v for k, v in dataclasses.asdict(each).items() if k != "revision"} for each in self.models]
+        models = [
+            {k: v for k, v in dataclasses.asdict(each).items() if k not in ("revision", "why")} for each in self.models
+        ]
         decisive = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
         return files.jsonable(decisive | {"models": models, "prompts": [_prompt_record(each) for each in self.prompts]})
 
@@ -314,7 +318,7 @@ def told(old: Mapping, new: Mapping) -> str:
 
 
 _NOT_TOLD = ("id", "made", "format")
-_FOLLOWS = ("revision", "words")  # the hub's commit decides nothing, and words follow from players
+_FOLLOWS = ("revision", "words", "why")  # the hub's commit decides nothing, and words follow from players
 
 
 def _settings(content: object, place: str = "") -> dict[str, object]:

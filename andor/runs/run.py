@@ -9,6 +9,7 @@
       <folder>/<prompt id>.npz     one explanation per model and prompt (`andor.runs.explanation`)
       skipped/<prompt id>.json     a prompt that is left out, and why
       prompts.csv                  one row per prompt and model: the numbers of the summary, as a table
+      certain.csv                  one row per effect that has an interval, where intervals were asked for
       summary.json                 the numbers (`andor.runs.summary`), of which explanations, and tau; written last
       figures/                     *.png, *.pdf, *.svg (`andor.show.draw`)
       report.html                  all of it as a page (`andor.page`)
@@ -32,7 +33,7 @@ from andor.runs.cache import explanation_path, read_explained
 from andor.runs.explanation import Explanation, pandas_or_advice, read_explanation
 from andor.runs.files import AnyPath, Damaged, path_of
 from andor.runs.recipe import Recipe, read_recipe, recipe_paths
-from andor.runs.summary import summarise, table
+from andor.runs.summary import certain_table, summarise, table
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +45,7 @@ KEPT_BYTES = 2**28
 _BYTES_PER_MASK = 8 * 8
 """Of an explanation: eight float64 arrays."""
 
-SUMMARY = 1
+SUMMARY = 2
 """Version of the numbers of `andor.runs.summary`. Raise it when they change: summaries are then made anew."""
 
 CONTINUE = "Repeat the command or call that made the run: it makes this file anew."
@@ -240,15 +241,13 @@ class Run(Mapping):
         """
         self.tau = tau
         summary = files.jsonable(summarise(self))
-        text = io.StringIO(newline="")
-        rows = files.jsonable(table(summary))
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        for path in (self.path / "prompts.csv", self.path / "summary.json"):
-            if path.is_dir():
-                files.set_aside(path)
-        files.write_bytes(self.path / "prompts.csv", text.getvalue().encode())
+        tables = {"prompts.csv": table(summary), "certain.csv": certain_table(self)}
+        for name in (*tables, "summary.json"):
+            if (self.path / name).is_dir():
+                files.set_aside(self.path / name)
+        for name, rows in tables.items():
+            if rows:
+                files.write_bytes(self.path / name, _csv(rows))
         self._write_summary(summary)
         return self
 
@@ -276,6 +275,14 @@ class Run(Mapping):
         prompt = next(each for each in self.prompts if each.id == prompt_id)
         key = self.recipe.solution_key(self.recipe.key(model, prompt_id), prompt)
         return read_explained(explanation_path(self.path, model, prompt_id), key, self.recipe.noise)
+
+
+def _csv(rows: Sequence[Mapping]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(files.jsonable(rows))
+    return text.getvalue().encode()
 
 
 @files.store_errors()

@@ -1,10 +1,11 @@
-"""The stages of long work, as whoever waits for it is told: load, compile, evaluate, solve, draw."""
+"""The stages of long work, as whoever waits for it is told: load, compile, evaluate, solve, bound, draw."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, str, int, int], None]
 """Called as progress(stage, model, done, total): `done` of `total` units of "load" (models), "compile" (programs),
-"evaluate" (masks), "solve" (prompts), "draw" (figures) or "page" (pages; the last two of no model)."""
+"evaluate" (masks), "solve" (prompts), "bound" (prompts whose effects get intervals), "draw" (figures) or "page" (pages;
+the last two of no model)."""
 
 
 def silent(stage: str, model: str, done: int, total: int) -> None:

@@ -79,13 +79,48 @@ def table(summary: Mapping) -> list[dict]:
     return rows
 
 
+def certain_table(run: Compared) -> list[dict]:
+    """Effects of the certified optima that have an interval as flat rows: prompt, model, kind, words, effect (nats),
+    and at_least and at_most of its size in all that is nearly optimal. Empty where no intervals were asked for."""
+    return [
+        {
+            "prompt": prompt.id,
+            "model": name,
+            "kind": each.kind,
+            "words": " ".join(each.words),
+            "effect": each.effect,
+            "at_least": at_least,
+            "at_most": at_most,
+        }
+        for prompt in run.prompts
+        for name in run.models
+        if run[name, prompt.id].intervals is not None
+        for each, at_least, at_most in run[name, prompt.id].certain(len(run[name, prompt.id].intervals))
+    ]
+
+
+def _certain(explanation: Explained) -> dict:
+    """What is certain of the optimum: effects (that have an interval), surely_there (of these, in all that is nearly
+    optimal), low_orders_at_least and low_orders_at_most (share of orders 1 and 2). nan where nobody asked."""
+    found = explanation.intervals
+    if found is None:
+        return dict.fromkeys(("effects", "surely_there", "low_orders_at_least", "low_orders_at_most"), float("nan"))
+    at_least, at_most = found.low_orders
+    return {
+        "effects": len(found),
+        "surely_there": found.surely_there,
+        "low_orders_at_least": at_least,
+        "low_orders_at_most": at_most,
+    }
+
+
 def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
     """Numbers of one prompt under one model.
 
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
     the range of v), noise_bound (of the optimum, nats), status, steps, score (of the values), tokens, seconds (of the
-    evaluation), spread (standard deviation of v over the masks), shown (`_shown`), warnings (sentences), and compact,
-    certified and and_only (`_effect_numbers`).
+    evaluation), spread (standard deviation of v over the masks), shown (`_shown`), certain (`_certain`), warnings
+    (sentences), and compact, certified and and_only (`_effect_numbers`).
     """
     explanation = run[name, prompt_id]
     values, solution = explanation.values, explanation.solution
@@ -104,6 +139,7 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
         "seconds": values.seconds,
         "spread": explanation.trust.spread,
         "shown": _shown(explanation),
+        "certain": _certain(explanation),
         "warnings": list(explanation.warnings),
         **{kind: _effect_numbers(values.v, explanation.pair(kind), run.tau) for kind in METHODS},
     }

@@ -16,12 +16,12 @@ from andor.core.problem import Solution, Solver
 from andor.core.values import Values
 from andor.devices import processes
 from andor.devices.memory import Insufficient
-from andor.evaluation import Score, outcomes
+from andor.evaluation import MATMUL_PRECISION, Score, outcomes
 from andor.evaluation.spot_check import AGREEMENT, MASKS, spot_check
 from andor.measures.metrics import SALIENT
 from andor.models import LanguageModel
-from andor.prompts import Prompt
-from andor.runs import cache, provenance
+from andor.prompts import Prompt, TokenizedPrompt
+from andor.runs import cache, files, provenance
 from andor.runs.explanation import MOST_SHOWN, Explanation, described
 from andor.runs.files import AnyPath, Damaged
 from andor.runs.recipe import ModelRecord, Recipe, end
@@ -38,6 +38,9 @@ from andor.runs.run import (
 from andor.runs.stages import Progress, evaluating
 from andor.solvers import extract
 from andor.solvers.compact import compact_of
+
+EVALUATION = 1
+"""Version of `andor.evaluation`. Raise it with a change of v by more than rounding: every v is then evaluated anew."""
 
 SOLVER_BATCH = 8
 """Prompts of equal n_players that are solved in one call."""
@@ -83,7 +86,7 @@ class Work:
       mine: the prompts of this shard.
       coordinator: tells other processes that the model spans what to evaluate.
       solvers: number of players -> solver.
-      penalty, baseline, mesh, reuse, strict, progress: as for `andor.compare`.
+      penalty, baseline, mesh, reuse, strict, intervals, progress: as for `andor.compare`.
       skipped: prompts that are left out.
       counts: what was "evaluated", "reused" (values that were there), "solved", "kept" (explanations that were there).
     """
@@ -100,6 +103,7 @@ class Work:
     mesh: Mesh | None
     reuse: AnyPath | None
     strict: bool
+    intervals: int
     progress: Progress
 
     def __post_init__(self):
@@ -122,6 +126,8 @@ class Work:
             # Two large models do not fit in memory together, and the solver can use the room too.
             gc.collect()
             self._extract(record, unsolved)
+            if self.intervals:
+                self._bound(record)
         if whole and not self._left():
             first = next(iter(self.skipped.values()))
             raise ValueError(f"no prompt is left. {first.id!r} failed under {first.model!r}: {first.why}")
@@ -327,6 +333,18 @@ class Work:
             solved += len(batch)
             self.progress("solve", record.name, solved, total)
 
+    def _bound(self, record: ModelRecord) -> None:
+        """Add intervals to the explanations of a model that lack them, and save each as soon as it has them."""
+        left = self._left()
+        for done, prompt in enumerate(left):
+            self.progress("bound", record.name, done, len(left))
+            explanation = self.result[record.name, prompt.id]
+            bounded = explanation.with_intervals(self.intervals)
+            if bounded is not explanation:
+                bounded.save(cache.explanation_path(self.run, record.name, prompt.id))
+                self.result.keep((record.name, prompt.id), bounded)
+        self.progress("bound", record.name, len(left), len(left))
+
     def _values_of(self, record: ModelRecord, prompt: Prompt) -> tuple[Values, str]:
         """v of a prompt, and what it was made by."""
         if prompt.id in self._values:
@@ -374,6 +392,26 @@ class Work:
             return result  # another shard is at it, or will mend it
         end(self.root, self.recipe.id)
         return result
+
+
+def values_key(
+    fingerprint: str, dtype: str, tokens: TokenizedPrompt, target: Sequence[int] | Sequence[str], score: Score
+) -> str:
+    """Content key of v: of all that decides it but the device.
+
+    Args:
+      fingerprint, dtype: of the model.
+      tokens: of the prompt, with what masks it.
+      target: ids of its tokens; or who is to predict it, as a name and a content key.
+      score: how the log-odds of its tokens are put together.
+    """
+    content = {
+        "ids": tokens.token_ids.tolist(),
+        "players": tokens.player_of_token.tolist(),
+        "masked_with": tokens.mask.key,
+    }
+    summed = ["sum"] * (score == "sum")
+    return files.key_of(EVALUATION, fingerprint, dtype, MATMUL_PRECISION, content, list(target), *summed)
 
 
 def as_read(prompt: Prompt, chat: tuple[str, str] | None) -> Prompt:

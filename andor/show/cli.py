@@ -124,6 +124,9 @@ class Compare(_Running, _Prompting, _Listing, _Models):
     """Another root whose values may be used, after a sample of masks was evaluated again and agrees."""
     strict: Flag = False
     """End at the first prompt that fails. Default: leave it out, and say so."""
+    intervals: Flag = False
+    """Bound the strongest 20 effects of every certified optimum, and the share of its low orders, over all that is
+    nearly optimal: into certain.csv, summary.json and the explanations. Takes 42 more solves for each."""
     control: Annotated[str | None, _optional("MASK")] = None
     """Another mask, as for --baseline: says whether two models agree more than each with itself under that mask. The
     prompts are evaluated with it too, into the folder `control` of the root."""
@@ -140,6 +143,10 @@ class Compare(_Running, _Prompting, _Listing, _Models):
         if self.control is not None:
             _check_control(self)
         more |= {"left_out": left_out, "solver": _solver(self.solver)}
+        if self.intervals:
+            from andor.runs.explanation import MOST_SHOWN
+
+            more["intervals"] = MOST_SHOWN
         run = _compare(self, self.models, prompts, command, **more)
         if self.control is not None:
             beside = dataclasses.replace(self, baseline=self.control, out=str(run.path.parent / "control"))
@@ -173,15 +180,18 @@ class Extract(_Running, _Prompting):
     top: int = 20
     """Effects to show."""
     intervals: Flag = False
-    """Say for the strongest effects of the certified optimum how large they are in all that is nearly optimal. Takes
-    two more solves for each."""
+    """Say for the strongest effects of the certified optimum how large they are in all that is nearly optimal, and keep
+    that with the explanation. Takes two more solves for each."""
+    path: Flag = False
+    """Say how the certified optimum changes with the noise bound, from 1 to 40% of the spread of v."""
 
     def run(self, command: str) -> None:
         start = time.perf_counter()
         if self.top < 1:
             raise ValueError(f"--top must be at least 1; got {self.top}.")
         prompt = _one_prompt(self)
-        run = _compare(self, (self.model,), [prompt], command, strict=True, shard="1/1")
+        intervals = self.top if self.intervals else 0
+        run = _compare(self, (self.model,), [prompt], command, strict=True, shard="1/1", intervals=intervals)
 
         from andor.show import tables
 
@@ -198,6 +208,9 @@ class Extract(_Running, _Prompting):
         )
         if self.intervals:
             console.print(tables.certain(explanation, self.top))
+            console.print()
+        if self.path:
+            console.print(tables.path(explanation, explanation.path()))
             console.print()
         if self.noise == "measured":
             console.print(tables.noise_floor(values))
@@ -338,6 +351,8 @@ class Masks(_Prompting, _Listing):
     """As for --baseline of andor compare. Default: the tokenizer's token, mean, zero, delete, attention, resample."""
     noise: float | Literal["auto"] = "auto"
     """Bound on the noise at the certified optimum: auto, or a multiple of |v(N) - v(∅)|."""
+    out: Root = None
+    """A root that keeps what is evaluated. What it holds is not evaluated again. Default: nothing is kept."""
     no_compilation_cache: Flag = False
     """Compile anew, and keep nothing of it. Default: compiled programs are kept in ~/.cache/andor."""
 
@@ -358,10 +373,13 @@ class Masks(_Prompting, _Listing):
                 prompts,
                 self.masks,
                 noise=self.noise,
+                out=self.out,
                 progress=lambda done, total: progress("measure", "", done, total),
             )
         console = _console()
         console.print(tables.masks(self.model, rows))
+        console.print()
+        console.print(tables.under_masks(self.model, rows))
         for refused in dict.fromkeys(why for row in rows for why in row.refused.values()):
             warnings.warn(f"left out: {refused}", stacklevel=1)
 

@@ -22,7 +22,7 @@ from andor.measures.reported import TRANSFER_K
 from andor.measures.terms import number
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.agreement import verdicts
-from andor.runs.explanation import MOST_SHOWN, Explanation
+from andor.runs.explanation import MOST_SHOWN, AtBound, Explanation
 from andor.runs.masks import OfMask
 from andor.runs.run import Run
 
@@ -58,8 +58,8 @@ def players(
     for row, word in zip(rows, distinct([row.word for row in rows]), strict=True):
         ids = (" ".join(map(str, row.token_ids[name])) for name in labels)
         table.add_row(_text(word), f"{row.span[0]} to {row.span[1]}", *ids)
-    masks = ", ".join(f"{rows[0].replaced_by[name]} in {label}" for name, label in labels.items())
-    notes = [f"Each token of a masked player is replaced by {masks}."]
+    masks = "; ".join(f"in {label} by {rows[0].replaced_by[name]}" for name, label in labels.items())
+    notes = [f"Each token of a masked player is replaced {masks}."]
     if chosen is not None:
         taken = sum(start >= rows[0].span[0] for start, _ in chosen)
         which = "all" if taken == len(chosen) else f"the {taken} nearest the target of {len(chosen)}"
@@ -175,7 +175,8 @@ def prompts(run: Run) -> RenderableType:
             *["!" * any(x["warnings"] for x in each)] * doubted,
         )
     notes = ["n: players. Per model: probability of the target on the full prompt, and v(N) - v(∅) in nats."]
-    masks = ", ".join(f"{each.baseline} in {run.labels[each.name]}" for each in run.recipe.models)
+    models = run.recipe.models
+    masks = "; ".join(f"{each.baseline} in {run.labels[each.name]}{_in_brackets(each.why)}" for each in models)
     notes.append(f"Masked words are replaced by {masks}.")
     notes += [f"v is {SUM}."] * (run.recipe.score == "sum")
     notes += [f"!: of a model there is a warning; {run.path / 'prompts.csv'} has it."] * doubted
@@ -190,6 +191,10 @@ def prompts(run: Run) -> RenderableType:
         hidden = len(run.prompts) - MOST_PROMPTS
         notes.append(f"{hidden} of {len(run.prompts)} prompts are only in {run.path / 'prompts.csv'}.")
     return _titled("Prompts, and the target text that every model explains", table, "\n".join(notes))
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _target(run: Run, prompt: Prompt, numbers: Mapping) -> str:
@@ -359,6 +364,27 @@ def certain(explanation: Explanation, k: int) -> RenderableType:
     return _titled("Least strength, certified: what is certain", table, notes)
 
 
+def path(explanation: Explanation, points: Sequence[AtBound]) -> RenderableType:
+    """How the certified optimum changes with the noise bound: a line per bound (`Explanation.path`)."""
+    table = _table()
+    for title in ("bound", "nats", "salient", f"R² of {MOST_SHOWN}", "orders 1, 2", "spindle share"):
+        table.add_column(title, justify="right")
+    for each in points:
+        table.add_row(
+            f"{each.bound:.0%}",
+            _number(each.bound * explanation.trust.spread, ".2g"),
+            str(each.salient),
+            *(_number(number, ".2f") for number in (each.r2, each.low_orders, each.spindle_share)),
+        )
+    notes = (
+        "bound: on the noise, in units of the spread of v over the masks; the optimum of this explanation has a bound "
+        f"of {explanation.solution.noise_bound:.2g} nats. R²: of v on all masks by the strongest {MOST_SHOWN} effects. "
+        "orders 1, 2: share in the strength. spindle share: of the strengths by order as a decay and a spindle. What "
+        "changes from line to line is said of the bound as much as of the model."
+    )
+    return _titled("Least strength, certified: by the noise bound", table, notes)
+
+
 def doubts(explanation: Explanation) -> list[Text]:
     """What speaks against an explanation, a line each."""
     return [_text(f"! {each}", "yellow") for each in explanation.warnings]
@@ -374,8 +400,43 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         "low_orders": ("orders 1, 2", ".2f"),
         "r2": (f"R² of {MOST_SHOWN}", ".2f"),
         "gain": ("less the first", "+.2f"),
-        "salient": ("salient", ".0f"),
     }
+    full = next(row.numbers["loss_full"] for row in rows if row.numbers)
+    notes = (
+        "Median over prompts, and its 95% bootstrap interval. all, half: loss per background token behind the first "
+        f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
+        f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
+        f"2: share in the strength of the compact explanation, which has {MOST_SHOWN} effects at most. R²: of v on all "
+        "masks by these; less the first: of the first mask, on the same prompts."
+    )
+    return _titled(f"Masks of {model}", _of_masks(rows, columns), notes)
+
+
+def under_masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
+    """How well v is explained under each mask, and what is certain of it: as `masks`."""
+    columns = {
+        "r2": ("compact", ".2f"),
+        "r2_optimum": (f"best {MOST_SHOWN}", ".2f"),
+        f"r2_{TOP_K}": (f"best {TOP_K}", ".2f"),
+        "walsh": ("Walsh", ".2f"),
+        "salient": ("salient", ".0f"),
+        "optimum_low_orders": ("orders 1, 2", ".2f"),
+        "at_least": ("at least", ".2f"),
+        "at_most": ("at most", ".2f"),
+        "warned": ("warned", ".0%"),
+    }
+    notes = (
+        "Median over prompts, and its 95% bootstrap interval. R² of v on all masks: compact, of the effects that are "
+        f"shown, {MOST_SHOWN} at most; best {MOST_SHOWN}, best {TOP_K}, of the strongest of the certified optimum; "
+        f"Walsh, of {MOST_SHOWN} Walsh coefficients. salient, orders 1, 2: effects of the optimum above 5% of the "
+        "largest, and share of strength; at least, at most: of that share in all that is nearly optimal. warned: share "
+        "of prompts with any warning."
+    )
+    return _titled(f"Explanations by {model} under each mask", _of_masks(rows, columns), notes)
+
+
+def _of_masks(rows: Sequence[OfMask], columns: Mapping[str, tuple[str, str]]) -> Table:
+    """Two lines per mask: numbers by name, under a title and in a form, and their intervals."""
     table = _table()
     table.add_column("mask", overflow="fold", max_width=20)
     table.add_column("prompts", justify="right")
@@ -387,16 +448,7 @@ def masks(model: str, rows: Sequence[OfMask]) -> RenderableType:
         around = (f"{number(each[1], form)}…{number(each[2], form)}" for each, form in cells)
         table.add_row(_text(row.baseline.removeprefix("token:")), str(row.n_prompts), *middle)
         table.add_row("", "", *(_text(each, "dim") for each in around))
-    full = next(row.numbers["loss_full"] for row in rows if row.numbers)
-    notes = (
-        "Median over prompts, and its 95% bootstrap interval. all, half: loss per background token behind the first "
-        f"player with all players masked, with half; of the full prompt it is {full[0]:.2f} nats ({full[1]:.2f}… "
-        f"{full[2]:.2f}). v(∅): log-odds of the target without any player. range: of v over all masks, nats. orders 1, "
-        f"2: share in the strength of the compact explanation, which has {MOST_SHOWN} effects at most. R²: of v on all "
-        "masks by these; less the first: of the first mask, on the same prompts. salient: effects of the certified "
-        "optimum."
-    )
-    return _titled(f"Masks of {model}", table, notes)
+    return table
 
 
 def noise_floor(values: Values) -> RenderableType:
