@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import io
 import json
 import os
@@ -167,6 +168,30 @@ def test_extract_prints_the_strongest_effects_in_words(models, tmp_path, capsys)
     assert "Target ' good' (given)" in printed and "Least strength: worst certified gap" in printed
 
 
+def test_intervals_are_added_to_what_is_solved(models, tmp_path, capsys, undrawn):
+    command = ["extract", models[0], "--prompt", "a good film is never dull", "--players", "good", "never"]
+    command += ["--target", "good", "--top", "2", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    before = andor.read(tmp_path / "run")
+    assert before[models[0], "prompt"].intervals is None and not (before.path / "certain.csv").exists()
+    assert before.summary["prompts"]["prompt"]["models"][models[0]]["certain"]["effects"] is None
+    capsys.readouterr()
+    assert main([*command, "--intervals", "--path"]) == 0
+    printed = capsys.readouterr().out
+    assert "Effects: solved 0." in printed and "what is certain" in printed and "by the noise bound" in printed
+    run = andor.read(tmp_path / "run")
+    explanation = run[models[0], "prompt"]
+    rows = list(csv.DictReader((run.path / "certain.csv").open(encoding="utf-8")))
+    assert [(row["kind"], float(row["at_least"]), float(row["at_most"])) for row in rows] == [
+        (each.kind, low, high) for each, low, high in explanation.certain(2)
+    ]
+    numbers = run.summary["prompts"]["prompt"]["models"][models[0]]["certain"]
+    assert numbers["effects"] == len(rows) == len(explanation.intervals) > 0
+    assert numbers["surely_there"] == sum(float(row["at_least"]) > 0 for row in rows)
+    assert main([*command, "--intervals"]) == 0
+    assert andor.read(tmp_path / "run")[models[0], "prompt"].digest == explanation.digest
+
+
 def test_a_chat_needs_a_template(models, tmp_path, capsys, undrawn):
     command = ["extract", models[0], "--prompt", "a good film", "--chat", "--out", str(tmp_path / "run")]
     assert main(command) == 2
@@ -264,6 +289,25 @@ def test_masks_are_measured_side_by_side(models, capsys):
     assert "player 'dull' holds the last token" in printed.err
     assert main([*command, "--masks", "attention"]) == 2
     assert "no prompt can be masked" in capsys.readouterr().err
+
+
+def test_masks_that_were_measured_are_not_evaluated_again(models, tmp_path, monkeypatch, capsys):
+    command = ["masks", models[0], "--prompt", "a good film is never dull", "--players", "good", "never"]
+    command += ["--masks", "delete", "mean", "--out", str(tmp_path), "--no-compilation-cache"]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+
+    def no_evaluation(*_, **__):
+        raise AssertionError
+
+    for name in ("evaluate", "background_loss"):
+        monkeypatch.setattr(f"andor.runs.masks.{name}", no_evaluation)
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    (loss, *_) = tmp_path.glob("values/*/*.loss.json")
+    loss.write_text("{}")
+    assert main(command) == 1
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_plan_reads_prompt_files_and_no_weights(models, prompts, tmp_path, capsys):

@@ -154,6 +154,52 @@ def test_what_is_certain_is_about_the_optimum(one):
                 ask()
 
 
+def test_intervals_are_kept_and_not_solved_again(one, tmp_path, monkeypatch):
+    bounded = one.with_intervals(3)
+    assert bounded.certain(3) == one.certain(3) and bounded.share_of_orders() == one.share_of_orders()
+    assert bounded.intervals.surely_there == sum(low > 0 for _, low, _ in one.certain(3))
+    bounded.save(tmp_path / "e.npz")
+    back = andor.read(tmp_path / "e.npz")
+    assert back.digest == bounded.digest != one.digest and one.intervals is None
+
+    def no_solve(*_):
+        raise AssertionError
+
+    for name in ("effect_interval", "share_of_orders"):
+        monkeypatch.setattr(f"andor.solvers.{name}", no_solve)
+    assert back.with_intervals(2) is back and back.certain(3) == bounded.certain(3)
+    assert back.share_of_orders() == bounded.share_of_orders()
+    with pytest.raises(AssertionError):
+        back.certain(4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"certain_sizes": lambda x: x[:, ::-1]},
+        {"certain_sizes": lambda x: x[:1]},
+        {"certain_effects": lambda x: x.astype(float)},
+        {"certain_effects": lambda x: x + np.array([0, 16])},
+        {"certain_low_orders": lambda x: x + 1},
+        {"certain_low_orders": None},
+    ],
+)
+def test_intervals_that_were_changed_are_damaged(one, tmp_path, change):
+    path = tmp_path / "e.npz"
+    one.with_intervals(2).save(path)
+    ((name, how),) = change.items()
+    rewrite(path, **{name: how and how(np.load(path)[name])})
+    with pytest.raises(Damaged):
+        andor.read(path)
+
+
+def test_the_path_in_numbers(one):
+    points = one.path()
+    at = andor.extract(one.values.v, points[2].bound, noise_unit="spread")
+    assert points[2].salient == andor.metrics.salient_count(at.and_effects, at.or_effects)
+    assert points[0].r2 > points[-1].r2 and all(0 <= each.spindle_share <= 1 for each in points[:3])
+
+
 def test_what_is_asked_of_values_is_asked_here_too(one):
     assert one.target == " good" and one.range == abs(one.values.v[-1] - one.values.v[0])
     trust = one.trust
