@@ -282,10 +282,15 @@ def test_masks_are_measured_side_by_side(models, capsys):
     command = ["masks", models[0], "--prompt", "so good a film is never dull", "--players", "good", "never", "dull"]
     assert main([*command, "--masks", "token:<mask>", "delete", "attention", "--no-compilation-cache"]) == 0
     printed = capsys.readouterr()
-    lines = {line.split()[0]: line.split() for line in printed.out.splitlines() if line.strip()}
+    first, second = printed.out.split("Explanations by")
+    lines = {line.split()[0]: line.split() for line in first.splitlines() if line.strip()}
     assert lines["<mask>"][1] == lines["delete"][1] == "1" and lines["attention"][1] == "0"
     assert np.isfinite([float(number) for row in ("<mask>", "delete") for number in lines[row][2:]]).all()
-    assert "loss per background token" in printed.out and "R² of 20" in printed.out
+    explained = {line.split()[0]: line.split() for line in second.splitlines() if line.strip()}
+    for row in ("<mask>", "delete"):
+        *_, share, low, high, warned = explained[row]
+        assert float(low) <= float(share) <= float(high) and warned == "100%"  # the last word is a player
+    assert "loss per background token" in first and "R² of 20" in first
     assert "player 'dull' holds the last token" in printed.err
     assert main([*command, "--masks", "attention"]) == 2
     assert "no prompt can be masked" in capsys.readouterr().err

@@ -337,6 +337,10 @@ def test_baseline_is_mask_else_unk_else_pad_else_eos():
     for expected in ("<mask>", "<pad>", "<pad>", "<mask>"):
         tokenizer = byte_bpe(**names)
         assert tokenizer.convert_ids_to_tokens(baseline_id(tokenizer)) == expected
+        auto, named = read_mask("auto", tokenizer), read_mask(expected, tokenizer)
+        assert (
+            auto == named and named.told == expected and ("no mask token" in auto.told) == ("mask_token" not in names)
+        )
         names.pop(next(iter(names)))
     with pytest.raises(ValueError, match="mask, unk, pad or eos token"):
         baseline_id(byte_bpe())
@@ -353,7 +357,8 @@ def test_player_table_shows_every_model(tokenizer, merging_tokenizer):
     assert [row.word for row in rows] == ["Lily", "New York"]
     assert [row.span for row in rows] == list(prompt.players)
     assert decode(tokenizer, rows[1].token_ids["first"]) == " New York"
-    assert all(row.replaced_by == {"first": "<mask>", "second": "<mask>"} for row in rows)
+    why = "<mask> (its mask token)"
+    assert all(row.replaced_by == {"first": why, "second": why} for row in rows)
     assert all(isinstance(token_id, int) for row in rows for token_id in row.token_ids["second"])
 
 
