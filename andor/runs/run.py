@@ -45,7 +45,7 @@ KEPT_BYTES = 2**28
 _BYTES_PER_MASK = 8 * 8
 """Of an explanation: eight float64 arrays."""
 
-SUMMARY = 2
+SUMMARY = 3
 """Version of the numbers of `andor.runs.summary`. Raise it when they change: summaries are then made anew."""
 
 CONTINUE = "Repeat the command or call that made the run: it makes this file anew."

@@ -18,7 +18,7 @@ from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures import terms
-from andor.measures.reported import TRANSFER_K
+from andor.measures.reported import TOP_K, TRANSFER_K
 from andor.measures.terms import number
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.agreement import verdicts
@@ -372,9 +372,9 @@ def path(explanation: Explanation, points: Sequence[AtBound]) -> RenderableType:
     for each in points:
         table.add_row(
             f"{each.bound:.0%}",
-            _number(each.bound * explanation.trust.spread, ".2g"),
+            number(each.bound * explanation.trust.spread, ".2g"),
             str(each.salient),
-            *(_number(number, ".2f") for number in (each.r2, each.low_orders, each.spindle_share)),
+            *(number(share, ".2f") for share in (each.r2, each.low_orders, each.spindle_share)),
         )
     notes = (
         "bound: on the noise, in units of the spread of v over the masks; the optimum of this explanation has a bound "
