@@ -321,8 +321,8 @@ def _claim(result: dict) -> str:
     few = min(10, count)
     share, certainty = (style.number(float(correlation(result, few, name)[0])) for name in (TESTED, GIVEN))
     return (
-        f"{few} prompts rank {len(result['models'])} models by train-dev gap: ρ {share} by spindle share, {certainty} by "
-        "certainty"
+        f"{few} prompts rank {len(result['models'])} models by train-dev gap: ρ {share} by spindle share, {certainty} "
+        "by certainty"
     )
 
 
