@@ -158,7 +158,7 @@ MARKUP = (
 def test_words_are_no_markup_in_captions(tmp_path, monkeypatch):
     text = " ".join(MARKUP[:-1])
     run = save_run(tmp_path, recipe_of(("![m](<x>)",), (Prompt(text, players=MARKUP[:-1:3], id="one"),)))
-    monkeypatch.setattr(draw, "save", lambda figure, path, kinds: [])
+    monkeypatch.setattr(draw, "save", lambda figure, path, kinds, text: [])
     draw.draw(run.path)
     captions = (run.path / "figures" / "captions.md").read_text()
     assert "\\<script\\>alert(1)\\</script\\>" in captions and "\\!\\[m\\](\\<x\\>)" in captions

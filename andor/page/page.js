@@ -6,7 +6,8 @@
 //   score    "product", or "sum": then v is no log-odds of one probability
 //   prompts  [{id, text, players: [[start, stop]] in UTF-16, words, effects, models: [per model
 //              {target, p, empty, low, step, v, warnings}]}]
-//   effects  [[is it an OR (0 or 1), subset, [effect per model], [the same at least strength], [AND only]]]; 0: none
+//   effects  [[is it an OR (0 or 1), subset, [effect per model], [the same at least strength], [AND only], perhaps
+//              [[at least, at most] of its size at nearly least strength, or null]]]; 0: none
 // v holds all 2^n log-odds of the model as low + step * number, a number in characters of DIGITS. Bit i of a
 // subset: player i is there.
 "use strict";
@@ -457,7 +458,8 @@
       return make("tr", {}, make("th", { scope: "row" }, modelName(m)), make("td", { class: "n" }, number(effect[2][m])),
         make("td", { class: "n" }, place < 0 ? "–" : `${place + 1} of ${ranked(m).length}`),
         make("td", { class: "n" }, beside(effect[3][m])),
-        make("td", { class: "n" }, beside(effect[4][m])));
+        make("td", { class: "n" }, beside(effect[4][m])),
+        effect[5] ? make("td", { class: "n" }, effect[5][m] ? effect[5][m].map((x) => x.toFixed(2)).join(" to ") : "–") : null);
     });
     const having = data.models.map((_, m) => m).filter((m) => effect[2][m]);
     const doubtful = having.filter((m) => unsure(effect, m));
@@ -468,7 +470,8 @@
       make("h3", {}, wordsOf(effect)), make("p", {}, kind, ". ", sharing),
       make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ""), make("th", { scope: "col", class: "n" }, "effect"), make("th", { scope: "col", class: "n" }, "rank"),
         make("th", { scope: "col", class: "n", title: "Among all explanations within the noise bound, the one whose effects have the least total strength, proved" }, "least strength"),
-        make("th", { scope: "col", class: "n", title: "Harsanyi dividend of these words: the AND effect where no OR effects are allowed" }, "AND only"))), make("tbody", {}, rows)),
+        make("th", { scope: "col", class: "n", title: "Harsanyi dividend of these words: the AND effect where no OR effects are allowed" }, "AND only"),
+        effect[5] ? make("th", { scope: "col", class: "n", title: "At least and at most of its size in all explanations within the noise bound whose strength is within a thousandth of the least, proved. 0 at least: it may be none" }, "size, proved") : null)), make("tbody", {}, rows)),
       doubtful.length ? make("p", {}, make("b", {}, "Not sure. "), "The explanation of least strength gives v about as well with less than half of it in ", listed(doubtful.map((m) => data.models[m].label), "and"), ": v does not tell how large it is.") : null,
       make("p", {}, make("b", {}, "Check it."), order === 1 ? "" : effect[0] ? " Only masking all of its words takes an OR away." : " Masking any one of its words takes an AND away.", " What the models do, all other words there:"),
       checkTable(effect),

@@ -170,6 +170,9 @@ def _prompt(run: Reported, prompt: Any, has_values: bool) -> dict:
         for kind in (0, 1)
         for subset in np.flatnonzero(np.any([each[kind] for each in shown], axis=0)).tolist()
     ]
+    if any(each.intervals is not None for each in explained):
+        for effect in effects:
+            effect.append([_interval(each.intervals, *effect[:2]) for each in explained])
     return {
         "id": prompt.id,
         "text": prompt.text,
@@ -187,6 +190,12 @@ def _prompt(run: Reported, prompt: Any, has_values: bool) -> dict:
             for each, few in zip(explained, compact, strict=True)
         ],
     }
+
+
+def _interval(intervals: Any, kind: int, subset: int) -> list[float | int] | None:
+    """At least and at most of the size of an effect; None where it is not bounded."""
+    found = None if intervals is None else intervals.of(bool(kind), subset)
+    return None if found is None else [_short(each, 4) for each in found]
 
 
 def _stacked(pair: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ Every number is the mean over seeds and prompts; score: 1 - spindle share of the
 are after less before, from the same seeds on the same prompts. What is changed, the training, differs from run to run,
 so each resample of the 95% intervals draws seeds, then prompts, both with replacement; all numbers are resampled with
 the same draws. Resampling so few seeds makes intervals somewhat too narrow: with 5, the standard error of a mean by a
-factor of 0.9. The change of every seed is in the result and in the figure's table. A change has a sign only if its
+factor of 0.9. The change of every seed is in the result. A change has a sign only if its
 interval leaves out 0. A quick run has one seed: its intervals are over prompts only, and no change has a sign. Gap:
 label cross-entropy on held-out phrases less that on the clean or noisy training phrases, nats.
 """
@@ -272,12 +272,11 @@ def sign(change: dict, number: str, method: str = "certified") -> str:
 
 
 def draw(result: dict) -> Figure:
-    """Above, the numbers against each cause; below, the diagnosis table."""
-    figure = style.new_figure(style.TWO_COLUMNS, 7.0)
+    """The numbers against each cause."""
+    figure = style.new_figure(style.TWO_COLUMNS, 4.0)
     by_name = {each["model"]: each for each in result["models"]}
-    style.title(figure, _claim(by_name, result["plan"]["seeds"]))
-    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
-    axes = above.subplots(3, 4, sharey="row", sharex="col")
+    style.title(figure, _claim(result["changes"]))
+    axes = figure.subplots(3, 4, sharey="row", sharex="col")
     for column, (cause, names) in zip(axes.T, CAUSES.items(), strict=True):
         names = names or [*(name for name in by_name if name.startswith("base, ") and EARLY not in name), "base"]
         names = [name for name in names if name in by_name]
@@ -300,49 +299,23 @@ def draw(result: dict) -> Figure:
         column[-1].set_xlim(-0.4, len(names) - 0.6)
     for ax, label in zip(axes[:, 0], NUMBERS.values(), strict=True):
         ax.set_ylabel(label)
-    above.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    _table(below.subplots(), result["changes"], by_name)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
-def _claim(by_name: dict, seeds: int) -> str:
-    """Scores at the ends of the causes, and whether the models learnt the task at all."""
-    said = {"more": "much data", "few": "little data", "noise 30%": "noisy labels", "hard": "hard samples"}
-    parts = [
-        f"{text} {style.number(by_name[name]['certified']['score'][0])} ({by_name[name]['accuracy']:.0%})"
-        for name, text in said.items()
-        if name in by_name
-    ]
-    over = f"{seeds} seeds" if seeds > 1 else "1 seed, intervals over prompts only"
-    return f"Score at the certified optimum (accuracy on dev; {over}): {', '.join(parts)}"
+def _claim(changes: list[dict]) -> str:
+    """The cause that changes the score most."""
+    causes = [each for each in changes if each["kind"] == "cause"]
+    if not causes:
+        return "Score, mean order and cancellation against what models are trained on"
+    most = max(causes, key=lambda each: abs(each["certified"]["score"][0]))
+    return f"Of the causes “{most['what']}” changes the score most: {with_interval(most['certified']['score'], '+.2f')}"
 
 
 def named(change: dict) -> str:
     """A cause as it is; a remedy behind the trouble."""
     trouble = change["kind"].removeprefix("remedy for ")
     return change["what"] if change["kind"] == "cause" else f"{trouble} → {change['what']}"
-
-
-def _table(ax, changes: list[dict], by_name: dict) -> None:
-    """One line a change; bold where it has a sign."""
-    ax.set_axis_off()
-    heads = ("", "change of score", "by seed", "of mean order", "of cancellation", "accuracy", "gap")
-    places = (0.0, 0.185, 0.325, 0.545, 0.685, 0.835, 0.925)
-    lines = len(changes) + 2
-    for place, head in zip(places, heads, strict=True):
-        ax.text(place, 1, head, va="top", fontsize=6.5, color=style.MUTED)
-    for row, change in enumerate(changes, start=1):
-        y = 1 - row / lines
-        ax.text(places[0], y, named(change), va="top", fontsize=6.5)
-        for place, number in zip((places[1], *places[3:5]), NUMBERS, strict=True):
-            weight = "normal" if sign(change, number) == "0" else "bold"
-            value, low, high = map(style.number, np.array(change["certified"][number], float))
-            ax.text(place, y, f"{value} [{low}, {high}]", va="top", fontsize=5.5, weight=weight)
-        by_seed = map(style.number, np.array(change["certified"]["score_by_seed"], float))
-        ax.text(places[2], y, " ".join(by_seed), va="top", fontsize=5.5)
-        for place, key in zip(places[5:], ("accuracy", "gap"), strict=True):
-            ends = (style.number(by_name[change[end]][key]) for end in ("before", "after"))
-            ax.text(place, y, " → ".join(ends), va="top", fontsize=5.5)
 
 
 def rows(result: dict) -> list[Row]:

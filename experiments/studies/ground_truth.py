@@ -264,9 +264,8 @@ def draw(result: dict) -> Figure:
     shares = {name: f"{cell_of(result, plan, name)['precision'][0]:.0%}" for name in SOLVERS}
     style.title(
         figure,
-        f"Precision at {plan['shown_players']} players, noise {plan['shown_noise']:g}: {shares['true bound']} at the "
-        f"optimum with the true bound, {shares['rule']} with the 2% rule, {shares['published']} by the published "
-        f"solver, {shares['and only']} with AND only",
+        f"Precision is {shares['rule']} at the optimum, {shares['published']} by the published solver "
+        f"({plan['shown_players']} players, noise {plan['shown_noise']:g})",
     )
     axes = figure.subplots(2, 3, sharey=True, sharex="col", width_ratios=[1.15, 0.8, 1.15])
     for number, row in zip(("recall", "precision"), axes, strict=True):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from andor.core.text import r2_text
 from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import interval
@@ -119,7 +120,7 @@ def _draw_values(axes, values: dict, colour: str) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.5}
     for ax, top, count, r2, share in zip(axes, values["tops"], values["counts"], values["r2"], SHARES, strict=True):
         panels.sorted_values(ax, values["v"], top, lw=0.8, ms=1.3, color=colour, alpha=0.6)
-        text = f"{share:.0%} ({count}), R² {r2:.3f}"
+        text = f"{share:.0%} ({count}), R² {r2_text(r2)}"
         ax.text(0.03, 0.95, text, transform=ax.transAxes, va="top", fontsize=7, bbox=box)
         ax.margins(y=0.12)
 

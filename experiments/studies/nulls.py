@@ -32,6 +32,7 @@ from matplotlib.lines import Line2D
 import andor
 from andor.core.explained import Pair
 from andor.core.lattice import n_players_of, orders
+from andor.core.text import r2_text
 from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws
@@ -77,8 +78,8 @@ SHOWN = 2
 """Models in the figure; all are in the result."""
 
 _MARKERS = {"model": "o", "permuted": "s", "random": "X"}
-_LEAST_R2 = -0.25
-"""Lowest R² drawn; what is below is an arrow at the edge."""
+_UNEXPLAINED = (1e-4, 1.25)
+"""1 - R² that is drawn; what is beyond is an arrow at the edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,8 +278,8 @@ def draw(result: dict) -> Figure:
     few = {kind: result["numbers"][TOGETHER][kind]["compact"][0] for kind in KINDS}
     style.title(
         figure,
-        f"{MOST_SHOWN} effects give v of models with R² {few['model']:.2f}, permuted v with {few['permuted']:.2f}, v "
-        f"of random weights with {few['random']:.2f}",
+        f"{MOST_SHOWN} effects give v of random weights nearly as well as of models: R² {r2_text(few['random'])} and "
+        f"{r2_text(few['model'])}",
     )
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.35, 1, 1])
     _draw_r2(left, result["numbers"], models)
@@ -319,17 +320,19 @@ def _draw_r2(ax, numbers: dict, models: Sequence[str]) -> None:
     for row, name in enumerate(R2):
         for at, kind in enumerate(KINDS):
             for place, label in enumerate(models):
-                middle, low, high = np.clip(np.array(numbers[label][kind][name], float), _LEAST_R2, 1)
+                middle, low, high = np.clip(1 - np.array(numbers[label][kind][name], float), *_UNEXPLAINED)
                 y = row - 0.4 + step * (at * len(models) + place + 0.5)
                 ax.plot([low, high], [y, y], color=style.model_colour(place), lw=0.9)
-                edge = {"marker": "<"} if middle == _LEAST_R2 else {}
+                edge = {"marker": "<>"[_UNEXPLAINED.index(middle)]} if middle in _UNEXPLAINED else {}
                 ax.plot(middle, y, ms=4, clip_on=False, **_look(kind, place) | {"ls": "none"} | edge)
         if row:
             ax.axhline(row - 0.5, color=style.GRID, lw=0.6)
     panels.row_axes(ax, list(R2.values()))
-    ax.set_xlim(_LEAST_R2, 1)
+    ax.set_xscale("log")
+    ax.set_xlim(*_UNEXPLAINED)
+    ax.xaxis.set_major_formatter(panels.share)
     ax.set_title("Few numbers for v")
-    ax.set_xlabel("R² on all masks, median over prompts")
+    ax.set_xlabel("1 − R² on all masks, median over prompts")
 
 
 def rows(result: dict) -> list[Row]:

@@ -360,20 +360,18 @@ def _draw_validation(ax, validation: list[dict]) -> None:
     ax.set_ylabel("error of the spindle share")
     ax.set_xlabel("prompts (hollow: no OR)")
     ax.grid(axis="y")
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", fontsize=6.5, handlelength=1.2)
 
 
 def _claim(result: dict, names: list[str]) -> str:
     if not names:
         return "No model of this zoo has references"
     optimum, and_only = (result["labels"][f"{names[-1]} {method}"] for method in ("certified", "and_only"))
-    low, by_chance = (np.array(optimum[of], float)[0] for of in ("labelled_in_low_orders", "low_orders_by_chance"))
     rest = [each["groups"]["others"] for each in (optimum, and_only)]
     shares = [style.number(np.array(each["spindle_share"], float)[0]) for each in rest]
     return (
-        f"{names[-1].capitalize()} models: {low:.0%} of the effects that most references share are of orders 1 and "
-        f"2, by chance {by_chance:.0%}; the rest has spindle share {shares[0]} and peaks at order {rest[0]['peak']} "
-        f"(AND only {shares[1]}, order {rest[1]['peak']})"
+        f"Effects of {names[-1]} models that most references lack have a spindle share of {shares[0]} (AND "
+        f"only {shares[1]})"
     )
 
 
