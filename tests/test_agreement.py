@@ -90,16 +90,6 @@ def test_other_effects_agree_less_than_noise_would_leave(run):
     )
 
 
-def test_shuffles_keep_kind_and_order(run):
-    from andor.runs.agreement import _shuffled
-
-    pair = run["one", "p0"].compact.pair
-    orders = lattice.orders(5)
-    for effects, shuffled in zip(pair, _shuffled(pair, np.random.default_rng(0)), strict=True):
-        for order in range(1, 6):
-            np.testing.assert_array_equal(np.sort(effects[orders == order]), np.sort(shuffled[orders == order]))
-
-
 def verdict(run, control):
     """What is said of two runs."""
     return verdicts(run, controlled(run, run.summary, control, "mean"))[-1]
