@@ -33,6 +33,7 @@ class Planted:
     warnings: tuple[str, ...] = ()
     solution: None = None
     compact: None = None
+    intervals: None = None
     range: float = 1.0
 
     @property
