@@ -447,37 +447,36 @@ def draw(result: dict) -> Figure:
     models, correlation = result["models"], result["correlation"]["certified"]["spindle"]
     style.title(
         figure,
-        f"Spindle share and perplexity of a rounded model: rank correlation {with_interval(correlation)} over "
-        f"{len(LEVELS)} levels, {len(result['prompts']['kept'])} prompts",
+        f"Spindle share and perplexity of a rounded model: rank correlation {with_interval(correlation)}",
     )
     axes = figure.subplots(2, 4, sharex=True)
-    perplexity = {label: each["perplexity"] for label, each in models.items()}
+    places = [*range(len(LEVELS)), *(LEVELS.index(Damage(noise.bits)) + 0.3 for noise in NOISES)]
+    at = {damage.label: place for damage, place in zip((*LEVELS, *NOISES), places, strict=True)}
     for ax, (name, title) in zip(axes.flat, NUMBERS.items(), strict=True):
         for method, look in _LOOKS.items():
             if method != "certified" and name == "p":
                 continue
-            for damages, line in ((LEVELS, "-"), (NOISES, "")):
+            for damages, line in ((LEVELS, {"ls": "-", "marker": "o"}), (NOISES, {"ls": "", "marker": "X", "ms": 5})):
                 labels = [each.label for each in damages]
                 numbers = [models[label][method][name] for label in labels]
-                marker = "o" if line else "X"
-                x = [perplexity[label] for label in labels]
-                panels.points(ax, x, numbers, ls=line, **look | {"marker": marker})
-        ax.set_xscale("log")
+                panels.points(ax, [at[label] for label in labels], numbers, **look | line)
         ax.set_title(title, fontsize=7)
         ax.grid(axis="y")
+    ticks = [f"{each.bits or 'orig.'}\n{_short(models[each.label]['perplexity'])}" for each in LEVELS]
     for ax in axes[1]:
-        ax.set_xlabel("perplexity")
-    for damage in LEVELS:
-        text = "orig." if damage.bits is None else str(damage.bits)
-        ax = axes[0, 0]
-        height = models[damage.label]["certified"]["spindle"][0]
-        ax.annotate(text, (perplexity[damage.label], height), xytext=(0, 5), textcoords="offset points", fontsize=6.5)
+        ax.set_xticks(range(len(LEVELS)), ticks, fontsize=6)
+        ax.set_xlabel("bits, perplexity", fontsize=6.5)
     handles = [
         *(Line2D([], [], **{"marker": "o", "ms": 3} | look, label=METHODS[method]) for method, look in _LOOKS.items()),
         Line2D([], [], color=style.MUTED, ls="", marker="X", ms=4, label="noise as large as rounding to 3 bits"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+def _short(number: float) -> str:
+    """Three digits at most."""
+    return f"{number:.1f}" if number < 100 else f"{number:.0f}" if number < 1000 else f"{number / 1000:.0f}k"
 
 
 _LOOKS = {
