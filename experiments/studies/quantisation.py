@@ -24,7 +24,7 @@ Command:    python -m experiments quantisation --models smollm2-135m.gguf --prom
             The first of --models alone. DATA holds tinystories/*.txt. Values that are in WORK are read, so that a run
             that was stopped goes on.
 Hardware:   2 CPU cores
-Minutes:    20
+Minutes:    10
 Published:  a larger spindle in models that generalise badly (2502.10162); nothing of rounded models
 """
 
