@@ -34,6 +34,9 @@ class Explained(Protocol):
     def pair(self, method: Method = "certified") -> Pair:
         """Its effects by a method."""
 
+    def unreliable(self, method: Method = "compact") -> float:
+        """Share of the strength in effects with a player that should not matter; nan where the prompt has no labels."""
+
 
 @runtime_checkable
 class Compared(Protocol):

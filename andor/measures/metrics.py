@@ -351,6 +351,21 @@ def cancellation(strength: OrderStrength) -> Cancellation:
     return Cancellation(per_order=np.array(per_order, dtype=np.float64), overall=overall)
 
 
+def share_with(pair: Pair, players: Sequence[bool]) -> float:
+    """Share of the strength (sum of |effect|, AND and OR) in effects with any of the players that are true, one per
+    player; nan where there are no effects.
+
+    With the players that should not matter it is the share of unreliable effects of Chen et al. (legal LLMs), of which
+    the rest, of relevant players only, are reliable.
+    """
+    effects = np.abs(_stack(*pair))
+    n_players = n_players_of(effects)
+    if len(players) != n_players:
+        raise ValueError(f"share_with(players=...) must be one per player; got {len(players)} for {n_players} players.")
+    chosen = sum(1 << player for player, is_one in enumerate(players) if is_one)
+    return _ratio(float(effects[:, np.arange(effects.shape[1]) & chosen != 0].sum()), float(effects.sum()))
+
+
 def ips(first: Pair, second: Pair, tau: float = 0.1) -> PromptSensitivity:
     """Interaction-based prompt sensitivity of one model between two phrasings of one prompt (Qin et al., eq. 3).
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from andor.core.explained import Compared
+
 TOP_K = 100
 """Effects of the logic model: "around 100" of 2 * 2**10 suffice (arXiv 2305.01939)."""
 
@@ -19,6 +21,11 @@ def top_counts(n_players: int) -> tuple[int, ...]:
     """Numbers of effects behind `SHARES` (rounded up, of 2**(n+1) - n - 2 for n players), then `TOP_K`."""
     available = 2 ** (n_players + 1) - n_players - 2
     return (*(math.ceil(share * available) for share in SHARES), TOP_K)
+
+
+def labelled(run: Compared) -> bool:
+    """Whether any prompt of a run has labels of its players; then every prompt has `unreliable`, nan without labels."""
+    return any(prompt.labels is not None for prompt in run.prompts)
 
 
 def mean_of_defined(numbers: Iterable[float | int]) -> float:

@@ -91,6 +91,14 @@ CONFIDENCE = Term(
     "Between 0% and 100%. Where it is tiny, effects explain how the target is ruled out.",
     lambda x: percent(x["target_probability"]),
 )
+UNRELIABLE = Term(
+    "strength of unreliable effects: shown, at the optimum",
+    "Of prompts with labels: share of the strength in effects with any word that is labelled irrelevant or forbidden, "
+    "where only relevant words should matter.",
+    "Σ |effect| over effects with such a word / Σ |effect|",
+    "0: the model goes by relevant words alone. 1: no effect is free of words that should not matter.",
+    lambda x: f"{number(x['compact']['unreliable'], '.2f')}, {_both('unreliable', '.2f')(x)}",
+)
 _LOW_ORDERS = Term(
     "strength in orders 1 and 2",
     "Share of the strength that is in effects of one word and of two.",
@@ -233,12 +241,13 @@ def _salient(tau: float) -> Term:
     )
 
 
-def sections(tau: float) -> tuple[tuple[str, tuple[Term, ...]], ...]:
-    """(heading, rows) of the table of models, of the summary at this tau."""
+def sections(tau: float, labelled: bool = False) -> tuple[tuple[str, tuple[Term, ...]], ...]:
+    """(heading, rows) of the table of models, of the summary at this tau; whether prompts have labels."""
     return (
         ("Confidence", _CONFIDENCE),
         ("The effects that are shown", _SHOWN),
         ("Least strength, certified (AND effects alone)", (_salient(tau), *_CERTIFIED)),
+        *[("Labels", (UNRELIABLE,))] * labelled,
         ("The computation", _COMPUTATION),
     )
 

@@ -550,6 +550,11 @@
       make("span", { class: "key" }, "○┄○ any of these words (OR) "), " ", make("span", { class: "more" }, "blue: likelier"), ", ", make("span", { class: "less" }, "orange: less likely"), ", nats",
       two ? [", ", make("span", { class: "box" }, "grey: in both")] : "", ". ", make("b", {}, "Click a word to mask it."),
     ].flat(4));
+    for (const m of chosen()) {
+      const share = prompt().models[m].unreliable;
+      if (share === undefined) continue;
+      $("legend").append(" ", modelName(m), `: ${Math.round(100 * share)}% of the strength is unreliable, in effects with words labelled irrelevant or forbidden.`);
+    }
     const seen = new Map();
     for (const m of told()) for (const each of prompt().models[m].warnings) seen.set(each, [...(seen.get(each) || []), m]);
     $("warnings").replaceChildren(...[...seen].map(([text, models]) =>

@@ -28,7 +28,7 @@ from andor.core.explained import Compared
 from andor.core.text import hides, one_line, percent, r2_text, visible
 from andor.figures import FIGURES, style
 from andor.measures import terms
-from andor.measures.reported import mean_of_defined
+from andor.measures.reported import labelled, mean_of_defined
 from andor.page import vector
 
 MOST_VALUES = 3_000_000
@@ -185,6 +185,7 @@ def _prompt(run: Reported, prompt: Any, has_values: bool) -> dict:
                 "p": each.values.target_probability,
                 "empty": float(few.and_effects[0]),
                 "warnings": list(each.warnings),
+                **({} if math.isnan(each.unreliable()) else {"unreliable": _short(each.unreliable(), 4)}),
                 **(packed(each.values.v, run.recipe.score == "product") if has_values else {"v": None}),
             }
             for each, few in zip(explained, compact, strict=True)
@@ -223,6 +224,8 @@ def _row(run: Reported, prompt: Any) -> dict:
     cells = [(each.values.target_probability, percent) for each in explained]
     if numbers["pairs"]:
         cells.append((numbers["pairs"][0]["shown_overlap"], "{:.2f}".format))
+    if labelled(run):
+        cells += [(each.unreliable(), "{:.0%}".format) for each in explained]
     fits = [each.compact.r2 for each in explained]
     cells.append((min(fits, key=lambda x: math.inf if math.isnan(x) else x), r2_text))
     defined = [(x, form) if x is not None and not math.isnan(x) else (None, form) for x, form in cells]
@@ -246,6 +249,7 @@ def _columns(run: Reported) -> list[dict]:
         ("target", "The text whose probability is explained", False),
         *((f"p {run.labels[name]}", "Probability of the target, no word masked", True) for name in run.models),
         *[(terms.AGREEMENT.short, f"{terms.AGREEMENT.definition} Of the first two models.", True)] * several,
+        *[(f"unreliable {run.labels[name]}", terms.UNRELIABLE.definition, True) for name in run.models * labelled(run)],
         ("R²", terms.FIT.definition + " The lower one of the models." * several, True),
         ("⚠", "Warnings", True),
     ]
@@ -330,7 +334,7 @@ def _tables(run: Reported) -> list[dict]:
 
     found = [
         {"name": name, "heads": list(run.labels.values()), "rows": _rows(rows, summaries)}
-        for name, rows in terms.sections(run.tau)
+        for name, rows in terms.sections(run.tau, labelled(run))
     ]
     if pairs := run.summary["pairs"]:
         rows = (*terms.PAIRS, terms.CONTROL) if "control" in run.summary else terms.PAIRS

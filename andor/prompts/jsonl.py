@@ -9,7 +9,7 @@ from andor.prompts.players import short
 from andor.prompts.prompt import Prompt
 
 DEFAULT_PROMPTS = Path(__file__).parent.parent / "embedded" / "prompts.jsonl"
-_FIELDS = ("id", "text", "players", "target", "next_word", "exact", "chat")
+_FIELDS = ("id", "text", "players", "target", "next_word", "exact", "chat", "labels")
 
 
 def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | None = None) -> list[Prompt]:
@@ -18,7 +18,8 @@ def read_prompts(path: str | Path, *, on_error: Callable[[ValueError], None] | N
     Fields: `text` (needed), `chat` (true or false), `id` (default "prompt-0001", counted from the top), `players`
     (strings in order of appearance, or [start, stop] character spans), `target`, perhaps with `exact` (true: the text
     that follows, to the character), or `next_word` in its place: the target as the next word whatever it starts with,
-    so a space always comes before it. null is the same as leaving a field out.
+    so a space always comes before it; `labels` (player -> "relevant", "irrelevant" or "forbidden", or a list of these).
+    null is the same as leaving a field out.
 
     Args:
       path: the file.
@@ -111,6 +112,8 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
         raise ValueError(
             f"'players' must be a list of strings or of [start, stop] spans; got {short(record['players'])}."
         )
+    if not isinstance(record.get("labels", {}), dict | list):
+        raise ValueError(f"'labels' must be an object, player to label, or a list; got {short(record['labels'])}.")
     for name in ("chat", "exact"):
         if not isinstance(record.get(name, False), bool):
             raise ValueError(f"{name!r} must be true or false; got {short(record[name])}.")
@@ -121,7 +124,7 @@ def _prompt_of_line(line: bytes, default_id: str) -> Prompt:
     text, target = record["text"], record.get("target", record.get("next_word"))
     if record.get("next_word", "")[:1].strip() and not text[-1:].isspace():
         target = f" {target}"
-    more = {name: record[name] for name in ("players", "chat", "exact") if name in record}
+    more = {name: record[name] for name in ("players", "chat", "exact", "labels") if name in record}
     return Prompt(text, target=target, id=record.get("id", default_id), **more)
 
 

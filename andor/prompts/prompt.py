@@ -3,10 +3,11 @@
 Players are character spans of the text, so that models with different tokenizers share them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from andor.prompts.players import player_spans, short
+from andor.prompts.labels import player_labels
+from andor.prompts.players import Chosen, player_spans, short
 from andor.prompts.spacing import continuation
 
 
@@ -29,12 +30,16 @@ class Prompt:
         background, and the target is the beginning of the answer, taken exactly.
       exact: whether the target is the exact text that follows, to the character ("ing" after "play", "name" after
         "self."), and not a word.
+      labels: whether each player should matter for the target: "relevant", "irrelevant" or "forbidden"
+        (`andor.prompts.labels`), as a mapping from words, or one per player in text order; always a tuple afterwards,
+        or None. Decides no effect, but which of them are called unreliable.
 
     Raises:
       ValueError: a text, target or id that is no string, or a chat that is neither a bool nor two strings; exact
         without a target; empty text, player or target; a player not in the text after the one before it; overlapping
-        spans or spans outside the text; no player, or more than `MAX_PLAYERS`; text without spaces whose words are to
-        be chosen where the library for that is missing; an id that is no file name.
+        spans or spans outside the text; no player, or more than `MAX_PLAYERS`; labels that do not fit the players, or
+        of players that nobody named; text without spaces whose words are to be chosen where the library for that is
+        missing; an id that is no file name.
     """
 
     text: str
@@ -43,6 +48,7 @@ class Prompt:
     id: str | None = None
     chat: bool | tuple[str, str] = False
     exact: bool = False
+    labels: Mapping | Sequence | None = None
 
     def __post_init__(self):
         for name in ("text", "target", "id"):
@@ -74,6 +80,10 @@ class Prompt:
                 f"with target {short(self.target)}."
             )
         object.__setattr__(self, "players", player_spans(self.text, self.players))
+        if self.labels is not None:
+            if isinstance(self.players, Chosen):
+                raise ValueError("Prompt(labels=...) labels players by name: give players too.")
+            object.__setattr__(self, "labels", player_labels(self.words, self.labels))
 
     @property
     def continuation(self) -> str | None:

@@ -101,6 +101,7 @@ def explanation_key(
 ) -> str:
     """Content key of an explanation: of what decides its effects, and of the words that they are told in."""
     words = [prompt.text, prompt.players, prompt.target, prompt.exact, bool(prompt.chat)]
+    words += [] if prompt.labels is None else [prompt.labels]  # what has none keeps its key
     return files.key_of(EXPLANATION, MOST_SHOWN, values_key, noise, solver, penalty, words)
 
 

@@ -52,9 +52,12 @@ MOST_SHOWN = 20
 
 _COMPACT = {"compact_and": "and_effects", "compact_or": "or_effects", "compact_dual_values": "dual_values"}
 _PER_SUBSET = ("v", "and_effects", "or_effects", "noise", "dual_values", *_COMPACT)
-_PROMPT = ("exact", "chat", "before", "after", "player_spans")
+_PROMPT = ("exact", "chat", "before", "after", "player_spans", "labels")
 _ORIGIN = ("solver", "penalty", "made_by", "values_key", "key")
-_TEXTS = ("model", "id", "text", "prompt_target", "before", "after", "players", "target", "score", "status", *_ORIGIN)
+_TEXTS = (
+    *("model", "id", "text", "prompt_target", "before", "after", "players", "labels", "target", "score", "status"),
+    *_ORIGIN,
+)
 _KINDS = {
     **dict.fromkeys(_TEXTS, "U"),
     **dict.fromkeys(("chat", "exact"), "?"),
@@ -71,6 +74,7 @@ _LATER = {
     "after": np.array(""),
     "score": np.array("product"),
     "forward_bound": np.array(math.nan),
+    "labels": np.array(""),
 }
 """What files lack that were written before there was this to say."""
 
@@ -210,6 +214,13 @@ class Explanation:
         )
         return dataclasses.replace(self, intervals=intervals)
 
+    def unreliable(self, method: Method = "compact") -> float:
+        """Share of the strength that is in effects with any player that is labelled irrelevant or forbidden, where only
+        relevant ones should matter; nan where the prompt has no labels, or there are no effects."""
+        if self.prompt.labels is None:
+            return math.nan
+        return metrics.share_with(self.pair(method), [label != "relevant" for label in self.prompt.labels])
+
     def certain(self, k: int = MOST_SHOWN) -> tuple[tuple[Effect, float, float], ...]:
         """The k strongest effects of the certified optimum, each with bounds (low, high) on its size in nats over all
         explanations within a thousandth of the least strength; an effect whose low is 0 may be none. Two solves each,
@@ -342,6 +353,7 @@ class Explanation:
             "before": self.prompt.chat[0] if isinstance(self.prompt.chat, tuple) else "",
             "after": self.prompt.chat[1] if isinstance(self.prompt.chat, tuple) else "",
             "player_spans": np.array(self.prompt.players, np.int64),
+            **({} if self.prompt.labels is None else {"labels": " ".join(self.prompt.labels)}),
         }
         return {
             **prompt,
@@ -422,7 +434,8 @@ def _explanation(arrays: Mapping[str, np.ndarray]) -> Explanation:
     spans = [tuple(span) for span in rest["player_spans"].tolist()]
     around = rest["before"], rest["after"]
     chat = around if rest["chat"] and any(around) else rest["chat"]
-    prompt = Prompt(rest["text"], spans, rest["prompt_target"] or None, rest["id"] or None, chat, rest["exact"])
+    target, labels = rest["prompt_target"] or None, rest["labels"].split() or None
+    prompt = Prompt(rest["text"], spans, target, rest["id"] or None, chat, rest["exact"], labels)
     if values.players != prompt.words:
         raise ValueError(f"it holds players {list(values.players)}, which are not those of its text.")
     *pair, dual_values = plain(arrays, _COMPACT).values()

@@ -168,7 +168,9 @@ def read_recipe(path: AnyPath) -> Recipe:
         recipe = Recipe(
             models=tuple(_model_record(each) for each in content["models"]),
             prompts=tuple(
-                Prompt(**{name: each[name] for name in _PROMPT[:-1]}, chat=_pair(each["chat"]))
+                Prompt(
+                    **{name: each[name] for name in _PROMPT[:-1]}, chat=_pair(each["chat"]), labels=each.get("labels")
+                )
                 for each in content["prompts"]
             ),
             made=content["made"],
@@ -190,7 +192,8 @@ def _pair(chat: object) -> object:
 
 
 def _prompt_record(prompt: Prompt) -> dict:
-    return {name: getattr(prompt, name) for name in _PROMPT} | {"words": prompt.words}
+    labels = {} if prompt.labels is None else {"labels": prompt.labels}
+    return {name: getattr(prompt, name) for name in _PROMPT} | {"words": prompt.words} | labels
 
 
 def recipe_paths(root: AnyPath) -> list[AnyPath]:

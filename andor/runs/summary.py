@@ -23,7 +23,7 @@ from andor.core.explained import METHODS, Compared, Explained, Pair
 from andor.core.lattice import n_players_of
 from andor.measures import metrics
 from andor.measures.profile import Profile, prompts_with_effects, run_profile
-from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, mean_of_defined, median_of_defined, top_counts
+from andor.measures.reported import SHARES, TOP_K, TRANSFER_K, labelled, mean_of_defined, median_of_defined, top_counts
 from andor.runs import files
 from andor.runs.agreement import agreement
 
@@ -120,7 +120,8 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
     target_probability, rise (v(N) - v(∅), nats), gap (certified), identity_error (largest |v - effects - noise| over
     the range of v), noise_bound (of the optimum, nats), status, steps, score (of the values), tokens, seconds (of the
     evaluation), spread (standard deviation of v over the masks), shown (`_shown`), certain (`_certain`), warnings
-    (sentences), and compact, certified and and_only (`_effect_numbers`).
+    (sentences), and compact, certified and and_only (`_effect_numbers`; in a run with labels also unreliable,
+    `Explanation.unreliable`).
     """
     explanation = run[name, prompt_id]
     values, solution = explanation.values, explanation.solution
@@ -141,7 +142,11 @@ def _prompt_numbers(run: Compared, name: str, prompt_id: str) -> dict:
         "shown": _shown(explanation),
         "certain": _certain(explanation),
         "warnings": list(explanation.warnings),
-        **{kind: _effect_numbers(values.v, explanation.pair(kind), run.tau) for kind in METHODS},
+        **{
+            kind: _effect_numbers(values.v, explanation.pair(kind), run.tau)
+            | ({"unreliable": explanation.unreliable(kind)} if labelled(run) else {})
+            for kind in METHODS
+        },
     }
 
 

@@ -18,7 +18,7 @@ from andor.core.values import Values
 from andor.evaluation.noise_floor import SAMPLE
 from andor.evaluation.planning import EFFICIENCY, Share
 from andor.measures import terms
-from andor.measures.reported import TOP_K, TRANSFER_K
+from andor.measures.reported import TOP_K, TRANSFER_K, labelled
 from andor.measures.terms import number
 from andor.prompts import PlayerRow, Prompt
 from andor.runs.agreement import verdicts
@@ -239,7 +239,7 @@ def models(run: Run) -> RenderableType:
     table.add_column("")
     for label in run.labels.values():
         table.add_column(_text(label), justify="right")
-    for heading, rows in terms.sections(run.tau):
+    for heading, rows in terms.sections(run.tau, labelled(run)):
         table.add_section()
         table.add_row(_text(heading, "bold"))
         for row in rows:
@@ -333,6 +333,12 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
             *((bar, "") if each.effect < 0 else ("", bar)),
         )
     compact = explanation.compact
+    unreliable = explanation.unreliable()
+    of_labels = (
+        ""
+        if math.isnan(unreliable)
+        else f" Unreliable: {unreliable:.0%} of the strength is in effects with words labelled irrelevant or forbidden."
+    )
     notes = (
         "effect: nats, added to v when all words (AND) or any word (OR) are there. share: of the strength of these "
         f"effects, the sum of their sizes. R² {r2_text(compact.r2)} of v on all masks by "
@@ -340,6 +346,7 @@ def effects(explanation: Explanation, top: int) -> RenderableType:
         f"{compact.worst_error:.2g} nats; their strength is {number(compact.excess, '.2f')} times the least that "
         "errors as large allow. at the optimum: the same effect in the certified optimum, another explanation that "
         "is about as good; where the two differ v does not tell how large the effect is (--intervals bounds it)."
+        + of_labels
     )
     title = f"Strongest effects on the log-odds of {explanation.target!r}"
     return Group(_titled(title, table, notes), *doubts(explanation))
