@@ -73,6 +73,10 @@ def run_all(settings) -> int:
     from experiments.lab.corpus import require
 
     names = [entry.name for entry in entries().values() if entry.is_study]
+    if settings.models == study.Settings.models and not settings.smoke:
+        left_out = [name for name in names if study.needs_models(name)]
+        print(f"left out without --models of pretrained models: {', '.join(left_out) or 'none'}", flush=True)
+        names = [name for name in names if name not in left_out]
     # Models of one's own are for the studies that do not train theirs.
     each = {
         name: dataclasses.replace(settings, models=study.Settings.models) if study.own_models(name) else settings

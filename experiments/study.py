@@ -7,6 +7,7 @@ A study is a module of this package with these functions:
     rows(result) -> list[Row]      its lines of the README's table
     table(result) -> str           where there is one: Markdown, written to NAME.md
     OWN_MODELS = True              where it trains the models that it explains, so that --models is refused
+    NEEDS_MODELS = True            where it is of pretrained models, so that --models must be given
 
 `execute` runs one and leaves OUT/NAME.json, OUT/NAME.png and OUT/NAME.pdf. How a study is made reproducible: what it
 ran on stands in its result (`described`, for every run of `comparison`), with versions, seed, command and seconds.
@@ -257,6 +258,8 @@ def check(name: str, settings: Settings) -> None:
     """Refuse settings with which a study cannot run. Raises ValueError or FileNotFoundError."""
     if own_models(name) and settings.models != Settings.models:
         raise ValueError(f"{name} trains the models that it explains: leave --models {' '.join(settings.models)} out.")
+    if needs_models(name) and settings.models == Settings.models and not settings.smoke:
+        raise ValueError(f"{name} is of pretrained models: give --models A B, hub ids, directories or GGUF files.")
     if not own_models(name):
         prompts_of(settings)
         for model in settings.models:
@@ -266,6 +269,11 @@ def check(name: str, settings: Settings) -> None:
 def own_models(name: str) -> bool:
     """Whether a study trains the models that it explains."""
     return getattr(study(name), "OWN_MODELS", False)
+
+
+def needs_models(name: str) -> bool:
+    """Whether a study is of pretrained models, and so has no default ones."""
+    return getattr(study(name), "NEEDS_MODELS", False)
 
 
 def execute(name: str, settings: Settings) -> dict:
