@@ -245,13 +245,13 @@ def _with_range(runs: dict[str, Run], least: float) -> tuple[list[str], dict]:
     ids = [
         prompt.id for prompt in first.prompts if all(prompt.id in {p.id for p in run.prompts} for run in runs.values())
     ]
+
+    def is_small(explained) -> bool:
+        spread = explained.values.v.std()
+        return not (spread > 0 and explained.range >= least * spread)
+
     small = {
-        mask: {
-            run.labels[model]: [
-                name for name in ids if not run[model, name].range >= least * run[model, name].values.v.std() > 0
-            ]
-            for model in run.models
-        }
+        mask: {run.labels[model]: [name for name in ids if is_small(run[model, name])] for model in run.models}
         for mask, run in runs.items()
     }
     fallen = {name for of_mask in small.values() for names in of_mask.values() for name in names}
@@ -904,7 +904,7 @@ def _said(claim: str, result: dict, mask: str) -> str:
         return f"strength in both {with_interval(pairs['in_both'])}, overlap of " + ", ".join(parts)
     if claim == "simpler":
         return ", ".join(
-            f"{what} {with_interval(of['measured'])}, by chance {of['chance'][0]:.2f}, beyond "
+            f"{what} {with_interval(of['measured'])}, by chance {with_interval(of['chance'])}, beyond "
             f"{with_interval(of['beyond'])}"
             for what, of in result["simpler"][mask].items()
         )
