@@ -69,7 +69,7 @@ EVERY = 28
 PLAYERS = {"full": 7, "quick": 7, "smoke": 3}
 """Of each prompt at most."""
 
-CANDIDATES = {"full": 1, "quick": 4, "smoke": 16}
+CANDIDATES = {"full": 1, "quick": 4, "smoke": 32}
 """Every so many-th candidate is taken."""
 
 LEAST_P = 0.3
@@ -88,11 +88,21 @@ JUDGED = (*BOUNDS[3:], AUTO)
 MANY = 100
 """Effects that are said to suffice."""
 
-RANDOM_PROMPTS = {"full": 12, "quick": 4, "smoke": 2}
+RANDOM_PROMPTS = {"full": 12, "quick": 4, "smoke": 1}
 """Prompts on which models of random weights are evaluated, under the first mask: they take as long as trained ones."""
 
-SPINDLES = {"full": (60, 400), "quick": (30, 60), "smoke": (5, 5)}
-"""Resamples of a spindle share, which takes 15 ms: on a curve, and in a test."""
+
+class Resampling(NamedTuple):
+    """How often clusters and prompts are drawn: of most numbers, and of spindle shares, which take 15 ms each, on a
+    curve and in a test."""
+
+    repeats: int
+    on_curve: int
+    in_test: int
+    seed: int = 0
+
+
+RESAMPLING = {"full": Resampling(REPEATS, 60, 400), "quick": Resampling(500, 30, 60), "smoke": Resampling(20, 2, 5)}
 
 CHANCE = 10
 """Shuffles behind what shared and distinctive effects are by chance."""
@@ -107,7 +117,6 @@ R2 = {
     "compact": f"compact, {MOST_SHOWN} effects",
     "walsh": f"Walsh, top {MOST_SHOWN}",
     "pairs": "words and pairs",
-    "optimum": f"optimum, top {MOST_SHOWN}",
     "optimum_many": f"optimum, top {MANY}",
 }
 """Ways of giving v by few numbers -> what they are called."""
@@ -126,11 +135,11 @@ LEVEL = 0.05
 
 TITLES = {
     "few": "Few effects suffice",
-    "decay": "Strength decays with the order",
+    "decay": "Strength decays with order",
     "shared": "Two models share most",
     "simpler": "Shared effects are simpler",
-    "better": "More so for better models",
-    "spindle": "A larger spindle in the weaker model",
+    "better": "More so in better models",
+    "spindle": "Larger spindle if weaker",
 }
 """Claim -> what figures call it."""
 
@@ -329,7 +338,6 @@ def _sample(v: Float[np.ndarray, "models prompts s"], found: list[list[tuple[Pai
         "compact": [metrics.matching(each, *few, MOST_SHOWN).r2 for each, (_, few) in zip(flat, pairs, strict=True)],
         "walsh": [metrics.walsh_r2(each, MOST_SHOWN) for each in flat],
         "pairs": [metrics.low_order_r2(each) for each in flat],
-        "optimum": [metrics.matching(each, *all_, MOST_SHOWN).r2 for each, (all_, _) in zip(flat, pairs, strict=True)],
         "optimum_many": [metrics.matching(each, *all_, MANY).r2 for each, (all_, _) in zip(flat, pairs, strict=True)],
         "salient": [metrics.salient_count(*all_) for all_, _ in pairs],
     }
@@ -471,6 +479,7 @@ def measure(settings: Settings) -> dict:
     if len(settings.models) < 2:
         raise ValueError(f"pretrained compares models; got --models {' '.join(settings.models)}. Give two or more.")
     prompts, smoke = candidates(settings), settings.smoke
+    how = RESAMPLING[settings.scale]._replace(seed=settings.seed)
     one_player = [dataclasses.replace(prompt, players=prompt.players[-1:]) for prompt in prompts]
     first = comparison(settings, prompts=one_player, own_targets=True)
     chosen, fallen = screened(first, prompts, 0.0 if smoke else LEAST_P)
@@ -492,7 +501,7 @@ def measure(settings: Settings) -> dict:
     print("agreements: done", flush=True)
     by_loss = np.argsort([fallen["loss"][label] for label in labels])
     both = [ids.index(each.id) for each in some_of(chosen, settings) if each.id in ids]
-    tests = _tests(of_kind, two, simpler, both, by_loss, settings)
+    tests = _tests(of_kind, two, simpler, both, by_loss, how)
     return {
         "runs": [described(run) for run in (first, *runs.values())],
         "models": [
@@ -508,13 +517,12 @@ def measure(settings: Settings) -> dict:
             mask: {run.labels[m]: _estimated_bound([run[m, name] for name in ids]) for m in run.models}
             for mask, run in runs.items()
         },
-        "r2": {mask: _r2(samples, labels, settings.seed) for mask, samples in of_kind.items()},
-        "curves": {mask: _curves(samples, labels, settings) for mask, samples in of_kind.items()},
-        "pairs": {mask: _of_pairs(each, pairs, settings.seed) for mask, each in two.items()},
+        "r2": {mask: _r2(samples, labels, how) for mask, samples in of_kind.items()},
+        "curves": {mask: _curves(samples, labels, how) for mask, samples in of_kind.items()},
+        "pairs": {mask: _of_pairs(each, pairs, how) for mask, each in two.items()},
         "simpler": {
             mask: {
-                what: {name: _mean(table, settings.seed).interval() for name, table in of.items()}
-                for what, of in each.items()
+                what: {name: _mean(table, how).interval() for name, table in of.items()} for what, of in each.items()
             }
             for mask, each in simpler.items()
         },
@@ -561,21 +569,20 @@ def some_of(prompts: Sequence[Prompt], settings: Settings) -> list[Prompt]:
 # Intervals
 
 
-def _crossed(
-    statistic: Callable[[np.ndarray], float], clusters: int, prompts: int, seed: int, repeats: int = REPEATS
-) -> Resampled:
-    """A statistic that is told places cluster * prompts + prompt; clusters and prompts are both drawn."""
+def _crossed(statistic: Callable[[np.ndarray], float], shape: tuple[int, int], seed: int, repeats: int) -> Resampled:
+    """A statistic of `[clusters, prompts]` that is told places in the flat table; both are drawn."""
+    clusters, prompts = shape
     everything = statistic(np.arange(clusters * prompts))
     return Resampled(
         everything, np.array([statistic(each) for each in crossed_draws(clusters, prompts, repeats, seed)])
     )
 
 
-def _median(table: Float[np.ndarray, "clusters prompts"], seed: int) -> Resampled:
-    return _crossed(lambda places: float(np.median(table.ravel()[places])), *table.shape, seed)
+def _median(table: Float[np.ndarray, "clusters prompts"], how: Resampling) -> Resampled:
+    return _crossed(lambda places: float(np.median(table.ravel()[places])), table.shape, how.seed, how.repeats)
 
 
-def _mean(table: Float[np.ndarray, "clusters prompts"], seed: int) -> Resampled:
+def _mean(table: Float[np.ndarray, "clusters prompts"], how: Resampling) -> Resampled:
     """Mean of what is defined."""
     flat, defined = np.nan_to_num(table.ravel()), ~np.isnan(table.ravel())
 
@@ -583,19 +590,23 @@ def _mean(table: Float[np.ndarray, "clusters prompts"], seed: int) -> Resampled:
         count = defined[places].sum()
         return float(flat[places].sum() / count) if count else float("nan")
 
-    return _crossed(mean, *table.shape, seed)
+    return _crossed(mean, table.shape, how.seed, how.repeats)
 
 
-def _low_orders(strengths: Float[np.ndarray, "clusters prompts 2 orders"], seed: int) -> Resampled:
+def _low_orders(strengths: Float[np.ndarray, "clusters prompts 2 orders"], how: Resampling) -> Resampled:
     """Share of the mean strength that orders 1 and 2 carry."""
     by_order = strengths.sum(axis=2)
     low, all_ = by_order[..., :2].sum(axis=-1).ravel(), by_order.sum(axis=-1).ravel()
-    return _crossed(lambda at: float(low[at].sum() / max(all_[at].sum(), 1e-9)), *by_order.shape[:2], seed)
+
+    def share(places: np.ndarray) -> float:
+        return float(low[places].sum() / max(all_[places].sum(), 1e-9))
+
+    return _crossed(share, by_order.shape[:2], how.seed, how.repeats)
 
 
 def _spindle(strengths: Float[np.ndarray, "clusters prompts 2 orders"], seed: int, repeats: int) -> Resampled:
     of = _profile(strengths)
-    return _crossed(lambda at: of.of(at).split.spindle_share, *strengths.shape[:2], seed, repeats)
+    return _crossed(lambda places: of.of(places).split.spindle_share, strengths.shape[:2], seed, repeats)
 
 
 def _of_all(table: np.ndarray, labels: Sequence[str]) -> dict[str, np.ndarray]:
@@ -603,37 +614,37 @@ def _of_all(table: np.ndarray, labels: Sequence[str]) -> dict[str, np.ndarray]:
     return {label: table[at : at + 1] for at, label in enumerate(labels)} | {TOGETHER: table}
 
 
-def _r2(samples: dict[str, Sample], labels: Sequence[str], seed: int) -> dict:
+def _r2(samples: dict[str, Sample], labels: Sequence[str], how: Resampling) -> dict:
     """Kind -> label -> name -> median over prompts, with its interval."""
     found: dict = {}
     for kind, sample in samples.items():
         found[kind] = {label: {} for label in (*labels, TOGETHER)}
         for name, table in sample.numbers.items():
             for label, rows_ in _of_all(table, labels).items():
-                found[kind][label][name] = _median(rows_, seed).interval()
+                found[kind][label][name] = _median(rows_, how).interval()
     return found
 
 
-def _curves(samples: dict[str, Sample], labels: Sequence[str], settings: Settings) -> dict:
+def _curves(samples: dict[str, Sample], labels: Sequence[str], how: Resampling) -> dict:
     """Kind -> label -> low orders and spindle share at every bound, the estimated one last."""
-    repeats, found = SPINDLES[settings.scale][0], {}
-    for kind in samples:
+    found: dict = {}
+    for kind in ("model", "permuted"):
         found[kind] = {}
         for label, rows_ in _of_all(samples[kind].strengths, labels).items():
             by_bound = [rows_[:, :, at] for at in range(rows_.shape[2])]
             found[kind][label] = {
-                "low_orders": [_low_orders(each, settings.seed).interval() for each in by_bound],
-                "spindle": [_spindle(each, settings.seed, repeats).interval() for each in by_bound],
+                "low_orders": [_low_orders(each, how).interval() for each in by_bound],
+                "spindle": [_spindle(each, how.seed, how.on_curve).interval() for each in by_bound],
                 "strongest": [int(1 + np.argmax(each.sum(axis=(0, 1, 2)))) for each in by_bound],
             }
     print("curves: done", flush=True)
     return found
 
 
-def _of_pairs(two: dict[str, np.ndarray], pairs: Sequence[str], seed: int) -> dict:
+def _of_pairs(two: dict[str, np.ndarray], pairs: Sequence[str], how: Resampling) -> dict:
     """Pair of models, and `TOGETHER` -> every number of two models, mean over prompts."""
     return {
-        label: {name: _mean(table[at], seed).interval() for name, table in two.items()}
+        label: {name: _mean(table[at], how).interval() for name, table in two.items()}
         for label, at in _rows_of(pairs).items()
     }
 
@@ -646,10 +657,10 @@ def _rows_of(pairs: Sequence[str]) -> dict[str, slice]:
 
 
 def _tests(
-    of_kind, two, simpler, both: Sequence[int], by_loss: np.ndarray, settings: Settings
+    of_kind, two, simpler, both: Sequence[int], by_loss: np.ndarray, how: Resampling
 ) -> dict[str, list[tuple[str, str, Resampled]]]:
     """Claim -> (what, mask, number that must be above 0). `both` are the places of prompts with random weights."""
-    seed, found = settings.seed, {name: [] for name in CLAIMS}
+    found: dict = {name: [] for name in CLAIMS}
     best, worst = by_loss[0], by_loss[-1]
     pairs = list(itertools.combinations(range(len(by_loss)), 2))
 
@@ -663,42 +674,42 @@ def _tests(
             found[claim].append((what, mask, number))
 
         of_model, of_permuted = samples["model"], samples["permuted"]
-        r2 = {name: _median(of_model.numbers[name], seed) for name in ("compact", "walsh")}
+        r2 = {name: _median(of_model.numbers[name], how) for name in ("compact", "walsh")}
         add("few", "R² of 20 effects less 0.9", _less(r2["compact"], 0.9))
         add("few", "R², less that of 20 Walsh coefficients", r2["compact"] - r2["walsh"])
-        add("few", "R², less that of permuted v", r2["compact"] - _median(of_permuted.numbers["compact"], seed))
+        add("few", "R², less that of permuted v", r2["compact"] - _median(of_permuted.numbers["compact"], how))
         if "random" in samples:
             some = of_model.numbers["compact"][:, both]
-            null = _median(samples["random"].numbers["compact"], seed)
-            add("few", "R², less that of random weights", _median(some, seed) - null)
+            null = _median(samples["random"].numbers["compact"], how)
+            add("few", "R², less that of random weights", _median(some, how) - null)
         for at, bound in enumerate((*BOUNDS, AUTO)):
             if bound in JUDGED:
-                low, null = (_low_orders(each.strengths[:, :, at], seed) for each in (of_model, of_permuted))
+                low, null = (_low_orders(each.strengths[:, :, at], how) for each in (of_model, of_permuted))
                 add("decay", f"share of orders 1 and 2 less a half, bound {bound}", _less(low, 0.5))
                 add("decay", f"share of orders 1 and 2 less that of permuted v, bound {bound}", low - null)
         table = two[mask]
-        add("shared", "share of strength in both less a half", _less(_mean(table["in_both"], seed), 0.5))
+        add("shared", "share of strength in both less a half", _less(_mean(table["in_both"], how), 0.5))
         for name in OVERLAPS:
             if name != "overlap":
-                difference = _mean(table["overlap"] - table[name], seed)
+                difference = _mean(table["overlap"] - table[name], how)
                 add("shared", f"overlap less that of {OVERLAPS[name]}", difference)
         for name, each in simpler[mask].items():
             add(
                 "simpler",
                 f"{name} of distinctive less that of shared effects, beyond chance",
-                _mean(each["beyond"], seed),
+                _mean(each["beyond"], how),
             )
         if len(by_loss) > 2:
             ends = (table["overlap"][pair_at(*models)] for models in (by_loss[:2], by_loss[-2:]))
             add(
                 "better",
                 "overlap of the two of least loss less that of the two of most",
-                _mean(next(ends) - next(ends), seed),
+                _mean(next(ends) - next(ends), how),
             )
         at_estimate = of_model.strengths[:, :, -1]
-        low = [_low_orders(at_estimate[[model]], seed) for model in (best, worst)]
+        low = [_low_orders(at_estimate[[model]], how) for model in (best, worst)]
         add("better", "share of orders 1 and 2, model of least loss less that of most", low[0] - low[1])
-        spindle = [_spindle(at_estimate[[model]], seed, SPINDLES[settings.scale][1]) for model in (worst, best)]
+        spindle = [_spindle(at_estimate[[model]], how.seed, how.in_test) for model in (worst, best)]
         add("spindle", "spindle share, model of most loss less that of least", spindle[0] - spindle[1])
     return found
 
@@ -738,60 +749,64 @@ def _p_below(number: Resampled) -> float:
 
 def draw(result: dict) -> Figure:
     """One panel for each claim."""
-    by_verdict = {verdict: [] for verdict in ("holds", "fails", "open")}
+    verdicts = {verdict: [] for verdict in ("holds", "fails", "open")}
     for name, claim in result["claims"].items():
-        by_verdict[claim["verdict"]].append(TITLES[name].lower())
-    said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items() if names)
-    figure = style.new_figure(style.TWO_COLUMNS, 6.0)
+        verdicts[claim["verdict"]].append(TITLES[name].lower())
+    said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in verdicts.items() if names)
+    figure = style.new_figure(style.TWO_COLUMNS, 6.4)
     kept, models = result["prompts"]["kept"][TOGETHER], len(result["models"])
     style.title(figure, f"Six claims on {models} pretrained models and {kept} prompts. {said[:1].upper()}{said[1:]}")
     axes = dict(zip(CLAIMS, figure.subplots(3, 2).flat, strict=True))
     for name, ax in axes.items():
-        ax.set_title(f"{TITLES[name]}: {result['claims'][name]['verdict']}")
+        ax.set_title(f"{TITLES[name]}: {result['claims'][name]['verdict']}", x=-0.25)
     _draw_r2(axes["few"], result)
-    _draw_curve(axes["decay"], result, "low_orders", "share of orders 1 and 2")
+    _draw_curve(axes["decay"], result, "low_orders", "share of orders 1, 2")
     _draw_overlaps(axes["shared"], result)
     _draw_simpler(axes["simpler"], result)
     _draw_ladder(axes["better"], result)
     _draw_curve(axes["spindle"], result, "spindle", "spindle share")
-    masks = list(result["r2"])
+    masks = [Line2D([], [], color=style.MUTED, label=mask, **_look(at)) for at, mask in enumerate(result["r2"])]
+    null = Line2D([], [], color=style.NOISE, lw=1.0, ls=":", label="permuted v")
     colours = [
-        Line2D([], [], color=style.model_colour(at), lw=4, label=each["label"])
+        Line2D([], [], color=style.model_colour(at), lw=4, label=Path(each["label"]).stem)
         for at, each in enumerate(result["models"])
     ]
-    lines = [Line2D([], [], color=style.MUTED, label=mask, **_look(at)) for at, mask in enumerate(masks)]
-    null = Line2D([], [], color=style.NOISE, lw=1.0, ls=":", label=KINDS["permuted"])
-    figure.legend(handles=[*colours, *lines, null], loc="outside lower center", ncols=len(colours) + len(masks) + 1)
+    figure.legend(handles=[*colours, *masks, null], loc="outside lower center", ncols=6)
     return figure
 
 
 def _look(mask: int) -> dict:
     """Marker and dashes of a mask."""
-    return {"marker": "os"[mask], "ls": ("-", (0, (3, 1.5)))[mask], "ms": 3.5, "lw": 1.1}
+    return {"marker": "os"[mask], "ls": ("-", (0, (3, 1.5)))[mask], "ms": 3, "lw": 1.1}
 
 
 def _interval(ax, row: float, numbers, **look) -> None:
+    """An estimate in a row, and a line for its interval."""
     middle, low, high = np.array(numbers, float)
     ax.plot([low, high], [row, row], color=look["color"], lw=0.9)
     ax.plot(middle, row, clip_on=False, **look | {"ls": "none"})
 
 
 def _draw_r2(ax, result: dict) -> None:
-    lines = [(KINDS["model"] if name == "compact" else None, "model", name) for name in ("compact", "walsh", "pairs")]
-    rows_ = [(R2[name], kind, name) for _, kind, name in lines]
-    rows_ += [(f"compact, {KINDS[kind]}", kind, "compact") for kind in ("permuted", "random")]
+    drawn = {
+        f"{MOST_SHOWN} effects": ("model", "compact"),
+        f"{MOST_SHOWN} Walsh": ("model", "walsh"),
+        "words, pairs": ("model", "pairs"),
+        "of permuted v": ("permuted", "compact"),
+        "of random weights": ("random", "compact"),
+    }
     labels = [each["label"] for each in result["models"]]
-    masks = list(result["r2"])
-    step = 0.8 / (len(labels) * len(masks))
-    for row, (_, kind, name) in enumerate(rows_):
-        for (at, mask), (place, label) in itertools.product(enumerate(masks), enumerate(labels)):
-            if kind in result["r2"][mask]:
-                y = row - 0.4 + step * (at * len(labels) + place + 0.5)
-                numbers = np.clip(np.array(result["r2"][mask][kind][label][name], float), 0, 1)
-                _interval(ax, y, numbers, color=style.model_colour(place), **_look(at))
-    panels.row_axes(ax, [name for name, _, _ in rows_])
+    step = 0.8 / (len(labels) * len(result["r2"]))
+    for (row, (kind, name)), (at, of_mask) in itertools.product(
+        enumerate(drawn.values()), enumerate(result["r2"].values())
+    ):
+        for place, label in enumerate(labels) if kind in of_mask else ():
+            y = row - 0.4 + step * (at * len(labels) + place + 0.5)
+            numbers = np.clip(np.array(of_mask[kind][label][name], float), 0, 1)
+            _interval(ax, y, numbers, color=style.model_colour(place), **_look(at))
+    panels.row_axes(ax, list(drawn))
     ax.set_xlim(0, 1.02)
-    ax.set_xlabel("R² on all masks, median over prompts (below 0 drawn at 0)")
+    ax.set_xlabel("R² on all masks, median (below 0 at 0)")
 
 
 def _draw_curve(ax, result: dict, name: str, what: str) -> None:
@@ -801,55 +816,55 @@ def _draw_curve(ax, result: dict, name: str, what: str) -> None:
             numbers = of_mask["model"][each["label"]][name]
             panels.band(ax, x, numbers, color=style.model_colour(place), shade=0.08, **_look(at))
         ax.plot(x, [each[0] for each in of_mask["permuted"][TOGETHER][name]], color=style.NOISE, lw=1.0, ls=":")
-    ax.set_xticks(x, [each if each == AUTO else f"{100 * each:g}%" for each in result["bounds"]])
+    ax.set_xticks(x, ["est." if each == AUTO else f"{100 * each:g}%" for each in result["bounds"]])
     ax.set_ylim(0, 1.02)
     ax.grid(axis="y")
-    ax.set_xlabel("bound on the noise / spread of v")
+    ax.set_xlabel("noise bound / spread of v (est.: estimated)")
     ax.set_ylabel(what)
 
 
 def _draw_overlaps(ax, result: dict) -> None:
-    names = {"in_both": "strength in both"} | OVERLAPS
-    step = 0.8 / len(result["pairs"])
+    names = ("in_both", *OVERLAPS)
     for row, name in enumerate(names):
         for at, of_mask in enumerate(result["pairs"].values()):
             pairs = [label for label in of_mask if label != TOGETHER]
-            y = row - 0.4 + step * (at + 0.5)
+            y = row - 0.2 + 0.4 * at
             _interval(ax, y, of_mask[TOGETHER][name], color=style.MUTED, **_look(at))
             ax.plot([of_mask[pair][name][0] for pair in pairs], [y] * len(pairs), "|", color=style.MUTED, ms=5)
-    panels.row_axes(ax, list(names.values()))
-    ax.axhline(0.5, color=style.GRID, lw=0.6)
+    panels.row_axes(ax, ["strength in both", "overlap", "other mask", "matched noise", "other prompt", "shuffled"])
+    ax.plot([0.5, 0.5], [-0.5, 0.5], color="black", lw=0.8)
     ax.set_xlim(0, 1)
-    ax.set_xlabel("overlap of effects, mean over prompts and pairs (|: each pair)")
+    ax.set_xlabel("mean over prompts and pairs (|: each pair)")
 
 
 def _draw_simpler(ax, result: dict) -> None:
-    rows_ = [(what, name) for what in ("order", "cancellation") for name in ("measured", "chance", "beyond")]
-    for row, (what, name) in enumerate(rows_):
-        for at, of_mask in enumerate(result["simpler"].values()):
-            _interval(ax, row - 0.15 + 0.3 * at, of_mask[what][name], color=style.MUTED, **_look(at))
-    said = {"measured": "", "chance": ", by chance", "beyond": ", beyond chance"}
-    panels.row_axes(ax, [f"{what}{said[name]}" for what, name in rows_])
+    said = {"measured": "", "chance": " by chance", "beyond": " beyond"}
+    drawn = [(what, name) for what in ("order", "cancellation") for name in said]
+    for (row, (what, name)), (at, of_mask) in itertools.product(
+        enumerate(drawn), enumerate(result["simpler"].values())
+    ):
+        _interval(ax, row - 0.2 + 0.4 * at, of_mask[what][name], color=style.MUTED, **_look(at))
+    panels.row_axes(ax, [f"{what}{said[name]}" for what, name in drawn])
     ax.axvline(0, color="black", lw=0.6)
     ax.set_xlabel("distinctive less shared effects")
 
 
 def _draw_ladder(ax, result: dict) -> None:
-    """Overlap of a pair over its mean loss, and share of low orders of a model over its loss."""
+    """Share of low orders of a model over its loss, and overlap of a pair over its mean loss."""
     loss = {each["label"]: each["loss"] for each in result["models"]}
+    pairs = list(itertools.combinations(loss, 2))
     for at, (mask, of_mask) in enumerate(result["pairs"].items()):
-        pairs = [label for label in of_mask if label != TOGETHER]
-        x = [np.mean([loss[label] for label in pair.split(" and ")]) for pair in pairs]
-        for place, (each, y) in enumerate(zip(x, [of_mask[pair]["overlap"] for pair in pairs], strict=True)):
-            del place
-            panels.points(ax, [each], [y], color=style.MUTED, **_look(at) | {"ls": "none"})
+        look = _look(at) | {"ls": "none"}
+        for first, second in pairs:
+            number = of_mask[f"{first} and {second}"]["overlap"]
+            panels.points(ax, [(loss[first] + loss[second]) / 2], [number], color=style.MUTED, **look)
         for place, label in enumerate(loss):
-            low = result["curves"][mask]["model"][label]["low_orders"][-1]
-            panels.points(ax, [loss[label]], [low], color=style.model_colour(place), **_look(at) | {"ls": "none"})
+            number = result["curves"][mask]["model"][label]["low_orders"][-1]
+            panels.points(ax, [loss[label]], [number], color=style.model_colour(place), **look)
     ax.set_ylim(0, 1.02)
     ax.grid(axis="y")
-    ax.set_xlabel("loss of the written answers, nats (of a pair: mean)")
-    ax.set_ylabel("orders 1, 2 (colour); overlap (grey)")
+    ax.set_xlabel("loss of the written answers, nats")
+    ax.set_ylabel("orders 1, 2; overlap (grey)")
 
 
 def rows(result: dict) -> list[Row]:
