@@ -133,50 +133,47 @@ TOGETHER = "all"
 
 LEVEL = 0.05
 
-TITLES = {
-    "few": "Few effects suffice",
-    "decay": "Strength decays with order",
-    "shared": "Two models share most",
-    "simpler": "Shared effects are simpler",
-    "better": "More so in better models",
-    "spindle": "Larger spindle if weaker",
-}
-"""Claim -> what figures call it."""
-
 
 class Claim(NamedTuple):
-    """A published sentence, and what would refute it, written before looking."""
+    """What figures call a claim, the published sentence, and what would refute it, written before looking."""
 
+    title: str
     published: str
     refuted_by: str
 
 
 CLAIMS = {
     "few": Claim(
+        "Few effects suffice",
         "few AND-OR effects give v on all masks (2305.01939, 2401.16318)",
         f"R² of {MOST_SHOWN} effects below 0.9, or no more than that of {MOST_SHOWN} Walsh coefficients, of v permuted "
         "within mask sizes, or of random weights",
     ),
     "decay": Claim(
+        "Strength decays with order",
         "strength decays with the order (2502.10162)",
         "orders 1 and 2 carry less than half, or no more than of permuted v, at the estimated bound on the noise or at "
         "5, 10 or 20% of the spread of v (published are 2 to 5% of |v(N) - v(∅)|, which is several times the spread)",
     ),
     "shared": Claim(
+        "Two models share most",
         "two models share most of their effects (2401.16318, the article)",
         "less than half of the strength is in effects that both have, or the overlap is no more than that of each "
         "model with itself under the other mask or with matched noise, of shuffled effects, or of another prompt",
     ),
     "simpler": Claim(
+        "Shared effects are simpler",
         "shared effects are of lower order and cancel less (2606.08129)",
         "either difference from distinctive effects is no more than with effects shuffled within orders",
     ),
     "better": Claim(
+        "More so in better models",
         "better models share more, and more simply (the article)",
         "the two models of least loss do not overlap more than the two of most, or orders 1 and 2 carry no more in the "
         "model of least loss than in that of most",
     ),
     "spindle": Claim(
+        "Larger spindle if weaker",
         "effects of a worse model form a spindle (2502.10162)",
         "the model of most loss has no larger spindle share than the one of least",
     ),
@@ -609,34 +606,32 @@ def _spindle(strengths: Float[np.ndarray, "clusters prompts 2 orders"], seed: in
     return _crossed(lambda places: of.of(places).split.spindle_share, strengths.shape[:2], seed, repeats)
 
 
-def _of_all(table: np.ndarray, labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Label of each model, and `TOGETHER` -> its rows of the table."""
-    return {label: table[at : at + 1] for at, label in enumerate(labels)} | {TOGETHER: table}
+def _rows_of(labels: Sequence[str]) -> dict[str, slice]:
+    """Each label -> its row of a table, and `TOGETHER` -> all of them."""
+    return {label: slice(at, at + 1) for at, label in enumerate(labels)} | {TOGETHER: slice(None)}
 
 
 def _r2(samples: dict[str, Sample], labels: Sequence[str], how: Resampling) -> dict:
     """Kind -> label -> name -> median over prompts, with its interval."""
-    found: dict = {}
-    for kind, sample in samples.items():
-        found[kind] = {label: {} for label in (*labels, TOGETHER)}
-        for name, table in sample.numbers.items():
-            for label, rows_ in _of_all(table, labels).items():
-                found[kind][label][name] = _median(rows_, how).interval()
-    return found
+    return {
+        kind: {
+            label: {name: _median(each[at], how).interval() for name, each in sample.numbers.items()}
+            for label, at in _rows_of(labels).items()
+        }
+        for kind, sample in samples.items()
+    }
 
 
 def _curves(samples: dict[str, Sample], labels: Sequence[str], how: Resampling) -> dict:
-    """Kind -> label -> low orders and spindle share at every bound, the estimated one last."""
+    """Kind -> label -> low orders, spindle share and the strongest order at every bound, the estimated one last."""
     found: dict = {}
-    for kind in ("model", "permuted"):
-        found[kind] = {}
-        for label, rows_ in _of_all(samples[kind].strengths, labels).items():
-            by_bound = [rows_[:, :, at] for at in range(rows_.shape[2])]
-            found[kind][label] = {
-                "low_orders": [_low_orders(each, how).interval() for each in by_bound],
-                "spindle": [_spindle(each, how.seed, how.on_curve).interval() for each in by_bound],
-                "strongest": [int(1 + np.argmax(each.sum(axis=(0, 1, 2)))) for each in by_bound],
-            }
+    for kind, (label, at) in itertools.product(("model", "permuted"), _rows_of(labels).items()):
+        by_bound = np.moveaxis(samples[kind].strengths[at], 2, 0)
+        found.setdefault(kind, {})[label] = {
+            "low_orders": [_low_orders(each, how).interval() for each in by_bound],
+            "spindle": [_spindle(each, how.seed, how.on_curve).interval() for each in by_bound],
+            "strongest": [int(1 + np.argmax(each.sum(axis=(0, 1, 2)))) for each in by_bound],
+        }
     print("curves: done", flush=True)
     return found
 
@@ -644,13 +639,9 @@ def _curves(samples: dict[str, Sample], labels: Sequence[str], how: Resampling) 
 def _of_pairs(two: dict[str, np.ndarray], pairs: Sequence[str], how: Resampling) -> dict:
     """Pair of models, and `TOGETHER` -> every number of two models, mean over prompts."""
     return {
-        label: {name: _mean(table[at], how).interval() for name, table in two.items()}
+        label: {name: _mean(each[at], how).interval() for name, each in two.items()}
         for label, at in _rows_of(pairs).items()
     }
-
-
-def _rows_of(pairs: Sequence[str]) -> dict[str, slice]:
-    return {label: slice(at, at + 1) for at, label in enumerate(pairs)} | {TOGETHER: slice(None)}
 
 
 # What becomes of the claims
@@ -663,54 +654,47 @@ def _tests(
     found: dict = {name: [] for name in CLAIMS}
     best, worst = by_loss[0], by_loss[-1]
     pairs = list(itertools.combinations(range(len(by_loss)), 2))
-
-    def pair_at(*models: int) -> slice:
-        at = pairs.index(tuple(sorted(models)))
-        return slice(at, at + 1)
-
     for mask, samples in of_kind.items():
-
-        def add(claim: str, what: str, number: Resampled, mask=mask) -> None:
-            found[claim].append((what, mask, number))
-
-        of_model, of_permuted = samples["model"], samples["permuted"]
+        of_model, of_permuted, table = samples["model"], samples["permuted"], two[mask]
+        few = of_model.numbers["compact"]
         r2 = {name: _median(of_model.numbers[name], how) for name in ("compact", "walsh")}
-        add("few", "R² of 20 effects less 0.9", _less(r2["compact"], 0.9))
-        add("few", "R², less that of 20 Walsh coefficients", r2["compact"] - r2["walsh"])
-        add("few", "R², less that of permuted v", r2["compact"] - _median(of_permuted.numbers["compact"], how))
+        of_claim = {
+            "few": {
+                f"R² of {MOST_SHOWN} effects less 0.9": _less(r2["compact"], 0.9),
+                f"R², less that of {MOST_SHOWN} Walsh coefficients": r2["compact"] - r2["walsh"],
+                "R², less that of permuted v": r2["compact"] - _median(of_permuted.numbers["compact"], how),
+            },
+            "decay": {},
+            "shared": {"share of strength in both less a half": _less(_mean(table["in_both"], how), 0.5)},
+            "simpler": {
+                f"{name} of distinctive less that of shared effects, beyond chance": _mean(each["beyond"], how)
+                for name, each in simpler[mask].items()
+            },
+            "better": {},
+        }
         if "random" in samples:
-            some = of_model.numbers["compact"][:, both]
             null = _median(samples["random"].numbers["compact"], how)
-            add("few", "R², less that of random weights", _median(some, how) - null)
+            of_claim["few"]["R², less that of random weights"] = _median(few[:, both], how) - null
         for at, bound in enumerate((*BOUNDS, AUTO)):
             if bound in JUDGED:
                 low, null = (_low_orders(each.strengths[:, :, at], how) for each in (of_model, of_permuted))
-                add("decay", f"share of orders 1 and 2 less a half, bound {bound}", _less(low, 0.5))
-                add("decay", f"share of orders 1 and 2 less that of permuted v, bound {bound}", low - null)
-        table = two[mask]
-        add("shared", "share of strength in both less a half", _less(_mean(table["in_both"], how), 0.5))
-        for name in OVERLAPS:
+                of_claim["decay"][f"share of orders 1 and 2 less a half, bound {bound}"] = _less(low, 0.5)
+                of_claim["decay"][f"share of orders 1 and 2 less that of permuted v, bound {bound}"] = low - null
+        for name, what in OVERLAPS.items():
             if name != "overlap":
                 difference = _mean(table["overlap"] - table[name], how)
-                add("shared", f"overlap less that of {OVERLAPS[name]}", difference)
-        for name, each in simpler[mask].items():
-            add(
-                "simpler",
-                f"{name} of distinctive less that of shared effects, beyond chance",
-                _mean(each["beyond"], how),
-            )
+                of_claim["shared"][f"overlap less that of {what}"] = difference
         if len(by_loss) > 2:
-            ends = (table["overlap"][pair_at(*models)] for models in (by_loss[:2], by_loss[-2:]))
-            add(
-                "better",
-                "overlap of the two of least loss less that of the two of most",
-                _mean(next(ends) - next(ends), how),
-            )
+            first, last = (pairs.index(tuple(sorted(ends))) for ends in (by_loss[:2], by_loss[-2:]))
+            difference = table["overlap"][[first]] - table["overlap"][[last]]
+            of_claim["better"]["overlap of the two of least loss less that of the two of most"] = _mean(difference, how)
         at_estimate = of_model.strengths[:, :, -1]
         low = [_low_orders(at_estimate[[model]], how) for model in (best, worst)]
-        add("better", "share of orders 1 and 2, model of least loss less that of most", low[0] - low[1])
+        of_claim["better"]["share of orders 1 and 2, model of least loss less that of most"] = low[0] - low[1]
         spindle = [_spindle(at_estimate[[model]], how.seed, how.in_test) for model in (worst, best)]
-        add("spindle", "spindle share, model of most loss less that of least", spindle[0] - spindle[1])
+        of_claim["spindle"] = {"spindle share, model of most loss less that of least": spindle[0] - spindle[1]}
+        for name, numbers in of_claim.items():
+            found[name] += [(what, mask, number) for what, number in numbers.items()]
     return found
 
 
@@ -751,14 +735,14 @@ def draw(result: dict) -> Figure:
     """One panel for each claim."""
     verdicts = {verdict: [] for verdict in ("holds", "fails", "open")}
     for name, claim in result["claims"].items():
-        verdicts[claim["verdict"]].append(TITLES[name].lower())
+        verdicts[claim["verdict"]].append(CLAIMS[name].title.lower())
     said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in verdicts.items() if names)
     figure = style.new_figure(style.TWO_COLUMNS, 6.4)
     kept, models = result["prompts"]["kept"][TOGETHER], len(result["models"])
     style.title(figure, f"Six claims on {models} pretrained models and {kept} prompts. {said[:1].upper()}{said[1:]}")
     axes = dict(zip(CLAIMS, figure.subplots(3, 2).flat, strict=True))
     for name, ax in axes.items():
-        ax.set_title(f"{TITLES[name]}: {result['claims'][name]['verdict']}", x=-0.25)
+        ax.set_title(f"{CLAIMS[name].title}: {result['claims'][name]['verdict']}", x=-0.25)
     _draw_r2(axes["few"], result)
     _draw_curve(axes["decay"], result, "low_orders", "share of orders 1, 2")
     _draw_overlaps(axes["shared"], result)
@@ -891,7 +875,7 @@ def rows(result: dict) -> list[Row]:
     for name, claim in result["claims"].items():
         numbers = "; ".join(f"{mask}: {_said(name, result, mask)}" for mask in result["r2"])
         verdict = f"{claim['verdict']} (p {claim['adjusted_p']:.2g} by Holm)"
-        found.append(Row(TITLES[name].lower(), claim["published"], f"{verdict}. {numbers}"))
+        found.append(Row(CLAIMS[name].title.lower(), claim["published"], f"{verdict}. {numbers}"))
     return found
 
 
@@ -940,7 +924,7 @@ def table(result: dict) -> str:
     lines += ["| model | parameters | loss of the written answers |", "|---|---|---|"]
     lines += [f"| {each['label']} | {each['parameters']:,} | {each['loss']:.3f} |" for each in result["models"]]
     for name, claim in result["claims"].items():
-        lines += ["", f"## {TITLES[name]}: {claim['verdict']}", ""]
+        lines += ["", f"## {CLAIMS[name].title}: {claim['verdict']}", ""]
         lines += [f"Published: {claim['published']}.", "", f"Refuted by: {claim['refuted_by']}.", ""]
         lines += [f"p {claim['p']:.3g}, by Holm {claim['adjusted_p']:.3g}. Above 0 where the claim holds:", ""]
         lines += ["| number | mask | 95% interval | p |", "|---|---|---|---|"]
