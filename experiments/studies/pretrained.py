@@ -49,6 +49,8 @@ from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws, holm
 from andor.measures.profile import Profile, profile, strength
+from andor.measures.reported import mean_of_defined
+from andor.measures.sharing import groups
 from andor.models import LanguageModel, find
 from andor.models.decoder import Decoder
 from andor.prompts import Prompt, read_mask, read_prompts
@@ -412,37 +414,12 @@ def _in_both(first: Pair, second: Pair) -> float:
 
 
 def _differences(first: Pair, second: Pair, rng: np.random.Generator) -> tuple[float, float]:
-    """Mean order, and cancellation, of a model's distinctive salient effects less those of its shared ones; mean of
-    both models. Cancellation is of equally many effects: the mean over all of them taken from the larger group."""
-    masks = [np.stack(metrics.salient(*pair)) for pair in (first, second)]
-    effects = [np.stack(pair) for pair in (first, second)]
-    common = masks[0] & masks[1] & (effects[0] * effects[1] > 0)
-    order = np.tile(orders(n_players_of(first[0])), (2, 1))
-    found = []
-    for mask, values in zip(masks, effects, strict=True):
-        groups = common, mask & ~common
-        fewest = min(int(each.sum()) for each in groups)
-        order_of = [order[each].mean() if each.any() else np.nan for each in groups]
-        cancels = [_cancellation(values[each], fewest, rng) for each in groups]
-        found.append((order_of[1] - order_of[0], cancels[1] - cancels[0]))
-    return tuple(np.mean(found, axis=0).tolist())
-
-
-def _cancellation(values: np.ndarray, count: int, rng: np.random.Generator, times: int = 100) -> float:
-    """1 - |sum| / sum of |values| of so many of the values, mean over choices; nan for fewer than two."""
-    if count < 2:
-        return float("nan")
-    drawn = rng.permuted(np.tile(values, (times, 1)), axis=1)[:, :count]
-    return float(np.mean(1 - np.abs(drawn.sum(axis=1)) / np.abs(drawn).sum(axis=1)))
-
-
-def _shuffled(pair: Pair, rng: np.random.Generator) -> Pair:
-    """The same effects on other subsets of the same order, AND and OR apart."""
-    of = orders(n_players_of(pair[0]))
-    moved = [each.copy() for each in pair]
-    for effects, order in itertools.product(moved, range(1, of.max() + 1)):
-        effects[of == order] = rng.permutation(effects[of == order])
-    return tuple(moved)
+    """Mean order, and cancellation of equally many, of distinctive less shared salient effects; mean of both models."""
+    found = groups((first, second), rng)
+    return tuple(
+        float(np.mean([getattr(each["distinctive"], what) - getattr(each["shared"], what) for each in found]))
+        for what in ("order", "matched")
+    )
 
 
 def _simpler(pairs: list[list[Pair]], seed: int) -> dict[str, np.ndarray]:
@@ -452,10 +429,8 @@ def _simpler(pairs: list[list[Pair]], seed: int) -> dict[str, np.ndarray]:
     for first, second in itertools.combinations(pairs, 2):
         rows.append([])
         for one, two in zip(first, second, strict=True):
-            by_chance = [_differences(one, _shuffled(two, rng), rng) for _ in range(CHANCE)]
-            with np.errstate(invalid="ignore"):
-                defined = [column[~np.isnan(column)] for column in np.array(by_chance).T]
-            chance = [column.mean() if column.size else np.nan for column in defined]
+            by_chance = [_differences(one, metrics.shuffled(two, rng), rng) for _ in range(CHANCE)]
+            chance = [mean_of_defined(column) for column in np.transpose(by_chance)]
             rows[-1].append((_differences(one, two, rng), chance))
     table = np.array(rows)  # [pairs, prompts, (measured, by chance), (order, cancellation)]
     return {
@@ -752,7 +727,7 @@ def draw(result: dict) -> Figure:
     masks = [Line2D([], [], color=style.MUTED, label=mask, **_look(at)) for at, mask in enumerate(result["r2"])]
     null = Line2D([], [], color=style.NOISE, lw=1.0, ls=":", label="permuted v")
     colours = [
-        Line2D([], [], color=style.model_colour(at), lw=4, label=Path(each["label"]).stem)
+        Line2D([], [], color=style.model_colour(at), lw=4, label=each["label"])
         for at, each in enumerate(result["models"])
     ]
     figure.legend(handles=[*colours, *masks, null], loc="outside lower center", ncols=6)
