@@ -11,7 +11,8 @@ Prompts:    64 of our own (pretrained.jsonl: facts, reasoning in two steps, code
             The last word is never a player. The target is one text for all models, since effects of different targets
             cannot be shared: the written answer; of demo and SQuAD, which have none, the word that every model predicts
             first. Kept is a prompt whose target has p >= 0.3 under each model, and on which |v(N) - v(∅)| is at least
-            the spread of v under each model and mask. How many fall out, and why, is in the result.
+            the spread of v under each model and mask; what falls out under a mask is not evaluated under the next. How
+            many fall out, and why, is in the result.
 Masks:      masked words deleted, and replaced by the mean embedding: neither needs a token of its own.
 Effects:    R² of the compact explanation (20 effects at most), of the optimum's and Walsh's strongest; orders of the
             certified optimum at six bounds on the noise, in units of the spread of v, and at the estimated one;
@@ -246,26 +247,15 @@ def _by_kind(ids: Sequence[str]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)} | {TOGETHER: len(ids)}
 
 
-def _with_range(runs: dict[str, Run], least: float) -> tuple[list[str], dict]:
-    """Ids of the prompts on which |v(N) - v(∅)| is at least `least` times the spread of v, under every mask and model;
-    and how many are not, under each."""
-    first = next(iter(runs.values()))
-    ids = [
-        prompt.id for prompt in first.prompts if all(prompt.id in {p.id for p in run.prompts} for run in runs.values())
-    ]
+def _small_range(run: Run, least: float) -> dict[str, list[str]]:
+    """Label of a model -> ids of the prompts on which its |v(N) - v(∅)| is below `least` times the spread of v."""
 
     def is_small(explained) -> bool:
         spread = explained.values.v.std()
         return not (spread > 0 and explained.range >= least * spread)
 
-    small = {
-        mask: {run.labels[model]: [name for name in ids if is_small(run[model, name])] for model in run.models}
-        for mask, run in runs.items()
-    }
-    fallen = {name for of_mask in small.values() for names in of_mask.values() for name in names}
-    return [name for name in ids if name not in fallen], {
-        "small_range": {mask: {label: len(names) for label, names in of.items()} for mask, of in small.items()},
-        "fallen_by_range": sorted(fallen),
+    return {
+        run.labels[model]: [each.id for each in run.prompts if is_small(run[model, each.id])] for model in run.models
     }
 
 
@@ -455,11 +445,15 @@ def measure(settings: Settings) -> dict:
     one_player = [dataclasses.replace(prompt, players=prompt.players[-1:]) for prompt in prompts]
     first = comparison(settings, prompts=one_player, own_targets=True)
     chosen, fallen = screened(first, prompts, 0.0 if smoke else LEAST_P)
-    runs = {}
-    for mask in MASKS if len(chosen) > 1 else ():
-        runs[mask] = comparison(settings, prompts=chosen, baseline=mask, noise="auto")
-        print(f"values of {len(chosen)} prompts, {mask}: done", flush=True)
-    ids, small = _with_range(runs, 0.0 if smoke else 1.0) if runs else ([], {})
+    ids, runs, small = [prompt.id for prompt in chosen], {}, {}
+    for mask in MASKS:
+        if len(ids) > 1:
+            left = [prompt for prompt in chosen if prompt.id in ids]
+            runs[mask] = comparison(settings, prompts=left, baseline=mask, noise="auto")
+            small[mask] = _small_range(runs[mask], 0.0 if smoke else 1.0)
+            fell = {name for names in small[mask].values() for name in names}
+            ids = [prompt.id for prompt in runs[mask].prompts if prompt.id not in fell]
+            print(f"values of {len(left)} prompts, {mask}: done", flush=True)
     if len(ids) < 2:
         raise ValueError(
             f"pretrained keeps {len(ids)} of {len(prompts)} prompts with these models ({len(chosen)} have a target "
@@ -472,7 +466,7 @@ def measure(settings: Settings) -> dict:
     simpler = {mask: _simpler(of_kind[mask]["model"].pairs, settings.seed) for mask in runs}
     print("agreements: done", flush=True)
     by_loss = np.argsort([fallen["loss"][label] for label in labels])
-    both = [ids.index(each.id) for each in some_of(chosen, settings) if each.id in ids]
+    both = [ids.index(each.id) for each in some_of(runs[MASKS[0]].prompts, settings) if each.id in ids]
     tests = _tests(of_kind, two, simpler, both, by_loss, how)
     return {
         "runs": [described(run) for run in (first, *runs.values())],
@@ -480,8 +474,8 @@ def measure(settings: Settings) -> dict:
             {"label": each.label, "parameters": each.parameters, "loss": fallen["loss"][each.label]}
             for each in first.recipe.models
         ],
-        "prompts": {name: each for name, each in (fallen | small).items() if name not in ("p", "loss")}
-        | {"kept": _by_kind(ids), "players": chosen[0].n_players},
+        "prompts": {name: each for name, each in fallen.items() if name not in ("p", "loss")}
+        | {"small_range": small, "kept": _by_kind(ids), "players": chosen[0].n_players},
         "p": {label: {name: round(each, 4) for name, each in of.items()} for label, of in fallen["p"].items()},
         "kept": ids,
         "bounds": [*BOUNDS, AUTO],
@@ -835,7 +829,7 @@ def rows(result: dict) -> list[Row]:
 
     low = ", ".join(f"{label} {each[TOGETHER]}" for label, each in prompts["low_p"].items())
     small = "; ".join(
-        f"{mask}: " + ", ".join(f"{label} {count}" for label, count in of.items())
+        f"{mask}: " + ", ".join(f"{label} {len(names)}" for label, names in of.items())
         for mask, of in prompts["small_range"].items()
     )
     found = [
