@@ -37,14 +37,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from flax import nnx
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import andor
 from andor.core.explained import Pair
-from andor.core.lattice import n_players_of, orders
 from andor.evaluation import MATMUL_PRECISION
 from andor.figures import panels, style
 from andor.measures import metrics
@@ -52,14 +50,13 @@ from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws, holm
 from andor.measures.profile import Profile, profile, strength
 from andor.measures.reported import mean_of_defined
 from andor.measures.sharing import groups
-from andor.models import LanguageModel, find
-from andor.models.decoder import Decoder
+from andor.models import find
 from andor.prompts import Prompt, read_mask, read_prompts
 from andor.runs import cache, files
 from andor.runs.agreement import agreement, overlap, under_other_mask
 from andor.runs.explanation import MOST_SHOWN
 from andor.runs.run import Run
-from andor.solvers.search import Search, strongest_columns
+from experiments.lab.controls import optimum_and_compact, permuted, random_model
 from experiments.study import Row, Settings, comparison, described, with_interval
 
 NEEDS_MODELS = True
@@ -259,14 +256,6 @@ def _small_range(run: Run, least: float) -> dict[str, list[str]]:
     }
 
 
-def permuted(v: Float[np.ndarray, "s"], rng: np.random.Generator) -> Float[np.ndarray, "s"]:
-    """v with its values permuted among the masks of equally many words."""
-    found, sizes = v.copy(), orders(n_players_of(v))
-    for size in range(sizes.max() + 1):
-        found[sizes == size] = rng.permutation(v[sizes == size])
-    return found
-
-
 def random_values(
     model: str, prompts: Sequence[Prompt], mask: str, settings: Settings
 ) -> Float[np.ndarray, "prompts s"]:
@@ -280,14 +269,7 @@ def random_values(
         key = files.key_of("random weights", *decides, prompt.text, prompt.players, prompt.target)
         kept = cache.get(cache.values_path(root, name, prompt.id, key), cache.read_values, key)
         if kept is None:
-            loaded = loaded or LanguageModel(
-                name=name,
-                family=found.family.model_type,
-                decoder=Decoder(found.config, dtype=dtype, rngs=nnx.Rngs(settings.seed)),
-                tokenizer=found.tokenizer,
-                dtype=dtype,
-                fingerprint=f"random, seed {settings.seed}",
-            )
+            loaded = loaded or random_model(model, settings.dtype, settings.seed)
             kept = andor.evaluate(loaded, prompt, baseline=mask), "python -m experiments pretrained"
             cache.save_values(root, name, prompt.id, kept[0], key=key, made_by=kept[1])
         values.append(kept[0].v)
@@ -320,7 +302,7 @@ def _sample(v: Float[np.ndarray, "models prompts s"], found: list[list[tuple[Pai
     models, prompts, size = v.shape
     flat = v.reshape(-1, size)
     if found is None:
-        pairs = [_explained(each) for each in flat]
+        pairs = [optimum_and_compact(each) for each in flat]
     else:
         pairs = [each for of_model in found for each in of_model]
     numbers = {
@@ -339,12 +321,6 @@ def _sample(v: Float[np.ndarray, "models prompts s"], found: list[list[tuple[Pai
         strengths.reshape(models, prompts, *strengths.shape[1:]),
         [[pairs[at * prompts + p][0] for p in range(prompts)] for at in range(models)],
     )
-
-
-def _explained(v: np.ndarray) -> tuple[Pair, Pair]:
-    solution, search = andor.extract(v), Search(v, MOST_SHOWN)
-    few = search.fitted(search.best_of(strongest_columns(solution), np.empty(0, np.int64)))
-    return (solution.and_effects, solution.or_effects), few
 
 
 def _optima(v: Float[np.ndarray, "rows s"]) -> list[list[Pair]]:
