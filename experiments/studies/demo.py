@@ -98,7 +98,7 @@ def measure(settings: Settings) -> dict:
         "words": list(run[run.models[0], SENTENCE].values.players),
         "target": TARGET,
         "lists": {
-            name: {"effects": _listed(each), "strength": strength(each), "count": int(np.count_nonzero(_flat(each)))}
+            name: {"effects": _listed(each), "strength": strength(each), "count": ranking(*each).real.effect.size}
             for name, each in lists.items()
         },
         "gap": float(optimum.gap),
@@ -142,10 +142,6 @@ def folded(pair: Pair) -> Pair:
         if strength((ands, ors)) < strength((and_effects, or_effects)):
             and_effects, or_effects = ands, ors
     return and_effects, or_effects
-
-
-def _flat(pair: Pair) -> np.ndarray:
-    return np.concatenate([pair[0][1:], pair[1]])
 
 
 def _listed(pair: Pair) -> list[dict]:
