@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from andor.measures import bootstrap
-from andor.measures.bootstrap import Resampled, interval
+from andor.measures.bootstrap import Resampled, holm, interval
 
 
 def test_intervals_cover_the_mean():
@@ -82,3 +82,15 @@ def test_all_resamples_at_once_are_those_one_by_one(statistic):
     samples = np.random.default_rng(3).normal(size=23)
     one_by_one = bootstrap.resampled(23, lambda places: statistic(samples[places]), 4, 200).interval()
     assert interval(samples, statistic, 4, 200) == one_by_one
+
+
+def test_holm_adjusts_the_smallest_most():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x, then 2 x, then no less than before
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+def test_p_of_a_number_above_zero():
+    assert Resampled(1.0, np.array([1.0, 2.0, -1.0, np.nan])).p_above() == pytest.approx(2 / 4)
+    assert Resampled(1.0, np.ones(99)).p_above() == pytest.approx(0.01)
+    assert Resampled(np.nan, np.empty(0)).p_above() == 1.0

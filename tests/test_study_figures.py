@@ -13,7 +13,7 @@ from andor.core.games import mixture
 from andor.measures import metrics
 from andor.measures.profile import profile_of
 from experiments import study
-from experiments.lab import methods, seeds
+from experiments.lab import controls, methods, seeds
 from experiments.studies import ablations, convergence, nulls, orders
 
 SMOKE = ("matching", "sparsity", "convergence", "orders", "ablations", "nulls")
@@ -63,14 +63,14 @@ def test_ablations_of_smoke_runs_change_nothing_where_nothing_is_changed(work):
 
 def test_permuted_values_stay_among_masks_of_their_size():
     v, sizes = np.arange(32.0), lattice.orders(5)
-    found = nulls.permuted(v, np.random.default_rng(0))
+    found = controls.permuted(v, np.random.default_rng(0))
     assert (found != v).any() and found[0] == v[0] and found[-1] == v[-1]
     for size in range(6):
         assert sorted(found[sizes == size]) == v[sizes == size].tolist()
 
 
 def test_a_random_model_has_the_architecture_of_another_and_other_weights():
-    model, same, other = (nulls.random_model("tiny-llama", "float32", seed) for seed in (0, 0, 1))
+    model, same, other = (controls.random_model("tiny-llama", "float32", seed) for seed in (0, 0, 1))
     loaded = andor.load("tiny-llama")
     assert model.decoder.config == loaded.decoder.config and model.dtype == loaded.dtype
     assert (model.decoder.head == same.decoder.head).all()

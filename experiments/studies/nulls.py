@@ -24,25 +24,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flax import nnx
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import andor
 from andor.core.explained import Pair
-from andor.core.lattice import n_players_of, orders
 from andor.core.text import r2_text
 from andor.figures import panels, style
 from andor.measures import metrics
 from andor.measures.bootstrap import REPEATS, Resampled, crossed_draws
 from andor.measures.profile import Profile, profile_of
-from andor.models import LanguageModel, find
-from andor.models.decoder import Decoder
 from andor.runs.explanation import MOST_SHOWN
 from andor.runs.run import Run
 from andor.solvers import path
-from andor.solvers.search import Search, strongest_columns
+from experiments.lab.controls import optimum_and_compact, permuted, random_model
 from experiments.study import Row, Settings, comparison, described, prompts_of, with_interval
 
 PROMPTS = 20
@@ -145,28 +141,6 @@ def measure(settings: Settings) -> dict:
     }
 
 
-def permuted(v: Float[np.ndarray, "s"], rng: np.random.Generator) -> Float[np.ndarray, "s"]:
-    """v with its values permuted among the masks of equally many words."""
-    found, sizes = v.copy(), orders(n_players_of(v))
-    for size in range(sizes.max() + 1):
-        found[sizes == size] = rng.permutation(v[sizes == size])
-    return found
-
-
-def random_model(name: str, dtype: str, seed: int) -> LanguageModel:
-    """A model with the architecture and the tokenizer of another, and random weights."""
-    found = find(name)
-    jax_dtype = found.dtype_on(None, dtype)
-    return LanguageModel(
-        name=f"{name}, random weights",
-        family=found.family.model_type,
-        decoder=Decoder(found.config, dtype=jax_dtype, rngs=nnx.Rngs(seed)),
-        tokenizer=found.tokenizer,
-        dtype=jax_dtype,
-        fingerprint=f"random, seed {seed}",
-    )
-
-
 def _random_values(run: Run, model: str, settings: Settings) -> list[np.ndarray]:
     explained = [run[model, prompt.id] for prompt in run.prompts]
     found = andor.evaluate_all(
@@ -183,11 +157,7 @@ def _explained(run: Run, values: dict, kind: str) -> list[list[tuple[Pair, Pair]
         return [[(run[m, p.id].pair(), run[m, p.id].pair("compact")) for p in run.prompts] for m in run.models]
     found = []
     for of_model in values[kind]:
-        found.append([])
-        for v in of_model:
-            solution, search = andor.extract(v), Search(v, MOST_SHOWN)
-            few = search.fitted(search.best_of(strongest_columns(solution), np.empty(0, np.int64)))
-            found[-1].append(((solution.and_effects, solution.or_effects), few))
+        found.append([optimum_and_compact(v) for v in of_model])
         print(f"{KINDS[kind]}: {len(found)} of {len(values[kind])} models", flush=True)
     return found
 
