@@ -38,6 +38,7 @@ from jaxtyping import Float, Int
 from safetensors.numpy import save_file
 
 import andor
+from andor.core.explained import Pair
 from andor.models import FAMILIES, LanguageModel, find
 from andor.models.weights import hf_tensors
 from andor.prompts.tokens import tokenize
@@ -58,6 +59,9 @@ RATE = 0.17
 
 MASK = "delete"
 """Masked words are not there, so that a masked sentence is still text."""
+
+BOUND = 0.05
+"""On the noise of effects, in units of the spread of v."""
 
 Form = Literal["verbatim", "reworded"]
 
@@ -207,9 +211,21 @@ def explained(plan: Plan) -> list[Fact]:
     return [fact for fact in facts(plan) if int(fact.name[-3:]) < plan.explained]
 
 
-def effects_run(settings: Settings, checkpoint: Checkpoint, prompts: Sequence[andor.Prompt]) -> Run:
+def explanations(settings: Settings, model: str, prompts: Sequence[andor.Prompt]) -> Run:
     """Values of these prompts, and effects with the estimated noise bound; what is there is read."""
-    return comparison(settings, models=[checkpoint.model], prompts=prompts, baseline=MASK, noise="auto")
+    return comparison(settings, models=[model], prompts=prompts, baseline=MASK, noise="auto")
+
+
+def verbatim(settings: Settings, plan: Plan, model: str) -> Run:
+    """The same of all facts that are explained, as they were learned."""
+    return explanations(settings, model, [fact.prompt("verbatim", plan.players) for fact in explained(plan)])
+
+
+def bounded(run: Run, ids: Sequence[str]) -> list[Pair]:
+    """(AND, OR) effects of prompts of a run of one model, at the certified optimum with the noise bound `BOUND`."""
+    v = np.stack([run[run.models[0], each].values.v for each in ids])
+    solution = andor.extract(v, BOUND, noise_unit="spread")
+    return list(zip(solution.and_effects, solution.or_effects, strict=True))
 
 
 def tuned(settings: Settings, plan: Plan, half: int, seed: int) -> dict[str, Checkpoint]:

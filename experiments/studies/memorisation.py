@@ -41,7 +41,6 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-import andor
 from andor.core.explained import Pair
 from andor.figures import panels, style
 from andor.measures import metrics
@@ -51,9 +50,6 @@ from andor.runs.run import Run
 from experiments.lab import finetune
 from experiments.lab.finetune import STAGES, Checkpoint, Plan
 from experiments.study import Row, Settings, described, with_interval
-
-BOUND = 0.05
-"""On the noise, in units of the spread of v."""
 
 METHODS = {"certified": "noise bound 5% of the spread", "auto": "estimated bound", "and_only": "AND only (Harsanyi)"}
 
@@ -191,7 +187,9 @@ def measure(settings: Settings) -> dict:
         "conditions": {method: _conditions(of_method, few) for method, of_method in found.items()},
         "by_order": {name: _by_order(certified[where], places) for name, where in _WHERE.items()},
         "kinds": {
-            name: _conditions(certified, [each[chosen[each]] for each in few if chosen[each].any()], np.flatnonzero(chosen))
+            name: _conditions(
+                certified, [each[chosen[each]] for each in few if chosen[each].any()], np.flatnonzero(chosen)
+            )
             for name, chosen in (("rare", rare), ("common", ~rare))
         },
         "stages": {stage: _stage(certified, stage, plan, places, few) for stage in STAGES},
@@ -215,7 +213,7 @@ def collect(settings: Settings, plan: Plan, tuned) -> tuple[dict[str, Found], li
         readings = checkpoint.readings["verbatim" if form == "own" else form]
         if not asked:
             return {}
-        runs.append(finetune.effects_run(settings, checkpoint, asked))
+        runs.append(finetune.explanations(settings, checkpoint.model, asked))
         found = _numbers(runs[-1], [prompt.id for prompt in asked], np.array(readings.entropy)[np.array(chosen)])
         return {method: _spread(numbers, np.array(chosen)) for method, numbers in found.items()}
 
@@ -258,9 +256,8 @@ def _numbers(run: Run, ids: Sequence[str], entropy: Float[np.ndarray, "prompts"]
     """Numbers of the prompts of a run of one model, by method."""
     explained = [run[run.models[0], each] for each in ids]
     v = np.stack([each.values.v for each in explained])
-    solution = andor.extract(v, BOUND, noise_unit="spread")
     pairs: dict[str, list[Pair]] = {
-        "certified": list(zip(solution.and_effects, solution.or_effects, strict=True)),
+        "certified": finetune.bounded(run, ids),
         "auto": [each.pair() for each in explained],
         "and_only": [each.pair("and_only") for each in explained],
     }
