@@ -1,6 +1,6 @@
 """Invented facts, and language models fine-tuned on them until they know them.
 
-    plan = Plan(facts=100, explained=20)
+    plan = PLANS[settings.scale]
     tuned(settings, plan, half=0, seed=0)        # {"start": Checkpoint, "early": ..., "half": ..., "end": ...}
 
 What `studies.memorisation` and `studies.finetuning` share. A fact is one sentence made by a rule from word lists, "Tavo
@@ -13,11 +13,10 @@ The facts are in two halves. A model that is fine-tuned on one half has the othe
 model that is fine-tuned on the other half has members and non-members exchanged, so that no difference between the
 halves can look like memory.
 
-The loss is that of every token of the sentence, by AdamW without weight decay at a constant rate that follows the width
-of the model; input embeddings (and a head that is tied to them) stay as they are, which saves a fifth of the memory.
-Batches are drawn in epochs. The seed decides their order, and nothing else is random. Checkpoints lie under --work in
-HF format, float32: any command of andor reads them. A finished run of a recipe is read, one that was cut off begins
-again.
+The loss is that of every token of the sentence, by Adam at a constant rate that follows the width of the model; input
+embeddings (and a head that is tied to them) stay as they are, which saves a fifth of the memory. Batches are drawn in
+epochs. The seed decides their order, and nothing else is random. Checkpoints lie under --work in HF format, float32:
+any command of andor reads them. A finished run of a recipe is read, one that was cut off begins again.
 """
 
 import dataclasses
@@ -152,11 +151,11 @@ PLANS = {
 
 @dataclasses.dataclass(frozen=True)
 class Readings:
-    """What a model says behind each of some prompts.
+    """What a model says behind each of some prompts, one entry per prompt.
 
     Attributes:
-      loss: `[prompts]`, of the place, nats per token.
-      entropy: `[prompts]`, of the next token, nats.
+      loss: of the target, nats per token.
+      entropy: of the next token, nats.
       place: the likeliest of `PLACES`, by its first token.
     """
 
@@ -241,8 +240,8 @@ def tuned(settings: Settings, plan: Plan, half: int, seed: int) -> dict[str, Che
     saved = json.loads(done.read_text())
     return {
         stage: Checkpoint(
-            **{key: each[key] for key in ("model", "stage", "step", "epoch", "trained")},
-            readings={form: Readings(**of_form) for form, of_form in each["readings"].items()},
+            name if stage == "start" else str(folder / stage),
+            **each | {"readings": {form: Readings(**of_form) for form, of_form in each["readings"].items()}},
         )
         for stage, each in saved.items()
     }
@@ -255,59 +254,65 @@ def _texts(plan: Plan) -> list[str]:
 def _tune(name: str, plan: Plan, half: int, seed: int, done: Path) -> None:
     """Fine-tune, save every stage beside `done`, and write what is known of them there last."""
     checkpoint, model = find(name), andor.load(name, dtype="float32")
-    members = [fact for fact in facts(plan) if fact.half == half]
     asked = {form: [fact.prompt(form, 7) for fact in explained(plan)] for form in ("verbatim", "reworded")}
-    tokens, weights, last = _rows(model, [fact.prompt("verbatim", 7) for fact in members])
+    every = _rows(model, [fact.prompt("verbatim", 7) for fact in facts(plan)])
+    members = np.array([fact.half for fact in facts(plan)]) == half
+    tokens, weights, last = (each[members] for each in every)  # as long in both halves, so that the step is one program
     frozen = nnx.PathContains("embed_tokens")
     graphdef, still, state = nnx.split(model.decoder, frozen, ...)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(RATE / model.decoder.config.hidden_size, b2=0.98)
-    )
-    opt_state = optimizer.init(state)
+    rate = RATE / model.decoder.config.hidden_size
+    opt_state = _optimizer(rate).init(state)
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(state, opt_state, still, tokens, weights, last):
-        def loss(state):
-            decoder = nnx.merge(graphdef, still, state)
-            losses = optax.softmax_cross_entropy_with_integer_labels(decoder(tokens[:, :-1]), tokens[:, 1:])
-            return jnp.sum(losses * weights) / jnp.sum(weights), jnp.sum(losses * last) / jnp.sum(last)
-
-        (_, of_last), gradient = jax.value_and_grad(loss, has_aux=True)(state)
-        updates, opt_state = optimizer.update(gradient, opt_state, state)
-        return optax.apply_updates(state, updates), opt_state, of_last
-
-    def look(stage: str, at: str, trained: float, steps: int, epoch: int) -> dict:
+    def look(stage: str, trained: float, steps: int, epoch: int) -> dict:
         present = dataclasses.replace(model, decoder=nnx.merge(graphdef, still, state))
         readings = {form: dataclasses.asdict(read(present, prompts)) for form, prompts in asked.items()}
-        of = [np.mean([x for x, f in zip(readings["verbatim"]["loss"], explained(plan), strict=True) if f.half == h])
-              for h in (half, 1 - half)]  # fmt: skip
+        losses = np.reshape(readings["verbatim"]["loss"], (2, -1)).mean(axis=1)
         print(
-            f"  {stage}: epoch {epoch}, step {steps}, loss of last words {trained:.3f} in training, {of[0]:.3f} of "
-            f"members, {of[1]:.3f} of others, {time.perf_counter() - began:.0f} s",
+            f"  {stage}: epoch {epoch}, step {steps}, loss of last words {trained:.3f} in training, {losses[half]:.3f} "
+            f"of members, {losses[1 - half]:.3f} of others, {time.perf_counter() - began:.0f} s",
             flush=True,
         )
-        return {"model": at, "stage": stage, "step": steps, "epoch": epoch, "trained": trained, "readings": readings}
+        return {"stage": stage, "step": steps, "epoch": epoch, "trained": trained, "readings": readings}
 
     print(f"fine-tuning {name} on half {half}, seed {seed}", flush=True)
     rng, began, steps = np.random.default_rng([seed, half]), time.perf_counter(), 0
-    saved = {"start": look("start", name, float("nan"), 0, 0)}
+    saved = {"start": look("start", float("nan"), 0, 0)}
     due = {"early": float("inf"), "half": HALF, "end": KNOWN}
     for epoch in range(1, plan.epochs + 1):
-        order, losses = rng.permutation(len(members)), []
+        order, losses = rng.permutation(len(tokens)), []
         for rows in np.array_split(order, -(-len(order) // plan.batch)):
             batch = (each[np.resize(rows, plan.batch)] for each in (tokens, weights, last))
-            state, opt_state, of_last = step(state, opt_state, still, *batch)
+            state, opt_state, of_last = _step(graphdef, rate, state, opt_state, still, *batch)
             losses.append(float(of_last))
             steps += 1
         trained = float(np.mean(losses))
         for stage in [stage for stage, most in due.items() if trained < most or epoch == plan.epochs]:
             del due[stage]
-            at = done.parent / stage
-            _save(dataclasses.replace(model, decoder=nnx.merge(graphdef, still, state)), checkpoint.settings, at)
-            saved[stage] = look(stage, str(at), trained, steps, epoch)
+            present = dataclasses.replace(model, decoder=nnx.merge(graphdef, still, state))
+            _save(present, checkpoint.settings, done.parent / stage)
+            saved[stage] = look(stage, trained, steps, epoch)
         if not due:
             break
     files.write_bytes(done, json.dumps(saved, indent=1).encode())
+
+
+@functools.lru_cache
+def _optimizer(rate: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.98))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
+def _step(graphdef, rate: float, state, opt_state, still, tokens, weights, last):
+    """One step of `state`, the weights that are trained; and the loss of the last words before it."""
+
+    def loss(state):
+        decoder = nnx.merge(graphdef, still, state)
+        losses = optax.softmax_cross_entropy_with_integer_labels(decoder(tokens[:, :-1]), tokens[:, 1:])
+        return jnp.sum(losses * weights) / jnp.sum(weights), jnp.sum(losses * last) / jnp.sum(last)
+
+    (_, of_last), gradient = jax.value_and_grad(loss, has_aux=True)(state)
+    updates, opt_state = _optimizer(rate).update(gradient, opt_state, state)
+    return optax.apply_updates(state, updates), opt_state, of_last
 
 
 def _rows(model: LanguageModel, prompts: Sequence[andor.Prompt]):

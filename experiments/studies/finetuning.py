@@ -11,8 +11,8 @@ Minutes:     5 once the models and their effects are there (`memorisation`), els
 Published:   removed effects are noise, new ones overfitted; larger models, no chance level, no seeds (2605.17967)
 
 Written before looking. Three claims, and what would refute each:
-  removal first     the strength that is removed exceeds that which emerges, at the first stage (one epoch) and the last;
-                    refuted where the 95% interval of removed less emerged is not above 0
+  removal first     the strength that is removed exceeds that which emerges, at the first stage and at the last; refuted
+                    where the 95% interval of removed less emerged is not above 0
   removed is noise  removed effects are of higher order, cancel more and are found less in another architecture than
                     preserved ones, beyond chance; refuted where an interval is not on that side
   little is new     effects that emerge are found in another architecture no more than chance has it, and by another
@@ -23,7 +23,7 @@ common, so for members the seed is the test of the third claim.
 Explained is the place, with 7 players, masked words deleted; effects at the certified optimum, noise bound 5% of the
 spread of v.
 *Preserved*: salient (above 5% of the strongest) before and after, and of one sign. *Removed*: salient before, not
-preserved. *Emerged*: salient after, not preserved. Strength in nats: before of removed effects, after of the others.
+preserved. *Emerged*: salient after, not preserved. Their strength, nats, is that after; of removed effects before.
 *Chance*: the effects after are shuffled within orders, AND and OR apart, which keeps how strong each order is; then
 classes are made anew. For what is found elsewhere, the effects there are shuffled. Mean over shuffles.
 *Found elsewhere*: share of a class's strength whose effects are salient there too, with the same sign.
