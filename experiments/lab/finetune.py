@@ -44,7 +44,7 @@ from andor.prompts.tokens import tokenize
 from andor.runs import files
 from andor.runs.recipe import model_labels
 from andor.runs.run import Run
-from experiments.study import Settings, comparison
+from experiments.study import Settings, comparison, described
 
 STAGES = ("start", "early", "half", "end")
 """Untouched; after the first epoch; after the first epoch whose last words had a loss below `HALF`; the same of
@@ -225,6 +225,12 @@ def bounded(run: Run, ids: Sequence[str]) -> list[Pair]:
     v = np.stack([run[run.models[0], each].values.v for each in ids])
     solution = andor.extract(v, BOUND, noise_unit="spread")
     return list(zip(solution.and_effects, solution.or_effects, strict=True))
+
+
+def described_models(runs: Sequence[Run]) -> list[dict]:
+    """What decides the models of these runs, each once."""
+    found = {each["fingerprint"]: each for run in runs for each in described(run)["models"]}
+    return list(found.values())
 
 
 def tuned(settings: Settings, plan: Plan, half: int, seed: int) -> dict[str, Checkpoint]:

@@ -7,7 +7,7 @@ Reproduces:  arXiv 2605.17967: supervised fine-tuning mostly removes noise-like 
 Command:     python -m experiments finetuning --models smollm2-135m.gguf gemma3-270m.gguf --out figures
              (the first of --models is fine-tuned, the others stay as they are)
 Hardware:    1 CPU core
-Minutes:     5 once the models and their effects are there (`memorisation`), else 55
+Minutes:     5 after `memorisation`, else 55
 Published:   removed effects are noise, new ones overfitted; larger models, no chance level, no seeds (2605.17967)
 
 Written before looking. Three claims, and what would refute each:
@@ -46,7 +46,7 @@ from andor.measures.bootstrap import Resampled
 from andor.runs.recipe import model_labels
 from experiments.lab import finetune
 from experiments.lab.finetune import STAGES
-from experiments.study import Row, Settings, described, with_interval
+from experiments.study import Row, Settings, with_interval
 
 CLASSES = ("preserved", "removed", "emerged")
 SENTENCES = {"members": "learned by heart", "others": "not seen"}
@@ -94,7 +94,7 @@ def measure(settings: Settings) -> dict:
             stages[stage][which] = _numbers(np.array(moments), [*labels, *[SEED] * (plan.seeds > 1)], places)
     return {
         "plan": dataclasses.asdict(plan),
-        "models": [each["models"] for each in map(described, [*runs, *others])],
+        "models": finetune.described_models([*runs, *others]),
         "elsewhere": [*labels, *[SEED] * (plan.seeds > 1)],
         "stages": stages,
     }

@@ -49,7 +49,7 @@ from andor.measures.profile import Profile, profile, strength
 from andor.runs.run import Run
 from experiments.lab import finetune
 from experiments.lab.finetune import STAGES, Checkpoint, Plan
-from experiments.study import Row, Settings, described, with_interval
+from experiments.study import Row, Settings, with_interval
 
 METHODS = {"certified": "noise bound 5% of the spread", "auto": "estimated bound", "and_only": "AND only (Harsanyi)"}
 
@@ -177,7 +177,7 @@ def measure(settings: Settings) -> dict:
     certified = found["certified"]
     return {
         "plan": dataclasses.asdict(plan),
-        "models": [each["models"] for each in map(described, runs)],
+        "models": finetune.described_models(runs),
         "prompts": [fact.prompt("verbatim", plan.players).text for fact in finetune.explained(plan)],
         "training": [
             {"seed": seed, "half": half, "stages": [_trained(each, plan, half) for each in of_half.values()]}
