@@ -341,7 +341,8 @@ def told(
     A run's members are the facts of its half, its others those of the other half.
     """
     half = np.array([fact.half for fact in finetune.explained(plan)])
-    scores = {name: (members.scores[name], others.scores[name]) for name in SCORES}
+    of_members, of_others = members.scores, others.scores
+    scores = {name: (of_members[name], of_others[name]) for name in SCORES}
 
     def runs(chosen: np.ndarray):
         """(members, others) of every run, as places among seeds and sentences."""
