@@ -258,16 +258,13 @@ def _draw_classes(ax, result: dict, key: str) -> None:
 
 
 def _claim(result: dict) -> str:
-    early, end = (result["stages"][stage]["members"]["real"] for stage in (STAGES[1], STAGES[-1]))
-
-    def of(found: dict, name: str, key: str = "strength") -> str:
-        return style.number(found[name][key][0], 1 if key == "strength" else 2)
-
+    removed, emerged = (
+        [result["stages"][stage]["members"]["real"][name]["strength"][0] for stage in (STAGES[1], STAGES[-1])]
+        for name in ("removed", "emerged")
+    )
     return (
-        f"Sentences learned by heart: {of(early, 'removed')} nats are removed and {of(early, 'emerged')} emerge in the "
-        f"first epoch, {of(end, 'removed')} and {of(end, 'emerged')} by the end; cancellation of removed effects "
-        f"{of(end, 'removed', 'cancellation')}, preserved {of(end, 'preserved', 'cancellation')}, emerged "
-        f"{of(end, 'emerged', 'cancellation')}"
+        f"Of sentences learned by heart {removed[0]:.1f} nats of effects are removed and {emerged[0]:.1f} emerge in the "
+        f"first epoch, {removed[1]:.1f} and {emerged[1]:.1f} by the end"
     )
 
 

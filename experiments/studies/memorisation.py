@@ -496,7 +496,7 @@ def _draw_stages(ax, result: dict) -> None:
     ax.set_xlabel("stage; loss of members | others, nats")
     ax.set_ylim(0, 1.3)
     ax.set_yticks([0, 0.5, 1])
-    ax.legend(loc="upper center", ncols=2, fontsize=6)
+    ax.legend(loc="upper center", ncols=2, fontsize=6.5)
     ax.set_title("Over the fine-tuning")
     ax.grid(axis="y")
 
@@ -517,7 +517,7 @@ def _draw_auc(ax, result: dict) -> None:
     panels.row_axes(ax, list(SCORES.values()))
     ax.set_xlim(0, 1)
     ax.set_title("AUC of members against others, one sentence")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=6)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=6.5)
 
 
 def _signed(numbers: Sequence[float]) -> str:
@@ -526,13 +526,11 @@ def _signed(numbers: Sequence[float]) -> str:
 
 
 def _claim(result: dict) -> str:
-    less = result["conditions"]["certified"]["differences"]["memorised less unseen"]
-    own = result["own"]["auc"]
+    found = result["conditions"]["certified"]
+    less = found["differences"]["memorised less unseen"]["spindle"]
     return (
-        f"Known by heart less unseen: spindle share {_signed(less['spindle'])}, mean order "
-        f"{_signed(less['mean_order'])}, cancellation {_signed(less['cancellation'])}; AUC of the spindle share of one "
-        f"sentence {style.number(result['stages']['end']['told']['auc']['spindle'][0])}, of what the model says itself "
-        f"{style.number(own['spindle'][0])} (entropy {style.number(own['entropy'][0])})"
+        f"Sentences known by heart have a spindle share of {style.number(found['memorised']['spindle'][0])}, the same "
+        f"unseen {style.number(found['unseen']['spindle'][0])}: {_signed(less)}"
     )
 
 
