@@ -263,8 +263,8 @@ def _claim(result: dict) -> str:
         for name in ("removed", "emerged")
     )
     return (
-        f"Of sentences learned by heart {removed[0]:.1f} nats of effects are removed and {emerged[0]:.1f} emerge in the "
-        f"first epoch, {removed[1]:.1f} and {emerged[1]:.1f} by the end"
+        f"Of sentences learned by heart {removed[0]:.1f} nats of effects are removed and {emerged[0]:.1f} emerge in "
+        f"the first epoch, {removed[1]:.1f} and {emerged[1]:.1f} by the end"
     )
 
 
