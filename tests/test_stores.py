@@ -203,7 +203,7 @@ def test_figures_and_tables_of_a_run_in_a_store(models, root, capsys):
     said = capsys.readouterr().out
     assert f"(.png, .svg) in {root}/noise-auto/figures" in said and f"Run:     {root}/noise-auto" in said
     figures = {each for each in names(root) if "/figures/" in each}
-    assert {f"noise-auto/figures/{each}" for each in ("orders.png", "convergence.pdf", "captions.md")} < figures
+    assert {f"noise-auto/figures/{each}" for each in ("orders.png", "convergence.svg", "captions.md")} < figures
     folder = files.path_of(f"{root}/noise-auto/figures")
     before = (folder / "orders.png").read_bytes()
     (folder / "orders.png").unlink()
