@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import jax
 import pytest
 from rich.console import Group
 from rich.table import Table
@@ -68,9 +69,11 @@ def fences(page: Path) -> list[Fence]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_python_of_the_pages_prints_what_they_say(tmp_path, monkeypatch):
+def test_python_of_the_pages_prints_what_they_say(tmp_path, monkeypatch, request):
     """One test for all pages, so that programs are compiled once."""
     monkeypatch.setattr(andor, "explain", functools.cache(andor.explain))  # several pages explain the same text
+    jax.config.update("jax_disable_most_optimizations", False)  # numbers as a reader's machine prints them
+    request.addfinalizer(lambda: jax.config.update("jax_disable_most_optimizations", True))
     wrong = []
     for page in PAGES:
         session, blocks = {"__name__": page.stem}, fences(page)

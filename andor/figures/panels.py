@@ -49,7 +49,7 @@ def points(ax, x, numbers, **line) -> None:
     ax.errorbar(x, middle, spread, **{"marker": "o", "ms": 3, "lw": 1.0, "elinewidth": 0.8} | line)
 
 
-def interval_row(ax, y: float | int, numbers, *, lw: float = 0.9, bar: str | None = None, **point) -> None:
+def interval_row(ax, y, numbers, *, lw: float = 0.9, bar: str | None = None, **point) -> None:
     """An estimate as a point, and its interval as a line to the left and right; `bar` is the line's colour, if another
     than the point's `color`."""
     middle, low, high = np.array(numbers, float)

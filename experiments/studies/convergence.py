@@ -385,7 +385,7 @@ def rows(result: dict) -> list[Row]:
         for method, label in LABELS.items():
             of_method = result["groups"][method]
             parts.append(
-                f"{label} {with_interval(of_method['difference'][what])}, by chance {of_method['chance'][what][0]:.2f}"
+                f"{label} {with_interval(of_method['difference'][what])}, by chance {with_interval(of_method['chance'][what]).split()[0]}"
                 f", beyond chance {with_interval(of_method['beyond chance'][what])}"
             )
         found.append(Row(claim, "above 0 (2606.08129)", "; ".join(parts)))
