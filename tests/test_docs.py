@@ -18,8 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import jax
+import numpy as np
 import pytest
 from rich.console import Group
 from rich.table import Table

@@ -384,8 +384,9 @@ def rows(result: dict) -> list[Row]:
         parts = []
         for method, label in LABELS.items():
             of_method = result["groups"][method]
+            chance = with_interval(of_method["chance"][what]).split()[0]
             parts.append(
-                f"{label} {with_interval(of_method['difference'][what])}, by chance {with_interval(of_method['chance'][what]).split()[0]}"
+                f"{label} {with_interval(of_method['difference'][what])}, by chance {chance}"
                 f", beyond chance {with_interval(of_method['beyond chance'][what])}"
             )
         found.append(Row(claim, "above 0 (2606.08129)", "; ".join(parts)))
