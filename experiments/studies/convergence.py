@@ -349,7 +349,7 @@ def _draw_groups(figure, found: dict) -> None:
         ax = axes[what]
         for row, method in enumerate(LABELS):
             panels.interval_row(ax, row, found[method]["difference"][what], bar="black", **look(method))
-            ax.plot(found[method]["chance"][what][0], row, "D", ms=4, mfc="none", mec=style.NOISE)
+            ax.plot(np.array(found[method]["chance"][what][0], float), row, "D", ms=4, mfc="none", mec=style.NOISE)
         ax.axvline(0, color="black", lw=0.6)
         ax.set_yticks(range(len(LABELS)), ["certified", "AND only", "published"], fontsize=6.5)
         ax.set_ylim(len(LABELS) - 0.5, -0.5)
