@@ -140,6 +140,7 @@ def test_all_goes_on_after_a_failure(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(main, "entries", lambda: chosen)
     monkeypatch.setattr(study, "check", lambda name, settings: None)
     monkeypatch.setattr(study, "own_models", lambda name: False)
+    monkeypatch.setattr(study, "needs_models", lambda name: False)
     done = []
 
     def execute(name, settings):

@@ -496,7 +496,7 @@ def test_prompts_values_and_solutions_say_in_a_line_what_they_are(one):
     assert repr(Prompt("a good film", ["good"])) == "<Prompt: 'a good film', 1 players 'good'>"
     p, v = one.values.target_probability, one.values.v
     assert repr(one.values) == (
-        f"<Values of ' good': p {p:.3g}, v {v[0]:+.2f} → {v[-1]:+.2f} nats, noise 1e-05 with 4 players "
+        f"<Values of ' good': p {percent(p)}, v {v[0]:+.2f} → {v[-1]:+.2f} nats, noise 1e-05 with 4 players "
         "(film, not, good, film); 80 tokens in 1.5 s>"
     )
     shown, solution = repr(one.solution), one.solution

@@ -48,6 +48,9 @@ class Planted:
         assert method == "compact"
         return self.and_effects, self.or_effects
 
+    def unreliable(self, method="compact"):
+        return float("nan")
+
 
 def planted(effects=EFFECTS, text="the film is not good", players=("film", "not", "good"), target=" bad", **more):
     """v is the sum of these effects; they are named by words, or by numbers of players."""
