@@ -10,6 +10,7 @@ from tiny_models import SETTINGS, random_decoder, save_checkpoint
 
 import andor
 from andor.core.lattice import orders
+from andor.measures import metrics
 from experiments import study
 from experiments.lab import finetune
 from experiments.studies import finetuning, memorisation
@@ -95,7 +96,7 @@ def test_classes_of_planted_effects():
 
 def test_shuffling_keeps_what_each_order_has():
     effects = np.random.default_rng(0).normal(size=(2, 32))
-    moved = finetuning.shuffled(effects, np.random.default_rng(1))
+    moved = np.stack(metrics.shuffled(tuple(effects), np.random.default_rng(1)))
     order = orders(5)
     assert (moved != effects).mean() > 0.5
     for each in range(6):

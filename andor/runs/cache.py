@@ -72,6 +72,21 @@ def get(path: AnyPath, read: Callable[..., Result], *arguments: object) -> Resul
         return None
 
 
+def kept_values(
+    root: AnyPath, model: str, prompt_id: str, evaluate: Callable[[], Values], *, key: str, made_by: str
+) -> Values:
+    """v of one prompt under one model: read from a root, or evaluated and written there.
+
+    Raises as `files.write_arrays`.
+    """
+    kept = get(values_path(root, model, prompt_id, key), read_values, key)
+    if kept is not None:
+        return kept[0]
+    values = evaluate()
+    save_values(root, model, prompt_id, values, key=key, made_by=made_by)
+    return values
+
+
 def save_values(root: AnyPath, model: str, prompt_id: str, values: Values, *, key: str, made_by: str) -> None:
     """Write v of one prompt under one model. Raises as `files.write_arrays`."""
     files.write_arrays(values_path(root, model, prompt_id, key), vars(values) | {"key": key, "made_by": made_by})

@@ -1,6 +1,7 @@
 """`measure_masks`: what each way of masking does to a model's prompts and to their explanations."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -116,18 +117,16 @@ def _values_and_loss(
     tokens = tokenize(prompt, model.tokenizer, target, baseline=baseline)
     check_fits(model.name, model.decoder.config, prompt, tokens)
     key = values_key(model.fingerprint, str(model.dtype), tokens, tokens.target_ids.tolist(), "product")
-    path = None if root is None else cache.values_path(root, model.name, prompt.id, key)
-    kept = None if path is None else cache.get(path, cache.read_values, key)
-    values = kept[0] if kept else evaluate(model, prompt, target=target, baseline=baseline)
-    if path is not None and not kept:
-        cache.save_values(root, model.name, prompt.id, values, key=key, made_by=provenance.made_by())
+    made = functools.partial(evaluate, model, prompt, target=target, baseline=baseline)
+    if root is None:
+        return made(), background_loss(model, prompt, target, baseline=baseline)
+    values = cache.kept_values(root, model.name, prompt.id, made, key=key, made_by=provenance.made_by())
     loss_key = files.key_of(key, HALF_MASKED)
-    path = None if path is None else path.with_suffix(".loss.json")
-    loss = None if path is None else cache.get(path, _read_loss, loss_key)
+    path = cache.values_path(root, model.name, prompt.id, key).with_suffix(".loss.json")
+    loss = cache.get(path, _read_loss, loss_key)
     if loss is None:
         loss = background_loss(model, prompt, target, baseline=baseline)
-        if path is not None:
-            files.write_bytes(path, files.json_bytes(loss._asdict() | {"key": loss_key}))
+        files.write_bytes(path, files.json_bytes(loss._asdict() | {"key": loss_key}))
     return values, loss
 
 

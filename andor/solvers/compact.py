@@ -18,6 +18,7 @@ from jaxtyping import Float
 from andor.core import lattice
 from andor.core.certificate import reconstruct
 from andor.core.compact import Compact
+from andor.core.explained import Pair
 from andor.core.problem import Array, Solution, Solver
 from andor.core.values import Values
 from andor.solvers.extract import NoiseUnit, checked, default_solver, extract
@@ -71,10 +72,13 @@ def compact_of(
 ) -> list[Compact]:
     """`compact` of a batch over the same number of players, each from a solution; least strengths are one solve."""
     finer = dataclasses.replace(solver or default_solver(lattice.n_players_of(v)), tolerance=_LEAST)
-    found = []
-    for row, start in zip(v, starts, strict=True):
-        search = Search(row, most)
-        found.append(search.fitted(search.best_of(strongest_columns(start), np.empty(0, np.int64))))
+    found = [fitted(row, start, most) for row, start in zip(v, starts, strict=True)]
     errors = np.array([np.abs(row - reconstruct(*pair)).max() for row, pair in zip(v, found, strict=True)])
     least = extract(v, errors, finer, noise_unit="log-odds")
     return [Compact.of(*each) for each in zip(v, found, least.dual_values, strict=True)]
+
+
+def fitted(v: Float[Array, "s"], start: Solution, most: int | None) -> Pair:
+    """(AND, OR) effects of `compact` alone, without the certificate, which takes another solve."""
+    search = Search(v, most)
+    return search.fitted(search.best_of(strongest_columns(start), np.empty(0, np.int64)))

@@ -10,7 +10,7 @@ from andor.core.lattice import n_players_of, orders
 from andor.models import LanguageModel, find
 from andor.models.decoder import Decoder
 from andor.runs.explanation import MOST_SHOWN
-from andor.solvers.search import Search, strongest_columns
+from andor.solvers.compact import fitted
 
 
 def permuted(v: Float[np.ndarray, "s"], rng: np.random.Generator) -> Float[np.ndarray, "s"]:
@@ -37,6 +37,5 @@ def random_model(name: str, dtype: str, seed: int) -> LanguageModel:
 
 def optimum_and_compact(v: Float[np.ndarray, "s"]) -> tuple[Pair, Pair]:
     """Effects of v as an explanation has them: of the optimum at the estimated bound, and the compact ones."""
-    solution, search = andor.extract(v), Search(v, MOST_SHOWN)
-    few = search.fitted(search.best_of(strongest_columns(solution), np.empty(0, np.int64)))
-    return (solution.and_effects, solution.or_effects), few
+    solution = andor.extract(v)
+    return (solution.and_effects, solution.or_effects), fitted(v, solution, MOST_SHOWN)

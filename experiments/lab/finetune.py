@@ -23,7 +23,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import Literal
@@ -38,6 +38,7 @@ from safetensors.numpy import save_file
 
 import andor
 from andor.core.explained import Pair
+from andor.measures.bootstrap import Resampled
 from andor.models import FAMILIES, LanguageModel, find
 from andor.models.weights import hf_tensors
 from andor.prompts.tokens import tokenize
@@ -372,6 +373,16 @@ def draws(plan: Plan, repeats: int, seed: int) -> Int[np.ndarray, "repeats place
     seeds = rng.integers(0, plan.seeds, (repeats, plan.seeds))
     drawn = np.concatenate([rng.integers(0, half, (repeats, half)) + which * half for which in (0, 1)], axis=1)
     return (seeds[:, :, None] * 2 * half + drawn[:, None, :]).reshape(repeats, -1)
+
+
+def resampled(
+    statistic: Callable, places: Sequence[np.ndarray], whole: np.ndarray | None = None
+) -> dict[str, Resampled]:
+    """Name -> number, of a statistic that is told places and gives several numbers: of the whole, by default all places
+    that a draw has, and of every draw."""
+    first = statistic(np.arange(places.shape[1]) if whole is None else whole)
+    again = [statistic(each) for each in places]
+    return {name: Resampled(x, np.array([each[name] for each in again])) for name, x in first.items()}
 
 
 def by_member(

@@ -32,7 +32,7 @@ Intervals resample sentences and seeds, 95%.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -104,13 +104,17 @@ def _moments(
     before: Pair, after: Pair, elsewhere: Sequence[Pair], shuffles: int, rng: np.random.Generator
 ) -> np.ndarray:
     """`[2, classes, moments]`, as they are and as chance has them."""
+
+    def moved(effects: np.ndarray) -> np.ndarray:
+        return np.stack(metrics.shuffled(tuple(effects), rng))
+
     real = _of_classes(before, after, elsewhere)
     chance = np.mean(
         [
             np.concatenate(
                 [
-                    _of_classes(before, shuffled(after, rng), [])[:, : len(_MOMENTS)],
-                    _of_classes(before, after, [shuffled(each, rng) for each in elsewhere])[:, len(_MOMENTS) :],
+                    _of_classes(before, moved(after), [])[:, : len(_MOMENTS)],
+                    _of_classes(before, after, [moved(each) for each in elsewhere])[:, len(_MOMENTS) :],
                 ],
                 axis=1,
             )
@@ -140,16 +144,6 @@ def _salient(effects: np.ndarray) -> np.ndarray:
     return np.stack(metrics.salient(*effects)) & (effects != 0) if np.any(effects) else np.zeros(effects.shape, bool)
 
 
-def shuffled(pair: Pair, rng: np.random.Generator) -> np.ndarray:
-    """The same effects on other subsets of the same order, AND and OR apart: equal order strengths."""
-    effects = np.array(pair)
-    order = lattice.orders(lattice.n_players_of(effects[0]))
-    to = np.argsort(order, kind="stable")
-    for row in effects:
-        row[to] = row[np.lexsort((rng.random(len(order)), order))]
-    return effects
-
-
 def _numbers(moments: np.ndarray, elsewhere: Sequence[str], places: np.ndarray) -> dict:
     """Kind ("real", "chance", "beyond") -> class -> number with interval; "less": differences of two classes."""
 
@@ -165,7 +159,8 @@ def _numbers(moments: np.ndarray, elsewhere: Sequence[str], places: np.ndarray) 
 
     every = np.arange(len(moments))
     resampled = [
-        [_resampled(lambda chosen, k=k, row=row: of(k, row, chosen), every, places) for row in range(3)] for k in (0, 1)
+        [finetune.resampled(lambda chosen, k=k, row=row: of(k, row, chosen), places, every) for row in range(3)]
+        for k in (0, 1)
     ]
     by_kind = {"real": resampled[0], "chance": resampled[1]}
     by_kind["beyond"] = [{key: one[key] - other[key] for key in one} for one, other in zip(*resampled, strict=True)]
@@ -180,11 +175,6 @@ def _numbers(moments: np.ndarray, elsewhere: Sequence[str], places: np.ndarray) 
         }
         for kind, of_kind in by_kind.items()
     }
-
-
-def _resampled(statistic: Callable, every: np.ndarray, places: np.ndarray) -> dict[str, Resampled]:
-    again = [statistic(each) for each in places]
-    return {key: Resampled(x, np.array([each[key] for each in again])) for key, x in statistic(every).items()}
 
 
 def _intervals(numbers: dict[str, Resampled]) -> dict[str, tuple[float, float, float]]:

@@ -34,7 +34,7 @@ Intervals resample sentences and seeds, 95%; two seeds are few, so they are rath
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -44,7 +44,6 @@ from scipy.stats import rankdata
 from andor.core.explained import Pair
 from andor.figures import panels, style
 from andor.measures import metrics
-from andor.measures.bootstrap import Resampled
 from andor.measures.profile import Profile, profile, strength
 from andor.runs.run import Run
 from experiments.lab import finetune
@@ -292,18 +291,9 @@ def _where(chosen: Sequence[bool], one: Numbers, other: Numbers) -> Numbers:
 # ------------------------------------------------------------------------------------------------- statistics
 
 
-def _resampled(
-    statistic: Callable, places: Sequence[np.ndarray], whole: np.ndarray | None = None
-) -> dict[str, Resampled]:
-    """Name -> number, of a statistic that is told places and gives several numbers."""
-    first = statistic(np.arange(places.shape[1]) if whole is None else whole)
-    again = [statistic(each) for each in places]
-    return {name: Resampled(x, np.array([each[name] for each in again])) for name, x in first.items()}
-
-
 def _conditions(found: Found, places: Sequence[np.ndarray], whole: np.ndarray | None = None) -> dict:
     """Numbers of every condition, and differences of two on the same sentences and seeds, with intervals."""
-    numbers = {name: _resampled(found[where].together, places, whole) for name, where in _WHERE.items()}
+    numbers = {name: finetune.resampled(found[where].together, places, whole) for name, where in _WHERE.items()}
     return {
         **{name: {key: each.interval() for key, each in of_name.items()} for name, of_name in numbers.items()},
         "differences": {
@@ -325,7 +315,7 @@ def _stage(found: Found, stage: str, plan: Plan, places: np.ndarray, few: np.nda
     both = {name: found[stage, "verbatim", member] for name, member in (("members", True), ("others", False))}
     return {
         **{
-            name: {key: each.interval() for key, each in _resampled(numbers.together, few).items()}
+            name: {key: each.interval() for key, each in finetune.resampled(numbers.together, few).items()}
             for name, numbers in both.items()
         },
         "told": told(both["members"], both["others"], plan, places),
@@ -360,7 +350,7 @@ def told(
         given = np.column_stack([ranked[name] for name in GIVEN])
         return found | {f"partial {name}": partial(ranked[name], member, given) for name in TESTED}
 
-    found = _resampled(statistic, places)
+    found = finetune.resampled(statistic, places)
     return {
         "auc": {name: found[name].interval() for name in SCORES},
         "less": {one: {other: (found[one] - found[other]).interval() for other in GIVEN} for one in TESTED},
@@ -467,10 +457,7 @@ def _draw_numbers(ax, result: dict) -> None:
     found = result["conditions"]["certified"]
     for row, key in enumerate(_SHOWN):
         for place, name in enumerate(CONDITIONS):
-            middle, low, high = np.array(found[name][key], float)
-            y = row + 0.17 * (place - 1.5)
-            ax.plot([low, high], [y, y], color=_COLOURS[name], lw=1.0)
-            ax.plot(middle, y, "o", color=_COLOURS[name], ms=3.5)
+            panels.interval_row(ax, row + 0.17 * (place - 1.5), found[name][key], lw=1.0, color=_COLOURS[name], ms=3.5)
         less = found["differences"]["memorised less unseen"][key]
         ax.annotate(
             _signed(less), (1, row), xytext=(4, 0), xycoords=("axes fraction", "data"),
@@ -509,10 +496,8 @@ def _draw_auc(ax, result: dict) -> None:
     }
     for row, name in enumerate(SCORES):
         for place, (of, colour, marker, label) in enumerate(looks.values()):
-            middle, low, high = np.array(of["auc"][name], float)
-            y = row + 0.24 * (place - 1)
-            ax.plot([low, high], [y, y], color=colour, lw=0.9)
-            ax.plot(middle, y, marker, color=colour, ms=3, label=label if row == 0 else None, ls="none")
+            look = {"color": colour, "marker": marker, "label": label if row == 0 else None}
+            panels.interval_row(ax, row + 0.24 * (place - 1), of["auc"][name], **look)
     ax.axvline(0.5, color="black", lw=0.6)
     panels.row_axes(ax, list(SCORES.values()))
     ax.set_xlim(0, 1)

@@ -31,6 +31,7 @@ models that says little about other models. Differences between given models res
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ from matplotlib.lines import Line2D
 
 import andor
 from andor.core.explained import Pair
+from andor.core.values import Values
 from andor.evaluation import MATMUL_PRECISION
 from andor.figures import panels, style
 from andor.measures import metrics
@@ -264,15 +266,16 @@ def random_values(
     dtype = found.dtype_on(None, settings.dtype)
     name = f"{found.family.model_type}, random weights"
     decides = (found.fingerprint, settings.seed, str(dtype), MATMUL_PRECISION, read_mask(mask, found.tokenizer).key)
-    loaded, values = None, []
+    loaded = functools.cache(lambda: random_model(model, settings.dtype, settings.seed))  # only where v is missing
+
+    def evaluated(prompt: Prompt) -> Values:
+        return andor.evaluate(loaded(), prompt, baseline=mask)
+
+    values, by = [], "python -m experiments pretrained"
     for prompt in prompts:
         key = files.key_of("random weights", *decides, prompt.text, prompt.players, prompt.target)
-        kept = cache.get(cache.values_path(root, name, prompt.id, key), cache.read_values, key)
-        if kept is None:
-            loaded = loaded or random_model(model, settings.dtype, settings.seed)
-            kept = andor.evaluate(loaded, prompt, baseline=mask), "python -m experiments pretrained"
-            cache.save_values(root, name, prompt.id, kept[0], key=key, made_by=kept[1])
-        values.append(kept[0].v)
+        made = functools.partial(evaluated, prompt)
+        values.append(cache.kept_values(root, name, prompt.id, made, key=key, made_by=by).v)
     print(f"random weights, {Path(model).name}: {len(values)} prompts", flush=True)
     return np.array(values)
 
@@ -704,16 +707,13 @@ def draw(result: dict) -> Figure:
     return figure
 
 
+MARKERS = "os"
+"""Of the masks."""
+
+
 def _look(mask: int) -> dict:
     """Marker and dashes of a mask."""
-    return {"marker": "os"[mask], "ls": ("-", (0, (3, 1.5)))[mask], "ms": 3, "lw": 1.1}
-
-
-def _interval(ax, row: float, numbers, **look) -> None:
-    """An estimate in a row, and a line for its interval."""
-    middle, low, high = np.array(numbers, float)
-    ax.plot([low, high], [row, row], color=look["color"], lw=0.9)
-    ax.plot(middle, row, clip_on=False, **look | {"ls": "none"})
+    return {"marker": MARKERS[mask], "ls": ("-", (0, (3, 1.5)))[mask], "ms": 3, "lw": 1.1}
 
 
 def _draw_r2(ax, result: dict) -> None:
@@ -732,7 +732,7 @@ def _draw_r2(ax, result: dict) -> None:
         for place, label in enumerate(labels) if kind in of_mask else ():
             y = row - 0.4 + step * (at * len(labels) + place + 0.5)
             numbers = np.clip(np.array(of_mask[kind][label][name], float), 0, 1)
-            _interval(ax, y, numbers, color=style.model_colour(place), **_look(at))
+            panels.interval_row(ax, y, numbers, color=style.model_colour(place), marker=MARKERS[at], clip_on=False)
     panels.row_axes(ax, list(drawn))
     ax.set_xlim(0, 1.02)
     ax.set_xlabel("R² on all masks, median (below 0 at 0)")
@@ -758,7 +758,7 @@ def _draw_overlaps(ax, result: dict) -> None:
         for at, of_mask in enumerate(result["pairs"].values()):
             pairs = [label for label in of_mask if label != TOGETHER]
             y = row - 0.2 + 0.4 * at
-            _interval(ax, y, of_mask[TOGETHER][name], color=style.MUTED, **_look(at))
+            panels.interval_row(ax, y, of_mask[TOGETHER][name], color=style.MUTED, marker=MARKERS[at], clip_on=False)
             ax.plot([of_mask[pair][name][0] for pair in pairs], [y] * len(pairs), "|", color=style.MUTED, ms=5)
     panels.row_axes(ax, ["strength in both", "overlap", "other mask", "matched noise", "other prompt", "shuffled"])
     ax.plot([0.5, 0.5], [-0.5, 0.5], color="black", lw=0.8)
@@ -772,7 +772,9 @@ def _draw_simpler(ax, result: dict) -> None:
     for (row, (what, name)), (at, of_mask) in itertools.product(
         enumerate(drawn), enumerate(result["simpler"].values())
     ):
-        _interval(ax, row - 0.2 + 0.4 * at, of_mask[what][name], color=style.MUTED, **_look(at))
+        panels.interval_row(
+            ax, row - 0.2 + 0.4 * at, of_mask[what][name], color=style.MUTED, marker=MARKERS[at], clip_on=False
+        )
     panels.row_axes(ax, [f"{what}{said[name]}" for what, name in drawn])
     ax.axvline(0, color="black", lw=0.6)
     ax.set_xlabel("distinctive less shared effects")
